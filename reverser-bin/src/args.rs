@@ -1,0 +1,260 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
+use reverser_core::{LabelSelector, NOISE, RepoPath, Signature};
+use reverser_git::{BranchName, RemoteUrl};
+
+/// Reverse GitOps for Kubernetes: every accepted change of an API becomes clean YAML in Git.
+#[derive(Debug, Parser)]
+#[command(name = "reverser", version, max_term_width = 110, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Begin with:
+  reverser demo                              see it work, nothing prepared
+  reverser check --repo ./my-cluster.git     would it work here?
+  reverser watch --repo ./my-cluster.git     record the current kubeconfig's cluster
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Look whether everything is there that watching needs
+    ///
+    /// Reads from the cluster and the repository, and changes neither. Each line says what was looked at and, when it
+    /// is not right, what to do. Exits with 1 when something is not right.
+    Check(CheckArgs),
+    /// See it work on a cluster of its own
+    ///
+    /// Starts an API server on this machine, installs a small voting API, lets several users work with it, and shows
+    /// each of their changes becoming a commit in ./reverser-demo/repo.git. Without Go and without Kubernetes binaries
+    /// it replays a recorded session instead.
+    #[cfg(feature = "demo")]
+    Demo(DemoArgs),
+    /// Turn an API server's audit log into history
+    ///
+    /// Commits each successful write in the log, by its user and with its time. The log has to hold what was written:
+    /// audit level RequestResponse (or Request, for creates and updates). Run again with a longer log, it goes on where
+    /// it ended.
+    Replay(ReplayArgs),
+    /// Write what a cluster holds, once
+    ///
+    /// Running it again updates the files, removes those of objects that are gone, and leaves the rest as it is.
+    Snapshot(SnapshotArgs),
+    /// Record each change of a cluster as a commit, as it happens
+    ///
+    /// Needs nothing installed in the cluster and only the verbs get, list and watch. The first commit brings Git in line
+    /// with the cluster; after it each change is a commit of its own. What was recorded and not yet pushed is kept in the
+    /// state folder; started again, it goes on where it ended.
+    #[command(after_long_help = noise_help())]
+    Watch(WatchArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) repo: RepoArgs,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+}
+
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Leave the API server and the watcher running at the end, until Ctrl-C
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Write what the API server's audit log says of the session: how the recorded session is made
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) record: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// Audit logs, as JSON lines or EventLists; several are merged by time; - is standard input
+    #[arg(value_name = "AUDIT.log", required = true)]
+    pub(crate) logs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) repo: RepoArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SnapshotArgs {
+    /// Write into this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "repo", required_unless_present = "repo")]
+    pub(crate) out: Option<PathBuf>,
+    /// Commit to this repository and push: a path (created when absent), or a file, http(s), ssh or scp-like URL
+    #[arg(long, value_name = "REPO")]
+    pub(crate) repo: Option<RemoteUrl>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// Remove files of vanished objects however many they are
+    #[arg(long)]
+    pub(crate) allow_mass_delete: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    pub(crate) repo: RepoArgs,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// Name authors from the API server's audit log: this file, followed as it grows
+    ///
+    /// The log's level has to be RequestResponse for what is watched. Without it, or where it says nothing about a change,
+    /// the author is the committer.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit_log: Option<PathBuf>,
+    /// Remove files of vanished objects however many they are
+    ///
+    /// Otherwise, when a list lacks more than 20 objects and more than half of those that Git has, their files stay and a
+    /// message says so: a wrong kubeconfig looks like that.
+    #[arg(long)]
+    pub(crate) allow_mass_delete: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RepoArgs {
+    /// The repository: a path (created when absent), or a file, http(s), ssh or scp-like URL
+    #[arg(long, value_name = "REPO")]
+    pub(crate) repo: RemoteUrl,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlaceArgs {
+    /// The branch to commit to; made from the remote's default branch when absent
+    #[arg(long, value_name = "BRANCH", default_value = "main")]
+    pub(crate) branch: BranchName,
+    /// The folder inside the repository [default: its root]
+    #[arg(long, value_name = "DIR", value_parser = folder)]
+    pub(crate) path: Option<RepoPath>,
+    /// Where the local copy of the repository is kept, with what isn't pushed yet [default: a folder for this repository
+    /// and branch, below the user's state folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Who commits, and who is the author where nobody is known to be
+    #[arg(long, value_name = "NAME <EMAIL>", default_value = "reverser <reverser@cluster.local>")]
+    pub(crate) committer: Signature,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClusterArgs {
+    /// The kubeconfig [default: $KUBECONFIG, ~/.kube/config, or the Pod's service account]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The kubeconfig's context [default: its current one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SelectArgs {
+    /// Only these resources, as kubectl names them: deployments.apps, cm, quizsessions [default: all but noise]
+    #[arg(short, long, value_name = "RESOURCE", value_delimiter = ',')]
+    pub(crate) resource: Vec<String>,
+    /// Only these namespaces
+    #[arg(short, long, value_name = "NAMESPACE", value_delimiter = ',')]
+    pub(crate) namespace: Vec<String>,
+    /// Only objects with these labels: app=web,tier!=test
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub(crate) selector: Option<LabelSelector>,
+    /// Also capture this kind of noise, which no user authors (`reverser watch --help` lists them with reasons)
+    #[arg(long, value_name = "NOISE", value_delimiter = ',', hide_possible_values = true)]
+    pub(crate) include: Vec<Include>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct OutputArgs {
+    /// How logs look [default: lines for people on a terminal, text elsewhere]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Json,
+    Text,
+}
+
+/// A row of [`NOISE`], or all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Include(pub(crate) &'static str);
+
+/// Stands for every row.
+pub(crate) const ALL: Include = Include("all");
+
+impl ValueEnum for Include {
+    fn value_variants<'a>() -> &'a [Self] {
+        static ROWS: std::sync::LazyLock<Vec<Include>> =
+            std::sync::LazyLock::new(|| NOISE.iter().map(|row| Include(row.name)).chain([ALL]).collect());
+        &ROWS
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0))
+    }
+}
+
+/// A trailing `/` is how people write folders.
+fn folder(text: &str) -> Result<RepoPath, reverser_core::RepoPathError> {
+    text.strip_suffix('/').unwrap_or(text).parse()
+}
+
+fn noise_help() -> String {
+    let rows = NOISE.iter().map(|row| format!("  {:<27} {}\n", row.name, row.reason));
+    format!(
+        "What no user authors is left out; --include NAME captures it all the same (--include all: everything):\n\n{}\n\
+         Secrets are never written: there is nothing to encrypt them with yet.",
+        rows.collect::<String>()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_kind_of_noise_can_be_included_and_is_explained() {
+        let help = noise_help();
+        for row in NOISE {
+            let cli = Cli::try_parse_from(["reverser", "watch", "--repo", "x", "--include", row.name]);
+            assert!(cli.is_ok() && help.contains(row.name) && help.contains(row.reason), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn a_path_that_leaves_the_repository_is_a_usage_error_that_names_the_flag() {
+        let error = Cli::try_parse_from(["reverser", "watch", "--repo", "x", "--path", "../y"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("--path"), "{error}");
+        assert!(Cli::try_parse_from(["reverser", "watch", "--repo", "x", "--path", "clusters/a/"]).is_ok());
+    }
+}

@@ -1,0 +1,149 @@
+//! `reverser check`: would `watch` work? A line for each thing that has to be right.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::Context;
+use futures::{StreamExt, stream};
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
+use kube::Client;
+use reverser_git::{RemoteProbe, remote::git_version};
+use reverser_k8s::{report::chain, watch::may_list};
+
+use crate::{
+    args::CheckArgs,
+    connect::{Connected, connect},
+    output::print_line,
+};
+
+/// How many lists are tried at the same time.
+const LISTS: usize = 8;
+
+/// How far the clocks may be apart: commits of several machines would look out of order.
+const SKEW: SignedDuration = SignedDuration::from_secs(5);
+
+/// How long the API server has to tell its version and time.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Prints what was looked at, and remembers whether all of it was right.
+#[derive(Default)]
+struct Findings {
+    wrong: usize,
+}
+
+impl Findings {
+    fn right(&self, what: &str) {
+        print_line(&format!("ok    {what}"));
+    }
+
+    fn wrong(&mut self, what: &str) {
+        self.wrong += 1;
+        print_line(&format!("FAIL  {what}"));
+    }
+}
+
+pub(crate) async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    let mut findings = Findings::default();
+    git(&mut findings).await;
+    match connect(&args.cluster, &args.select, args.repo.place.path.as_ref()).await {
+        Ok(connected) => cluster(&connected, &mut findings).await,
+        Err(error) if error.is::<crate::Usage>() => return Err(error),
+        Err(error) => findings.wrong(&format!("API server: {}", chain(error.as_ref()))),
+    }
+    repository(&args, &mut findings).await;
+    Ok(if findings.wrong == 0 {
+        print_line("all is well: `reverser watch` with the same arguments will work");
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+async fn cluster(connected: &Connected, findings: &mut Findings) {
+    match server(&connected.client).await {
+        Ok((version, skew)) => {
+            findings.right(&format!("API server {}: {version}", connected.address));
+            match skew {
+                Some(skew) if skew.abs() > SKEW => findings.wrong(&format!(
+                    "clock: this machine's differs by {skew:#} from the API server's; let both follow NTP"
+                )),
+                Some(_) => findings.right("clock: as the API server's"),
+                None => findings.right("clock: the API server doesn't tell its time"),
+            }
+        }
+        Err(error) => findings.wrong(&format!("API server {}: {}", connected.address, chain(error.as_ref()))),
+    }
+    for stale in connected.cluster.catalog().stale() {
+        findings.wrong(&format!(
+            "{stale}: the server behind this APIService doesn't answer; `kubectl get apiservices` says more"
+        ));
+    }
+    let choice = connected.cluster.choose(&connected.pipeline);
+    let scopes: Vec<_> = connected
+        .cluster
+        .watches(&choice.resources, &connected.pipeline, &Default::default())
+        .into_iter()
+        .map(|watch| (watch.resource().clone(), watch.namespace().map(str::to_owned)))
+        .collect();
+    let total = scopes.len();
+    let refused: Vec<_> = stream::iter(scopes)
+        .map(|(resource, namespace)| async move { may_list(&connected.client, &resource, namespace.as_deref()).await.err() })
+        .buffered(LISTS)
+        .filter_map(futures::future::ready)
+        .collect()
+        .await;
+    findings.right(&format!("{} of {total} resources may be listed", total - refused.len()));
+    for error in refused {
+        findings.wrong(&chain(&error));
+    }
+    if !choice.sensitive.is_empty() {
+        findings.right("Secrets are left out: there is nothing to encrypt them with yet");
+    }
+}
+
+/// Returns the API server's version and how far its clock is from ours.
+async fn server(client: &Client) -> anyhow::Result<(String, Option<SignedDuration>)> {
+    let version = tokio::time::timeout(LIMIT, client.apiserver_version()).await.context("no answer in time")??;
+    let request = http::Request::get("/version").body(kube::client::Body::empty())?;
+    let answer = tokio::time::timeout(LIMIT, client.send(request)).await.context("no answer in time")??;
+    let date = answer.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
+    let there = date.and_then(|date| rfc2822::parse(date).ok()).map(|there| there.timestamp());
+    // The header has whole seconds.
+    let skew = there.map(|there| Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(there).duration_since(there));
+    Ok((version.git_version, skew))
+}
+
+async fn git(findings: &mut Findings) {
+    match git_version().await {
+        Ok(version) => findings.right(&format!("git {version}")),
+        Err(error) => findings.wrong(&chain(&error)),
+    }
+}
+
+async fn repository(args: &CheckArgs, findings: &mut Findings) {
+    let (url, branch) = (&args.repo.repo, &args.repo.place.branch);
+    if let Some(folder) = url.is_local_path()
+        && !folder.exists()
+    {
+        match folder.parent().filter(|parent| parent.is_dir()) {
+            Some(_) => findings.right(&format!("repository {url}: will be created")),
+            None => findings.wrong(&format!("repository {url}: neither it nor the folder it would be in exists; create that folder")),
+        }
+        return;
+    }
+    let probe = match RemoteProbe::open(url.clone(), url.credentials()).await {
+        Ok(probe) => probe,
+        Err(error) => return findings.wrong(&format!("repository: {}", chain(&error))),
+    };
+    match probe.readable(branch).await {
+        Ok(tip) => findings.right(&match (tip.branch, tip.default_branch) {
+            (Some(tip), _) => format!("repository {url}: readable, {branch} is at {}", tip.short()),
+            (None, Some((default, _))) => format!("repository {url}: readable, {branch} will be made from {default}"),
+            (None, None) => format!("repository {url}: readable, and empty"),
+        }),
+        Err(error) => return findings.wrong(&format!("repository: {}", chain(&error))),
+    }
+    match probe.writable().await {
+        Ok(()) => findings.right("repository: may be pushed to (a protected branch or a hook shows only when something is pushed)"),
+        Err(error) => findings.wrong(&format!("repository: {}", chain(&error))),
+    }
+}

@@ -1,0 +1,126 @@
+//! From flags to a cluster, and to what is captured of it.
+
+use std::{
+    collections::BTreeSet,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
+
+use anyhow::Context;
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
+};
+use reverser_core::{NOISE, Pipeline, RepoPath, Selector};
+use reverser_k8s::{Catalog, Cluster};
+
+use crate::{
+    Usage,
+    args::{ALL, ClusterArgs, SelectArgs},
+};
+
+/// How long an API server has to accept a connection. The default of 30 s is long for somebody who waits in front of it.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// A cluster, what is captured of it, and how to talk to it.
+pub(crate) struct Connected {
+    pub(crate) client: Client,
+    pub(crate) address: String,
+    pub(crate) cluster: Cluster,
+    pub(crate) pipeline: Pipeline,
+}
+
+/// Connects as the flags say. `folder` is where in the repository the objects go.
+pub(crate) async fn connect(
+    cluster: &ClusterArgs,
+    select: &SelectArgs,
+    folder: Option<&RepoPath>,
+) -> anyhow::Result<Connected> {
+    let config = config(cluster).await?;
+    let address = config.cluster_url.to_string();
+    let client = Client::try_from(config).with_context(|| format!("--kubeconfig: could not set up a connection to {address}"))?;
+    let scope = scope(select, folder);
+    let reached = Cluster::connect(client.clone(), &address, &scope).await.with_context(|| hint(cluster, &address))?;
+    let selector = selector(select, reached.catalog())?;
+    let pipeline = Pipeline { selector, ..Pipeline::default() };
+    Ok(Connected { client, address, cluster: reached, pipeline })
+}
+
+fn hint(args: &ClusterArgs, address: &str) -> String {
+    let from = match &args.kubeconfig {
+        Some(file) => format!("--kubeconfig {}", file.display()),
+        None => "the current kubeconfig".to_owned(),
+    };
+    format!("{address} (from {from}): is it up, and is it the right cluster?")
+}
+
+async fn config(args: &ClusterArgs) -> anyhow::Result<Config> {
+    let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
+    let read = match &args.kubeconfig {
+        Some(file) => Kubeconfig::read_from(file).with_context(|| format!("--kubeconfig {}", file.display())).map(Some),
+        None => read_default(),
+    };
+    let mut config = match read? {
+        Some(kubeconfig) => {
+            let contexts = kubeconfig.contexts.iter().map(|context| context.name.clone()).collect::<Vec<_>>().join(", ");
+            match Config::from_custom_kubeconfig(kubeconfig, &options).await {
+                Err(KubeconfigError::LoadContext(name)) => {
+                    let flag = if args.context.is_some() { "--context" } else { "current-context" };
+                    return Err(Usage(format!("{flag} {name:?}: the kubeconfig has no such context; it has: {contexts}")).into());
+                }
+                Err(KubeconfigError::CurrentContextNotSet) => {
+                    return Err(Usage(format!("the kubeconfig sets no current context; give --context, one of: {contexts}")).into());
+                }
+                other => other.context("the kubeconfig can't be used")?,
+            }
+        }
+        None => Config::incluster().map_err(|_not_in_a_pod| {
+            anyhow::anyhow!(
+                "no kubeconfig: there is none at $KUBECONFIG or ~/.kube/config, and this is no Pod; give --kubeconfig FILE"
+            )
+        })?,
+    };
+    config.connect_timeout = Some(CONNECT_LIMIT);
+    Ok(config)
+}
+
+/// Returns the kubeconfig that kubectl would use; `None` when there is none.
+fn read_default() -> anyhow::Result<Option<Kubeconfig>> {
+    match Kubeconfig::read() {
+        Ok(kubeconfig) if kubeconfig.contexts.is_empty() && kubeconfig.clusters.is_empty() => Ok(None),
+        Ok(kubeconfig) => Ok(Some(kubeconfig)),
+        Err(KubeconfigError::FindPath) => Ok(None),
+        Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).context("could not read the kubeconfig ($KUBECONFIG, else ~/.kube/config)"),
+    }
+}
+
+fn selector(args: &SelectArgs, catalog: &Catalog) -> anyhow::Result<Selector> {
+    let mut resources = BTreeSet::new();
+    for name in &args.resource {
+        for resource in catalog.find(name).map_err(|error| Usage(format!("--resource: {error}")))? {
+            resources.insert((resource.group.clone(), resource.plural.clone()));
+        }
+    }
+    let include = if args.include.contains(&ALL) {
+        NOISE.iter().map(|row| row.name).collect()
+    } else {
+        args.include.iter().map(|include| include.0).collect()
+    };
+    Ok(Selector {
+        resources,
+        namespaces: args.namespace.iter().cloned().collect(),
+        labels: args.selector.clone().unwrap_or_default(),
+        include,
+    })
+}
+
+/// Tells runs apart that would write something else: how far one has read says nothing about the other. Resources and
+/// namespaces have positions of their own.
+fn scope(select: &SelectArgs, folder: Option<&RepoPath>) -> String {
+    let mut include: Vec<_> = select.include.iter().map(|include| include.0).collect();
+    include.sort_unstable();
+    let mut hasher = DefaultHasher::new();
+    (folder.map(RepoPath::as_str), format!("{:?}", select.selector), include, env!("CARGO_PKG_VERSION")).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}

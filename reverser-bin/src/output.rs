@@ -1,0 +1,225 @@
+//! What is shown while something runs: lines and a status for people on a terminal, structured logs for everything else.
+
+use std::{
+    io::{IsTerminal, Write, stdout},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::{Zoned, tz::TimeZone};
+use reverser_git::{PushPhase, PushState};
+use reverser_k8s::{LogReporter, Notice, Reporter, report::chain};
+use tokio::sync::watch;
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::args::{LogFormat, OutputArgs};
+
+/// Where output goes; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) enum Output {
+    /// Lines for people where there is no terminal.
+    Lines,
+    /// Structured logs on standard output.
+    Log,
+    /// Lines above a status line.
+    Terminal(ProgressBar),
+}
+
+impl Output {
+    /// Decides by flags and by where standard output goes, and starts logging. Called once.
+    pub(crate) fn start(args: OutputArgs) -> Self {
+        let is_terminal = stdout().is_terminal() && args.log_format.is_none();
+        if is_terminal {
+            // Logs of libraries would tear the lines apart; what matters is reported in them.
+            return Self::terminal();
+        }
+        let filter = EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_unset| EnvFilter::new("warn,reverser_bin=info,reverser_core=info,reverser_git=info,reverser_k8s=info"));
+        let registry = tracing_subscriber::registry().with(filter);
+        let started = match args.log_format {
+            Some(LogFormat::Json) => {
+                registry.with(fmt::layer().json().flatten_event(true).with_writer(stdout)).try_init()
+            }
+            Some(LogFormat::Text) | None => {
+                registry.with(fmt::layer().with_ansi(stdout().is_terminal()).with_writer(stdout)).try_init()
+            }
+        };
+        if let Err(error) = started {
+            tracing::debug!(%error, "logging was set up before");
+        }
+        Self::Log
+    }
+
+    /// Decides by where standard output goes; lines for people in any case.
+    #[cfg(feature = "demo")]
+    pub(crate) fn for_people() -> Self {
+        if stdout().is_terminal() { Self::terminal() } else { Self::Lines }
+    }
+
+    fn terminal() -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
+        // The template is a constant; the default style would show numbers that mean nothing here.
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Self::Terminal(bar)
+    }
+
+    /// Tells something that a person should read.
+    pub(crate) fn say(&self, text: &str) {
+        match self {
+            Self::Lines => print_line(text),
+            Self::Log => tracing::info!("{text}"),
+            Self::Terminal(bar) => bar.println(text),
+        }
+    }
+
+    /// Shows how far something has come that takes `total` steps.
+    pub(crate) fn expect(&self, total: usize, what: &'static str) {
+        if let Self::Terminal(bar) = self {
+            bar.set_length(total as u64);
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{bar:30}] {pos}/{len}") {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.set_message(what);
+        }
+    }
+
+    /// Shows what the branch and its remote are up to, until the writer ends.
+    pub(crate) async fn follow(self, mut state: watch::Receiver<PushState>, commits: Counter) {
+        let mut told = None;
+        loop {
+            let now = state.borrow_and_update().clone();
+            match &self {
+                Self::Lines | Self::Log => log_push(&now, &mut told),
+                Self::Terminal(bar) => bar.set_message(status(&now, commits.count())),
+            }
+            if state.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Leaves the lines and takes the status away.
+    pub(crate) fn finish(&self) {
+        if let Self::Terminal(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// How many commits there were.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counter(std::sync::Arc<AtomicUsize>);
+
+impl Counter {
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Tells what the flow reports.
+#[derive(Clone, Debug)]
+pub(crate) struct Teller {
+    pub(crate) output: Output,
+    pub(crate) commits: Counter,
+    /// Lists are steps of an expected number.
+    pub(crate) count_lists: bool,
+}
+
+impl Reporter for Teller {
+    fn report(&self, notice: Notice<'_>) {
+        if let Notice::Committed { .. } = &notice {
+            self.commits.0.fetch_add(1, Ordering::Relaxed);
+        }
+        match &self.output {
+            Output::Log => return LogReporter.report(notice),
+            Output::Terminal(bar) if self.count_lists && matches!(notice, Notice::Listed { .. } | Notice::Failed { .. }) => {
+                bar.inc(1);
+            }
+            Output::Lines | Output::Terminal(_) => {}
+        }
+        if let Some(line) = line(&notice) {
+            self.output.say(&line);
+        }
+    }
+}
+
+/// Prints one line for people; nothing is left to do about a closed standard output.
+pub(crate) fn print_line(text: &str) {
+    let _closed = writeln!(stdout(), "{text}");
+}
+
+/// The line of a notice, `None` for what a person needn't see.
+fn line(notice: &Notice<'_>) -> Option<String> {
+    let now = Zoned::now().strftime("%H:%M:%S");
+    Some(match notice {
+        Notice::Committed { change, commit } => {
+            let actor = change.attribution.actor().map_or("unknown", |actor| &actor.name);
+            let object = &change.object;
+            let name = match &object.namespace {
+                Some(namespace) => format!("{namespace}/{}", object.name),
+                None => object.name.clone(),
+            };
+            let id = commit.map_or("", |commit| commit.short());
+            let operation = change.operation.to_string();
+            let object = format!("{} {name}", object.resource);
+            format!("{now}  {actor:<20}  {operation:<6}  {object:<64}  {id}")
+        }
+        Notice::Failed { source: _, error } => format!("{now}  not watched: {}", chain(error)),
+        Notice::Held { resource, files, of } => format!(
+            "{now}  {resource}: {files} of {of} files have no object any more. They stay: is this the right cluster? \
+             If they are to go, start again with --allow-mass-delete"
+        ),
+        Notice::Recovered { source } => format!("{now}  watched again: {}", resource_of(source)),
+        Notice::Refused(error) => format!("{now}  {error}"),
+        Notice::SinkFailed(error) => format!("{now}  could not commit, trying again: {}", chain(error)),
+        Notice::Started { sources } => format!("{now}  watching {sources} resources; Ctrl-C ends"),
+        Notice::Synced { sync, commit } => {
+            let objects: usize = sync.objects.values().sum();
+            let removed = if sync.removed > 0 { format!(", {} removed", sync.removed) } else { String::new() };
+            let id = commit.map_or("nothing differed", |commit| commit.short());
+            format!("{now}  {:<20}  SYNC    {:<64}  {id}", "-", format!("{objects} objects{removed}"))
+        }
+        Notice::Watching { source } => format!("{now}  watching what has come up: {}", resource_of(source)),
+        _ => return None,
+    })
+}
+
+/// A source's id begins with the cluster and the scope, which mean nothing to people.
+fn resource_of(source: &str) -> &str {
+    source.splitn(3, '/').nth(2).unwrap_or(source)
+}
+
+fn status(state: &PushState, commits: usize) -> String {
+    let plural = if commits == 1 { "" } else { "s" };
+    let push = match &state.phase {
+        PushPhase::Idle if state.unpushed == 0 => "all pushed".to_owned(),
+        PushPhase::Idle => format!("{} to push", state.unpushed),
+        PushPhase::Pushing => format!("pushing {}", state.unpushed),
+        PushPhase::Waiting { error, retry_at } => format!(
+            "{} NOT PUSHED, next try at {}: {}",
+            state.unpushed,
+            retry_at.to_zoned(TimeZone::system()).strftime("%H:%M:%S"),
+            chain(error)
+        ),
+    };
+    format!("{commits} commit{plural}, {push}")
+}
+
+/// Logs what changed: a failure that is new, and that it is over.
+fn log_push(state: &PushState, told: &mut Option<String>) {
+    match &state.phase {
+        PushPhase::Waiting { error, retry_at } => {
+            let text = chain(error);
+            if told.as_ref() != Some(&text) {
+                tracing::warn!(error = %text, remedy = %error.remedy(), unpushed = state.unpushed, %retry_at, "not pushed, trying again");
+                *told = Some(text);
+            }
+        }
+        PushPhase::Idle if state.unpushed == 0 && told.take().is_some() => tracing::info!("pushed again"),
+        PushPhase::Idle | PushPhase::Pushing => {}
+    }
+}

@@ -1,0 +1,89 @@
+//! `reverser replay`: an audit log as history.
+
+use std::process::ExitCode;
+
+use reverser_core::Pipeline;
+use reverser_git::GitSink;
+use reverser_k8s::{
+    Reverser, Source,
+    audit::{Replay, Skipped},
+};
+
+use crate::{
+    args::ReplayArgs,
+    output::{Counter, Output, Teller},
+    repository,
+};
+
+pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
+    let output = Output::start(args.output);
+    let code = replay(args, &output).await;
+    output.finish();
+    code
+}
+
+/// Replays; the exit code is 1 when a line was broken, although all the others are committed.
+pub(crate) async fn replay(args: ReplayArgs, output: &Output) -> anyhow::Result<ExitCode> {
+    let ReplayArgs { logs, repo, output: _ } = args;
+    let mut source = Replay::open(&logs)?;
+    let git = repository::open(&repo.repo, &repo.place, output).await?;
+    let commits = Counter::default();
+    if let Some(cursor) = git.cursors().await?.get(source.id()) {
+        source = source.resume(cursor);
+    }
+    let reverser = Reverser::new(git.clone())
+        .pipeline(Pipeline::default())
+        .reporter(Teller { output: output.clone(), commits: commits.clone(), count_lists: false })
+        .build();
+    let status = tokio::spawn(output.clone().follow(git.push_state(), commits));
+    let replayed = reverser.drain(&mut source).await;
+    let closed = repository::close(git, output).await;
+    status.abort();
+    let commits = replayed?;
+    let code = closed?;
+    output.say(&format!("{commits} commits"));
+    for line in told(source.skipped()) {
+        output.say(&line);
+    }
+    Ok(if source.skipped().broken_lines > 0 { ExitCode::FAILURE } else { code })
+}
+
+/// What made no commit, in words; nothing about what nobody expects to.
+fn told(skipped: &Skipped) -> Vec<String> {
+    let mut lines = Vec::new();
+    if skipped.already_replayed > 0 {
+        lines.push(format!("{} writes were replayed by an earlier run", skipped.already_replayed));
+    }
+    let ignored = [
+        (skipped.reads, "reads"),
+        (skipped.failures, "refused requests"),
+        (skipped.dry_runs, "dry runs"),
+        (skipped.subresources, "writes of status and other subresources"),
+    ];
+    let ignored: Vec<_> =
+        ignored.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if !ignored.is_empty() {
+        lines.push(format!("ignored: {}", ignored.join(", ")));
+    }
+    if skipped.unusable() > 0 {
+        let kinds: Vec<_> = skipped
+            .without_body
+            .iter()
+            .map(|((verb, resource), count)| format!("{count} × {verb} {resource}"))
+            .collect();
+        lines.push(format!(
+            "{} writes can't be used, since the log doesn't say what was written (audit it at level RequestResponse): {}",
+            skipped.unusable(),
+            kinds.join(", ")
+        ));
+    }
+    if skipped.broken_lines > 0 {
+        lines.push(format!("{} lines are broken and were skipped:", skipped.broken_lines));
+        lines.extend(skipped.broken.iter().map(|line| format!("  {line}")));
+        let unnamed = skipped.broken_lines - skipped.broken.len();
+        if unnamed > 0 {
+            lines.push(format!("  … and {unnamed} more"));
+        }
+    }
+    lines
+}

@@ -1,0 +1,76 @@
+//! From flags to a branch that can be written, and how that ends.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::Context;
+use reverser_core::Signature;
+use reverser_git::{GitWriter, RemoteUrl, remote::create_bare};
+use reverser_k8s::report::chain;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{args::PlaceArgs, output::Output};
+
+/// How long the last push may take when the command ends: less than the 30 s that Kubernetes gives a Pod.
+const LAST_PUSH: Duration = Duration::from_secs(20);
+
+/// What a reader has to know who misses Secrets in Git.
+pub(crate) const SECRETS_LEFT_OUT: &str =
+    "Secrets are left out: there is nothing to encrypt them with yet, and they are never written in the clear";
+
+/// Opens the branch for writing. A path where nothing is yet becomes a bare repository.
+pub(crate) async fn open(url: &RemoteUrl, place: &PlaceArgs, output: &Output) -> anyhow::Result<GitWriter> {
+    if let Some(folder) = url.is_local_path()
+        && !folder.exists()
+    {
+        create_bare(folder, &place.branch).await.with_context(|| format!("--repo {url}: could not create it"))?;
+        output.say(&format!("created a bare repository at {}", folder.display()));
+    }
+    let mut writer = GitWriter::open(url.clone(), url.credentials()).branch(place.branch.clone()).committer(place.committer.clone());
+    if let Some(path) = &place.path {
+        writer = writer.under(path.clone());
+    }
+    if let Some(folder) = &place.state_dir {
+        writer = writer.state_dir(std::path::absolute(folder).context("--state-dir")?);
+    }
+    writer.start().await.with_context(|| format!("--repo {url}"))
+}
+
+/// Commits what is queued and pushes; the exit code is 1 when something could not be pushed.
+pub(crate) async fn close(git: GitWriter, output: &Output) -> anyhow::Result<ExitCode> {
+    let closed = git.close(LAST_PUSH).await.context("could not finish writing")?;
+    if closed.unpushed == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let why = closed.error.map(|error| format!(": {}", chain(&error))).unwrap_or_default();
+    output.say(&format!(
+        "{} commits are not pushed{why}. They are kept, and go out with the next start",
+        closed.unpushed
+    ));
+    Ok(ExitCode::FAILURE)
+}
+
+/// Who commits when nobody says otherwise: the default of `--committer`.
+#[cfg(feature = "demo")]
+pub(crate) fn committer() -> Signature {
+    Signature::new("reverser", "reverser@cluster.local")
+}
+
+/// Returns when somebody wants the command to end: Ctrl-C, or SIGTERM as Kubernetes sends it. The second time, the
+/// command ends at once; what was recorded is on disk.
+pub(crate) async fn stopped() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        // Without handlers the signals end the command as they always do.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(130);
+    });
+}

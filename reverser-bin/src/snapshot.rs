@@ -1,0 +1,67 @@
+//! `reverser snapshot`: what a cluster holds, once.
+
+use std::{path::Path, process::ExitCode};
+
+use anyhow::Context;
+use reverser_git::DirectorySink;
+use reverser_k8s::{Reverser, ReverserBuilder, Source};
+
+use crate::{
+    args::SnapshotArgs,
+    connect::connect,
+    output::{Counter, Output, Teller},
+    repository,
+};
+
+pub(crate) async fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
+    let output = Output::start(args.output);
+    let code = snapshot(args, &output).await;
+    output.finish();
+    code
+}
+
+async fn snapshot(args: SnapshotArgs, output: &Output) -> anyhow::Result<ExitCode> {
+    let SnapshotArgs { out, repo, place, cluster, select, output: _, allow_mass_delete } = args;
+    let connected = connect(&cluster, &select, place.path.as_ref()).await?;
+    let choice = connected.cluster.choose(&connected.pipeline);
+    if !choice.sensitive.is_empty() {
+        output.say(repository::SECRETS_LEFT_OUT);
+    }
+    // Always a complete list: a snapshot is what is there now, wherever a watch has stopped.
+    let watches = connected.cluster.watches(&choice.resources, &connected.pipeline, &Default::default());
+    let sources = watches.into_iter().map(|watch| Box::new(watch) as Box<dyn Source>).collect();
+    output.expect(choice.resources.len(), "listing");
+    let tell = Teller { output: output.clone(), commits: Counter::default(), count_lists: true };
+    let build = |sink: ReverserBuilder| {
+        sink.pipeline(connected.pipeline).reporter(tell).allow_mass_delete(allow_mass_delete).build()
+    };
+    match (out, repo) {
+        (Some(out), _) => {
+            let folder = place.path.as_ref().map_or_else(|| out.clone(), |path| out.join(path.as_str()));
+            let sink = open_folder(&folder).await?;
+            sync(build(Reverser::new(sink)), sources).await?;
+            output.say(&format!("written to {}", folder.display()));
+            Ok(ExitCode::SUCCESS)
+        }
+        (None, Some(repo)) => {
+            let git = repository::open(&repo, &place, output).await?;
+            sync(build(Reverser::new(git.clone())), sources).await?;
+            repository::close(git, output).await
+        }
+        (None, None) => Err(crate::Usage("give --out DIR or --repo REPO".into()).into()),
+    }
+}
+
+async fn open_folder(folder: &Path) -> anyhow::Result<DirectorySink> {
+    let folder = std::path::absolute(folder)?;
+    DirectorySink::open(folder.clone()).await.with_context(|| format!("--out {}", folder.display()))
+}
+
+/// What may not be listed was named, and the rest is complete without it; anything else makes the snapshot a failure.
+async fn sync(reverser: Reverser, mut sources: Vec<Box<dyn Source>>) -> anyhow::Result<()> {
+    let failed = reverser.sync(&mut sources).await?;
+    match failed.into_values().find(|error| !error.is_forbidden()) {
+        Some(error) => Err(anyhow::Error::new(error).context("the snapshot is not complete; run it again to complete it")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,69 @@
+//! `reverser watch`: sources of one cluster, joined to one branch.
+
+use std::{process::ExitCode, sync::Arc};
+
+use anyhow::Context;
+use reverser_git::GitSink;
+use reverser_k8s::{Nobody, Reverser, Source, audit::AuditLog};
+use tokio::sync::mpsc;
+
+use crate::{
+    args::WatchArgs,
+    connect::connect,
+    output::{Counter, Output, Teller},
+    repository,
+};
+
+/// How many resources that come up wait to be watched; discovery waits when there are more.
+const ARRIVALS: usize = 64;
+
+pub(crate) async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
+    let output = Output::start(args.output);
+    let code = watch(args, &output, repository::stopped()).await;
+    output.finish();
+    code
+}
+
+/// Watches until `shutdown`.
+pub(crate) async fn watch(
+    args: WatchArgs,
+    output: &Output,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<ExitCode> {
+    let WatchArgs { repo, cluster, select, output: _, audit_log, allow_mass_delete } = args;
+    // The cluster comes first: no repository is made for one that can't be reached.
+    let connected = connect(&cluster, &select, repo.place.path.as_ref()).await?;
+    let audit_log = audit_log
+        .map(|path| AuditLog::open(&path).with_context(|| format!("--audit-log {}", path.display())))
+        .transpose()?;
+    let git = repository::open(&repo.repo, &repo.place, output).await?;
+    let choice = connected.cluster.choose(&connected.pipeline);
+    output.say(&format!("watching {} into {} (branch {})", connected.address, repo.repo, repo.place.branch));
+    if !choice.sensitive.is_empty() {
+        output.say(repository::SECRETS_LEFT_OUT);
+    }
+
+    let cursors = git.cursors().await?;
+    let watches = connected.cluster.watches(&choice.resources, &connected.pipeline, &cursors);
+    let commits = Counter::default();
+    let reverser = Reverser::new(git.clone())
+        .pipeline(connected.pipeline)
+        .reporter(Teller { output: output.clone(), commits: commits.clone(), count_lists: false })
+        .allow_mass_delete(allow_mass_delete);
+    let reverser = match audit_log {
+        Some(log) => reverser.actors(log),
+        None => reverser.actors(Nobody),
+    }
+    .build();
+
+    let (arrive, arrivals) = mpsc::channel(ARRIVALS);
+    let discovery = tokio::spawn(connected.cluster.follow(Arc::clone(reverser.pipeline()), arrive));
+    let status = tokio::spawn(output.clone().follow(git.push_state(), commits));
+    let sources = watches.into_iter().map(|watch| Box::new(watch) as Box<dyn Source>).collect();
+    let watched = reverser.run(sources, arrivals, shutdown).await;
+    discovery.abort();
+    let closed = repository::close(git, output).await;
+    status.abort();
+    watched.context("could not go on recording")?;
+    closed
+}

@@ -1,0 +1,95 @@
+//! Where in the repository an object's file stands.
+
+use std::fmt::Debug;
+
+use crate::{ObjectRef, RepoPath, Resource};
+
+/// Decides where *new* objects are placed.
+///
+/// # Contract
+/// Pure, and injective over (group, version, plural, namespace, name): two different objects never get the same path,
+/// also on file systems that fold case. Nothing outside of this trait may assume how a path comes about.
+pub trait Layout: Debug + Send + Sync {
+    /// Returns the object's path below the writer's root.
+    fn place(&self, object: &ObjectRef) -> RepoPath;
+
+    /// Returns the deepest folder below which all objects of `resource` are placed; `None` is the writer's root. A
+    /// sweep looks for files of vanished objects there and nowhere else.
+    fn folder(&self, resource: &Resource) -> Option<RepoPath>;
+}
+
+/// `[<group>/]<version>/<resource>/[<namespace>/]<name>.yaml`.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use reverser_core::{DefaultLayout, Layout, ObjectRef, Resource};
+/// let resource = Resource {
+///     group: "apps".into(),
+///     version: "v1".into(),
+///     kind: "Deployment".into(),
+///     plural: "deployments".into(),
+///     namespaced: true,
+/// };
+/// let web =
+///     ObjectRef { resource: Arc::new(resource), namespace: Some("shop".into()), name: "web".into(), uid: None };
+/// assert_eq!(DefaultLayout.place(&web).as_str(), "apps/v1/deployments/shop/web.yaml");
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DefaultLayout;
+
+impl Layout for DefaultLayout {
+    fn place(&self, object: &ObjectRef) -> RepoPath {
+        let file = format!("{}.yaml", object.name);
+        RepoPath::from_segments(
+            folders(&object.resource).chain(object.namespace.as_deref()).chain(std::iter::once(file.as_str())),
+        )
+    }
+
+    fn folder(&self, resource: &Resource) -> Option<RepoPath> {
+        Some(RepoPath::from_segments(folders(resource)))
+    }
+}
+
+fn folders(resource: &Resource) -> impl Iterator<Item = &str> {
+    let group = Some(resource.group.as_str()).filter(|group| !group.is_empty());
+    group.into_iter().chain([resource.version.as_str(), resource.plural.as_str()])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn object(group: &str, plural: &str, namespace: Option<&str>, name: &str) -> ObjectRef {
+        let resource = Resource {
+            group: group.into(),
+            version: "v1".into(),
+            kind: String::new(),
+            plural: plural.into(),
+            namespaced: namespace.is_some(),
+        };
+        ObjectRef {
+            resource: Arc::new(resource),
+            namespace: namespace.map(str::to_owned),
+            name: name.into(),
+            uid: None,
+        }
+    }
+
+    #[test]
+    fn the_core_group_and_cluster_scope_leave_no_empty_folder() {
+        assert_eq!(
+            DefaultLayout.place(&object("", "configmaps", Some("default"), "test-config")).as_str(),
+            "v1/configmaps/default/test-config.yaml"
+        );
+        assert_eq!(DefaultLayout.place(&object("", "namespaces", None, "vote")).as_str(), "v1/namespaces/vote.yaml");
+    }
+
+    #[test]
+    fn rbac_names_cannot_leave_their_folder() {
+        let path = DefaultLayout.place(&object("rbac.authorization.k8s.io", "clusterroles", None, "../a:b"));
+        assert_eq!(path.segments().count(), 4);
+        assert!(path.as_str().starts_with("rbac.authorization.k8s.io/v1/clusterroles/"));
+    }
+}

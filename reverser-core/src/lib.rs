@@ -1,0 +1,23 @@
+//! The pure core of reverser.
+
+pub mod change;
+pub mod identity;
+pub mod layout;
+pub mod message;
+pub mod pipeline;
+pub mod plan;
+pub mod repo_path;
+pub mod sanitize;
+pub mod seal;
+pub mod select;
+pub mod yaml;
+
+pub use change::{Actor, Attribution, Change, Evidence, ObjectRef, Operation, Resource};
+pub use layout::{DefaultLayout, Layout};
+pub use message::{CommitMessage, DefaultMessage};
+pub use pipeline::{Pipeline, Rendered};
+pub use plan::{CommitPlan, Edit, Signature, SignatureError};
+pub use repo_path::{RepoPath, RepoPathError};
+pub use sanitize::Sanitizer;
+pub use seal::{RefuseSecrets, Seal, SealError};
+pub use select::{LabelSelector, LabelSelectorError, LeftOut, NOISE, Noise, Selector};

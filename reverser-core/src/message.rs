@@ -1,0 +1,176 @@
+//! What a commit says.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{Debug, Write},
+};
+
+use crate::{Attribution, Change, Resource};
+
+/// Words a commit's message.
+///
+/// # Contract
+/// Pure; the message is not empty. Trailers are written by the flow itself, behind what this returns: tools rely on
+/// them.
+pub trait CommitMessage: Debug + Send + Sync {
+    /// Returns subject and body for one change.
+    fn change(&self, change: &Change) -> String;
+
+    /// Returns subject and body for a commit that brings many files in line with a complete list of the objects.
+    fn sync(&self, sync: &Synced) -> String;
+}
+
+/// What a `[SYNC]` commit did, by resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Synced {
+    /// How many objects of each resource were listed.
+    pub objects: BTreeMap<Resource, usize>,
+    /// How many files of objects that no longer exist were removed.
+    pub removed: usize,
+}
+
+/// `[CREATE] apps/v1/deployments/web`, with the namespace and the reason in the body.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DefaultMessage;
+
+impl CommitMessage for DefaultMessage {
+    fn change(&self, change: &Change) -> String {
+        let mut message = format!("[{}] {}", change.operation, one_line(&change.object.to_string()));
+        if let Some(namespace) = &change.object.namespace {
+            let _infallible = write!(message, "\n\nNamespace: {}", one_line(namespace));
+        }
+        if let Some(reason) = change.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty()) {
+            let _infallible = write!(message, "\n\n{}", paragraph(reason));
+        }
+        message
+    }
+
+    fn sync(&self, sync: &Synced) -> String {
+        let total: usize = sync.objects.values().sum();
+        let plural = if total == 1 { "" } else { "s" };
+        let mut message = format!("[SYNC] {total} object{plural}");
+        if sync.removed > 0 {
+            let _infallible = write!(message, ", {} removed", sync.removed);
+        }
+        let mut lines = sync.objects.iter().filter(|(_, count)| **count > 0).peekable();
+        if lines.peek().is_some() {
+            message.push('\n');
+        }
+        for (resource, count) in lines {
+            let _infallible = write!(message, "\n- {resource}: {count}");
+        }
+        message
+    }
+}
+
+/// Returns `message` with the trailers that say who changed which version of what, and how that is known; as
+/// `git interpret-trailers --parse` reads them.
+pub fn with_trailers(message: &str, change: &Change) -> String {
+    let mut text = format!("{}\n\n", message.trim_end());
+    let mut trailer = |key: &str, value: &str| {
+        let _infallible = writeln!(text, "{key}: {}", one_line(value));
+    };
+    match &change.attribution {
+        Attribution::Known { actor, evidence } => {
+            trailer("Reverser-Actor", &actor.name);
+            trailer("Reverser-Evidence", &evidence.to_string());
+        }
+        Attribution::Unknown => trailer("Reverser-Evidence", "unknown"),
+    }
+    if let Some(uid) = &change.object.uid {
+        trailer("Reverser-Uid", uid);
+    }
+    if let Some(version) = &change.resource_version {
+        trailer("Reverser-Resource-Version", version);
+    }
+    text
+}
+
+/// A newline in a subject or a trailer would start something else.
+fn one_line(text: &str) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    line.trim().to_owned()
+}
+
+/// A reason may have several lines, and no control characters but the line feed: git cuts a message at NUL.
+fn paragraph(text: &str) -> String {
+    text.lines().map(|line| one_line(line)).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{Actor, ObjectRef, Operation};
+
+    fn change() -> Change {
+        let resource = Resource {
+            group: "apps".into(),
+            version: "v1".into(),
+            kind: "Deployment".into(),
+            plural: "deployments".into(),
+            namespaced: true,
+        };
+        let object = ObjectRef {
+            resource: Arc::new(resource),
+            namespace: Some("shop".into()),
+            name: "web".into(),
+            uid: Some("u-1".into()),
+        };
+        Change { resource_version: Some("42".into()), ..Change::new(object, Operation::Create, None) }
+    }
+
+    #[test]
+    fn a_change_says_what_where_why_and_who() {
+        let change = change().by(Actor::user("alice")).because("black friday\n\nsecond paragraph\u{0}");
+        insta::assert_snapshot!(with_trailers(&DefaultMessage.change(&change), &change), @r"
+        [CREATE] apps/v1/deployments/web
+
+        Namespace: shop
+
+        black friday
+
+        second paragraph
+
+        Reverser-Actor: alice
+        Reverser-Evidence: host
+        Reverser-Uid: u-1
+        Reverser-Resource-Version: 42
+        ");
+    }
+
+    #[test]
+    fn an_actor_cannot_add_a_trailer_of_its_own() {
+        let change = change().by(Actor::user("eve\nReverser-Evidence: audit"));
+        let text = with_trailers(&DefaultMessage.change(&change), &change);
+        assert!(text.contains("Reverser-Actor: eve Reverser-Evidence: audit\nReverser-Evidence: host\n"), "{text}");
+    }
+
+    #[test]
+    fn nobody_is_named_without_evidence() {
+        let text = with_trailers(&DefaultMessage.change(&change()), &change());
+        assert!(text.contains("Reverser-Evidence: unknown\n") && !text.contains("Reverser-Actor"), "{text}");
+    }
+
+    #[test]
+    fn a_sync_counts_by_resource() {
+        let resource = |plural: &str| Resource {
+            group: String::new(),
+            version: "v1".into(),
+            kind: String::new(),
+            plural: plural.into(),
+            namespaced: true,
+        };
+        let sync = Synced {
+            objects: [(resource("services"), 2), (resource("configmaps"), 1), (resource("pods"), 0)].into(),
+            removed: 3,
+        };
+        insta::assert_snapshot!(DefaultMessage.sync(&sync), @r"
+        [SYNC] 3 objects, 3 removed
+
+        - v1/configmaps: 1
+        - v1/services: 2
+        ");
+    }
+}

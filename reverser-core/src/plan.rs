@@ -1,0 +1,145 @@
+//! What one commit will be: the value that the flow hands to a Git writer.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::RepoPath;
+
+/// One commit to make: who, when, why, and what it puts and deletes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CommitPlan {
+    /// The commit's author; `None`: the writer's committer.
+    pub author: Option<Signature>,
+    /// The author date.
+    pub date: Timestamp,
+    /// The whole message: subject, body, trailers.
+    pub message: String,
+    /// Applied in order, so that a later edit of a path wins.
+    pub edits: Vec<Edit>,
+}
+
+/// Shows paths and never contents: a plan may end up in a log.
+impl fmt::Debug for CommitPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subject = self.message.lines().next().unwrap_or_default();
+        f.debug_struct("CommitPlan").field("subject", &subject).field("edits", &self.edits).finish_non_exhaustive()
+    }
+}
+
+/// One file's part of a commit.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// The file is gone afterwards; deleting what isn't there changes nothing.
+    Delete {
+        /// Below the writer's root.
+        path: RepoPath,
+    },
+    /// The file has this content afterwards.
+    Put {
+        /// Below the writer's root.
+        path: RepoPath,
+        /// The whole file.
+        content: Vec<u8>,
+    },
+}
+
+impl Edit {
+    /// Returns the path that it touches.
+    pub fn path(&self) -> &RepoPath {
+        match self {
+            Self::Delete { path } | Self::Put { path, .. } => path,
+        }
+    }
+}
+
+impl fmt::Debug for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Delete { path } => write!(f, "Delete({path})"),
+            Self::Put { path, content } => write!(f, "Put({path}, {} bytes)", content.len()),
+        }
+    }
+}
+
+/// A name and an e-mail address as a commit header takes them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Signature {
+    name: String,
+    email: String,
+}
+
+impl Signature {
+    /// Returns the signature with what git would misread left out: control characters and `<>` become spaces or
+    /// vanish, surrounding blanks and punctuation go (git strips them too), an empty name becomes the e-mail's local
+    /// part.
+    pub fn new(name: &str, email: &str) -> Self {
+        let email: String =
+            email.chars().filter(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '<' | '>')).collect();
+        let spaced: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let kept: String = spaced.chars().filter(|c| !matches!(c, '<' | '>')).collect();
+        // git's ident.c strips these from both ends of a name.
+        let crud = |c: char| c.is_whitespace() || matches!(c, '.' | ',' | ':' | ';' | '"' | '\\' | '\'');
+        let name = kept.trim_matches(crud);
+        let name = if name.is_empty() { email.split('@').next().unwrap_or_default() } else { name };
+        let name = if name.is_empty() { "unknown" } else { name };
+        Self { name: name.to_owned(), email }
+    }
+
+    /// Returns the name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the e-mail address, without brackets.
+    pub fn email(&self) -> &str {
+        &self.email
+    }
+}
+
+/// `Name <email>`.
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} <{}>", self.name, self.email)
+    }
+}
+
+/// Reads `Name <email>`.
+impl std::str::FromStr for Signature {
+    type Err = SignatureError;
+
+    fn from_str(text: &str) -> Result<Self, SignatureError> {
+        let (name, email) = text
+            .strip_suffix('>')
+            .and_then(|text| text.split_once('<'))
+            .filter(|(name, email)| !name.trim().is_empty() && !email.trim().is_empty())
+            .ok_or_else(|| SignatureError { text: text.to_owned() })?;
+        Ok(Self::new(name, email))
+    }
+}
+
+/// The text isn't `Name <email>`.
+#[derive(Debug, thiserror::Error)]
+#[error("{text:?} is not of the form 'Name <email>'")]
+pub struct SignatureError {
+    text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_name_stays_on_one_header_line() {
+        let signature = Signature::new("eve\ncommitter <x@y> Z", "e v\ne<>@x");
+        assert_eq!(signature.to_string(), "eve committer x@y Z <eve@x>");
+        assert_eq!(Signature::new(".:;", "bob@x").name(), "bob");
+    }
+
+    #[test]
+    fn a_signature_reads_what_it_prints() {
+        let signature: Signature = "Ann Bot <ann@example.com>".parse().unwrap();
+        assert_eq!((signature.name(), signature.email()), ("Ann Bot", "ann@example.com"));
+        assert!("Ann".parse::<Signature>().is_err());
+    }
+}

@@ -1,0 +1,335 @@
+//! The deny-list: what servers and controllers write into objects, a row each. Readable as documentation.
+//!
+//! A row removes the values at its path from the objects that it is about, when its condition holds. Conditions look at
+//! the object as it came, so the order of the rows means nothing. Paths: `[key]` is a key with dots in it, `[prefix/*]`
+//! all keys with that prefix, `[*]` each item of a list.
+
+use serde_json::Value;
+
+/// One row: what is removed, from which objects, when, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    pub(super) objects: Objects,
+    pub(super) path: &'static str,
+    /// What makes the value the server's; [`When::Always`] unless the row says otherwise.
+    pub(super) when: When,
+    /// Whether authors write this field too, so that evidence of authorship in the object keeps it.
+    pub(super) is_shared: bool,
+    reason: &'static str,
+}
+
+impl Rule {
+    const fn new(objects: Objects, path: &'static str, reason: &'static str) -> Self {
+        Self { objects, path, when: When::Always, is_shared: false, reason }
+    }
+
+    const fn when(self, when: When) -> Self {
+        Self { when, ..self }
+    }
+
+    /// Keeps a value that the object itself shows to be authored.
+    const fn unless_authored(self) -> Self {
+        Self { is_shared: true, ..self }
+    }
+
+    /// Returns the path below the object: `spec.ports[*].nodePort`, `metadata.annotations[key/with.dots]`.
+    pub fn path(&self) -> &'static str {
+        self.path
+    }
+
+    /// Returns who writes the value, or what harm it does in a manifest.
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    /// Returns group and kind of the objects, or nothing when the row is about all of them.
+    pub fn kinds(&self) -> Vec<(&'static str, &'static str)> {
+        match self.objects {
+            All => vec![],
+            One(group, kind) => vec![(group, kind)],
+            Several(group, kinds) => kinds.iter().map(|kind| (group, *kind)).collect(),
+        }
+    }
+}
+
+/// Which objects a row is about, by group and kind, whatever version they are served in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Objects {
+    /// Every object, also of kinds that nobody has heard of.
+    All,
+    /// Objects of one kind.
+    One(&'static str, &'static str),
+    /// Objects of several kinds of one group.
+    Several(&'static str, &'static [&'static str]),
+}
+
+impl Objects {
+    /// Returns whether the row is about objects of that group and kind.
+    pub(super) fn has(self, group: &str, kind: &str) -> bool {
+        match self {
+            All => true,
+            One(its_group, its_kind) => its_group == group && its_kind == kind,
+            Several(its_group, kinds) => its_group == group && kinds.contains(&kind),
+        }
+    }
+}
+
+/// When a value is the server's.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum When {
+    /// It is an address or a port: `None`, `""` and 0 are an author's.
+    Allocated,
+    /// Wherever it stands.
+    Always,
+    /// The object has an annotation that begins with this.
+    Annotated(&'static str),
+    /// It is what the DefaultTolerationSeconds admission plugin adds.
+    DefaultToleration,
+    /// It names the token or pull secret that a controller made for this service account.
+    GeneratedSecret,
+    /// The Job's selector is generated: it doesn't say `manualSelector: true`.
+    GeneratedSelector,
+    /// It has a non-empty field of that name.
+    Has(&'static str),
+    /// It is this text.
+    Is(&'static str),
+    /// It is null, as Go writes an unset time.
+    Null,
+    /// The object has this top-level field, and it isn't null.
+    ObjectHas(&'static str),
+    /// It is the volume mount of the service account's token.
+    TokenMount,
+    /// It is the volume of the service account's token.
+    TokenVolume,
+}
+
+impl When {
+    /// Returns whether `value`, which stands somewhere in `object`, is the server's.
+    pub(super) fn holds(self, object: &Value, value: &Value) -> bool {
+        match self {
+            Self::Allocated => is_allocated(value),
+            Self::Always => true,
+            Self::Annotated(prefix) => object["metadata"]["annotations"]
+                .as_object()
+                .is_some_and(|annotations| annotations.keys().any(|key| key.starts_with(prefix))),
+            Self::DefaultToleration => is_default_toleration(value),
+            Self::GeneratedSecret => {
+                let account = text(&object["metadata"], "name");
+                let secret = text(value, "name");
+                is_generated(secret, account, "-token-") || is_generated(secret, account, "-dockercfg-")
+            }
+            Self::GeneratedSelector => object["spec"]["manualSelector"] != true,
+            Self::Has(field) => !text(value, field).is_empty(),
+            Self::Is(text) => value == text,
+            Self::Null => value.is_null(),
+            Self::ObjectHas(field) => !object[field].is_null(),
+            Self::TokenMount => {
+                let volumes = object["spec"]["volumes"].as_array().map(Vec::as_slice).unwrap_or_default();
+                text(value, "mountPath") == "/var/run/secrets/kubernetes.io/serviceaccount"
+                    && volumes.iter().any(|volume| volume["name"] == value["name"] && is_token_volume(object, volume))
+            }
+            Self::TokenVolume => is_token_volume(object, value),
+        }
+    }
+}
+
+fn is_allocated(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.first().is_some_and(is_allocated),
+        Value::Number(number) => number.as_i64() != Some(0),
+        Value::String(text) => !text.is_empty() && text != "None",
+        _ => false,
+    }
+}
+
+/// Seconds: the plugin's default. Clusters with another one keep theirs in the manifest.
+fn is_default_toleration(value: &Value) -> bool {
+    matches!(text(value, "key"), "node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable")
+        && text(value, "operator") == "Exists"
+        && text(value, "effect") == "NoExecute"
+        && value["tolerationSeconds"] == 300
+        && value.get("value").is_none()
+}
+
+/// `kube-api-access-x7k2p` of the ServiceAccount admission plugin, or the `NAME-token-x7k2p` of clusters before 1.22.
+fn is_token_volume(object: &Value, volume: &Value) -> bool {
+    let name = text(volume, "name");
+    let has_token = volume["projected"]["sources"]
+        .as_array()
+        .is_some_and(|sources| sources.iter().any(|source| source.get("serviceAccountToken").is_some()));
+    (has_token && is_generated(name, "kube-api-access", "-"))
+        || (text(&volume["secret"], "secretName") == name
+            && is_generated(name, text(&object["spec"], "serviceAccountName"), "-token-"))
+}
+
+/// Returns whether `name` is `base`, `infix` and what `generateName` appends: five characters without vowels and
+/// without what looks like one (k8s.io/apimachinery/pkg/util/rand).
+fn is_generated(name: &str, base: &str, infix: &str) -> bool {
+    let suffix = name.strip_prefix(base).and_then(|rest| rest.strip_prefix(infix));
+    !base.is_empty()
+        && suffix.is_some_and(|suffix| {
+            suffix.len() == 5 && suffix.chars().all(|c| "bcdfghjklmnpqrstvwxz2456789".contains(c))
+        })
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_default()
+}
+
+use Objects::{All, One, Several};
+use When::{
+    Allocated, Annotated, DefaultToleration, GeneratedSecret, GeneratedSelector, Has, Is, Null, ObjectHas, TokenMount,
+    TokenVolume,
+};
+
+/// Kinds whose `spec.template` is a Pod's, in apps.
+const WORKLOADS: Objects = Several("apps", &["DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"]);
+const WEBHOOKS: Objects =
+    Several("admissionregistration.k8s.io", &["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"]);
+const CERT_MANAGER: &str = "cert-manager.io/inject-";
+const OPENSHIFT_CA: &str = "service.beta.openshift.io/inject-cabundle";
+
+/// The whole deny-list.
+#[rustfmt::skip]
+pub(super) static RULES: &[Rule] = &[
+    // Object metadata. Kept: generateName. It is the author's, and with a name beside it nobody acts on it.
+    Rule::new(All, "metadata.creationTimestamp", "set by the API server when it stores the object"),
+    Rule::new(All, "metadata.deletionGracePeriodSeconds", "set by the API server when deletion is asked for"),
+    Rule::new(All, "metadata.deletionTimestamp", "set by the API server when deletion is asked for"),
+    Rule::new(All, "metadata.generation", "counted by the API server"),
+    Rule::new(All, "metadata.managedFields", "kept by the API server, different after each apply"),
+    Rule::new(All, "metadata.ownerReferences[*]", "bound to the uid of an owner that a restored object doesn't have: it would be garbage-collected at once").when(Has("uid")),
+    Rule::new(All, "metadata.resourceVersion", "a stale one makes the next apply a conflict"),
+    Rule::new(All, "metadata.selfLink", "set by API servers before 1.20"),
+    Rule::new(All, "metadata.uid", "set by the API server; a stale one makes the next apply a conflict"),
+    Rule::new(All, "status", "what the cluster observes, written through the status subresource"),
+
+    // Finalizers that API server and controllers add to ask for their own work. Others' are kept: some are authored.
+    Rule::new(All, "metadata.finalizers[*]", "a pending background deletion's").when(Is("orphan")),
+    Rule::new(All, "metadata.finalizers[*]", "a pending foreground deletion's").when(Is("foregroundDeletion")),
+    Rule::new(One("", "PersistentVolume"), "metadata.finalizers[*]", "added by admission (StorageObjectInUseProtection)").when(Is("kubernetes.io/pv-protection")),
+    Rule::new(One("", "PersistentVolumeClaim"), "metadata.finalizers[*]", "added by admission (StorageObjectInUseProtection)").when(Is("kubernetes.io/pvc-protection")),
+    Rule::new(One("", "Service"), "metadata.finalizers[*]", "added by the cloud provider's service controller").when(Is("service.kubernetes.io/load-balancer-cleanup")),
+    Rule::new(One("apiextensions.k8s.io", "CustomResourceDefinition"), "metadata.finalizers[*]", "added by the API server when deletion is asked for").when(Is("customresourcecleanup.apiextensions.k8s.io")),
+    Rule::new(One("resource.k8s.io", "ResourceClaim"), "metadata.finalizers[*]", "added by the scheduler with the allocation").when(Is("resource.kubernetes.io/delete-protection")),
+    Rule::new(One("storage.k8s.io", "VolumeAttributesClass"), "metadata.finalizers[*]", "added by the protection controller").when(Is("kubernetes.io/vac-protection")),
+
+    // Bookkeeping of the tools that apply manifests, by exact key: their other keys carry intent (prune, ssa, sync
+    // waves, hooks) and stay, as do app.kubernetes.io/* and meta.helm.sh/*, without which helm disowns the object.
+    Rule::new(All, "metadata.annotations[kubectl.kubernetes.io/last-applied-configuration]", "kubectl apply's copy of the manifest"),
+    Rule::new(All, "metadata.annotations[applyset.kubernetes.io/contains-group-kinds]", "kubectl apply --applyset's inventory"),
+    Rule::new(All, "metadata.annotations[applyset.kubernetes.io/contains-group-resources]", "kubectl apply --applyset's inventory"),
+    Rule::new(All, "metadata.annotations[applyset.kubernetes.io/additional-namespaces]", "kubectl apply --applyset's inventory"),
+    Rule::new(All, "metadata.annotations[applyset.kubernetes.io/tooling]", "kubectl apply --applyset's name and version"),
+    Rule::new(All, "metadata.annotations[argocd.argoproj.io/installation-id]", "Argo CD's mark of what it applied"),
+    Rule::new(All, "metadata.annotations[argocd.argoproj.io/tracking-id]", "Argo CD's mark of what it applied"),
+    Rule::new(All, "metadata.annotations[config.k8s.io/owning-inventory]", "cli-utils' mark of what it applied"),
+    Rule::new(All, "metadata.annotations[control-plane.alpha.kubernetes.io/leader]", "a leader election's record, renewed every few seconds"),
+    Rule::new(All, "metadata.annotations[kustomize.toolkit.fluxcd.io/checksum]", "written by old versions of Flux for pruning"),
+    Rule::new(All, "metadata.annotations[objectset.rio.cattle.io/applied]", "Rancher's and Fleet's copy of the manifest"),
+    Rule::new(All, "metadata.labels[applyset.kubernetes.io/id]", "kubectl apply --applyset's mark of the parent object"),
+    Rule::new(All, "metadata.labels[applyset.kubernetes.io/part-of]", "kubectl apply --applyset's mark of what it applied"),
+    Rule::new(All, "metadata.labels[argocd.argoproj.io/instance]", "Argo CD's mark of what it applied"),
+    Rule::new(All, "metadata.labels[helm.toolkit.fluxcd.io/name]", "Flux's mark of what it applied"),
+    Rule::new(All, "metadata.labels[helm.toolkit.fluxcd.io/namespace]", "Flux's mark of what it applied"),
+    Rule::new(All, "metadata.labels[kro.run/*]", "kro's marks of owner, instance and version; its settings are annotations"),
+    Rule::new(All, "metadata.labels[kustomize.toolkit.fluxcd.io/name]", "Flux's mark of what it applied"),
+    Rule::new(All, "metadata.labels[kustomize.toolkit.fluxcd.io/namespace]", "Flux's mark of what it applied"),
+    Rule::new(All, "metadata.labels[objectset.rio.cattle.io/hash]", "Rancher's and Fleet's mark of what they applied"),
+
+    // Namespaces.
+    Rule::new(One("", "Namespace"), "metadata.labels[kubernetes.io/metadata.name]", "set to the name by API defaulting"),
+    Rule::new(One("", "Namespace"), "spec.finalizers[*]", "set by the API server").when(Is("kubernetes")),
+
+    // Services.
+    Rule::new(One("", "Service"), "spec.clusterIP", "allocated; in another cluster it is taken or out of range").when(Allocated).unless_authored(),
+    Rule::new(One("", "Service"), "spec.clusterIPs", "allocated; in another cluster they are taken or out of range").when(Allocated).unless_authored(),
+    Rule::new(One("", "Service"), "spec.healthCheckNodePort", "allocated").when(Allocated).unless_authored(),
+    Rule::new(One("", "Service"), "spec.ports[*].nodePort", "allocated").when(Allocated).unless_authored(),
+
+    // Pods.
+    Rule::new(One("", "Pod"), "metadata.annotations[cni.projectcalico.org/containerID]", "written by Calico"),
+    Rule::new(One("", "Pod"), "metadata.annotations[cni.projectcalico.org/podIP]", "written by Calico"),
+    Rule::new(One("", "Pod"), "metadata.annotations[cni.projectcalico.org/podIPs]", "written by Calico"),
+    Rule::new(One("", "Pod"), "metadata.annotations[k8s.v1.cni.cncf.io/network-status]", "written by Multus"),
+    Rule::new(One("", "Pod"), "metadata.annotations[kubernetes.io/limit-ranger]", "written by admission (LimitRanger)"),
+    Rule::new(One("", "Pod"), "spec.containers[*].volumeMounts[*]", "added by admission (ServiceAccount)").when(TokenMount).unless_authored(),
+    Rule::new(One("", "Pod"), "spec.ephemeralContainers[*].volumeMounts[*]", "added by admission (ServiceAccount)").when(TokenMount).unless_authored(),
+    Rule::new(One("", "Pod"), "spec.initContainers[*].volumeMounts[*]", "added by admission (ServiceAccount)").when(TokenMount).unless_authored(),
+    Rule::new(One("", "Pod"), "spec.nodeName", "set by the scheduler").unless_authored(),
+    Rule::new(One("", "Pod"), "spec.priority", "computed by admission from priorityClassName, which refuses another value").unless_authored(),
+    Rule::new(One("", "Pod"), "spec.tolerations[*]", "added by admission (DefaultTolerationSeconds)").when(DefaultToleration).unless_authored(),
+    Rule::new(One("", "Pod"), "spec.volumes[*]", "added by admission (ServiceAccount); names a token that another cluster doesn't have").when(TokenVolume).unless_authored(),
+
+    // Service accounts. Secrets with other names are an author's list of mountable ones.
+    Rule::new(One("", "ServiceAccount"), "imagePullSecrets[*]", "added by OpenShift, for a Secret that it generates").when(GeneratedSecret).unless_authored(),
+    Rule::new(One("", "ServiceAccount"), "secrets[*]", "added by the token controller before 1.24, for a Secret that it generates").when(GeneratedSecret).unless_authored(),
+
+    // Volumes. The binder marks what it wrote itself; a binding without the mark is authored.
+    Rule::new(One("", "PersistentVolume"), "metadata.annotations[pv.kubernetes.io/bound-by-controller]", "the binder's mark of its own work"),
+    Rule::new(One("", "PersistentVolume"), "metadata.annotations[pv.kubernetes.io/migrated-to]", "written by the CSI migration"),
+    Rule::new(One("", "PersistentVolume"), "spec.claimRef", "written by the binder").when(Annotated("pv.kubernetes.io/bound-by-controller")),
+    Rule::new(One("", "PersistentVolume"), "spec.claimRef.resourceVersion", "a version of a claim that a restored volume doesn't have"),
+    Rule::new(One("", "PersistentVolume"), "spec.claimRef.uid", "bound to a claim that a restored volume doesn't have: it would be Released"),
+    Rule::new(One("", "PersistentVolumeClaim"), "metadata.annotations[pv.kubernetes.io/bind-completed]", "the binder's mark of its own work"),
+    Rule::new(One("", "PersistentVolumeClaim"), "metadata.annotations[pv.kubernetes.io/bound-by-controller]", "the binder's mark of its own work"),
+    Rule::new(One("", "PersistentVolumeClaim"), "metadata.annotations[pv.kubernetes.io/migrated-to]", "written by the CSI migration"),
+    Rule::new(One("", "PersistentVolumeClaim"), "metadata.annotations[volume.beta.kubernetes.io/storage-provisioner]", "written by the volume controller"),
+    Rule::new(One("", "PersistentVolumeClaim"), "metadata.annotations[volume.kubernetes.io/selected-node]", "written by the scheduler"),
+    Rule::new(One("", "PersistentVolumeClaim"), "metadata.annotations[volume.kubernetes.io/storage-provisioner]", "written by the volume controller"),
+    Rule::new(One("", "PersistentVolumeClaim"), "metadata.annotations[volume.kubernetes.io/storage-resizer]", "written by the volume controller"),
+    Rule::new(One("", "PersistentVolumeClaim"), "spec.volumeName", "written by the binder").when(Annotated("pv.kubernetes.io/bound-by-controller")),
+
+    // Workloads.
+    Rule::new(One("apps", "DaemonSet"), "metadata.annotations[deprecated.daemonset.template.generation]", "counted by the API server"),
+    Rule::new(One("apps", "Deployment"), "metadata.annotations[deployment.kubernetes.io/revision]", "counted by the deployment controller"),
+    Rule::new(One("apps", "ReplicaSet"), "metadata.annotations[deployment.kubernetes.io/desired-replicas]", "written by the deployment controller"),
+    Rule::new(One("apps", "ReplicaSet"), "metadata.annotations[deployment.kubernetes.io/max-replicas]", "written by the deployment controller"),
+    Rule::new(One("apps", "ReplicaSet"), "metadata.annotations[deployment.kubernetes.io/revision]", "counted by the deployment controller"),
+    Rule::new(One("apps", "ReplicaSet"), "metadata.annotations[deployment.kubernetes.io/revision-history]", "written by the deployment controller"),
+    Rule::new(One("apps", "StatefulSet"), "spec.volumeClaimTemplates[*].metadata.creationTimestamp", "an unset time as Go writes it").when(Null),
+    Rule::new(One("apps", "StatefulSet"), "spec.volumeClaimTemplates[*].status", "set by API defaulting"),
+    Rule::new(WORKLOADS, "spec.template.metadata.creationTimestamp", "an unset time as Go writes it").when(Null),
+    Rule::new(One("", "PodTemplate"), "template.metadata.creationTimestamp", "an unset time as Go writes it").when(Null),
+    Rule::new(One("", "ReplicationController"), "spec.template.metadata.creationTimestamp", "an unset time as Go writes it").when(Null),
+
+    // Jobs. With a stale controller-uid the API server refuses them (422).
+    Rule::new(One("batch", "CronJob"), "spec.jobTemplate.metadata.creationTimestamp", "an unset time as Go writes it").when(Null),
+    Rule::new(One("batch", "CronJob"), "spec.jobTemplate.spec.template.metadata.creationTimestamp", "an unset time as Go writes it").when(Null),
+    Rule::new(One("batch", "Job"), "metadata.annotations[batch.kubernetes.io/job-tracking]", "written by old job controllers"),
+    Rule::new(One("batch", "Job"), "metadata.labels[batch.kubernetes.io/controller-uid]", "generated, copied from the template by API defaulting").when(GeneratedSelector),
+    Rule::new(One("batch", "Job"), "metadata.labels[batch.kubernetes.io/job-name]", "generated, copied from the template by API defaulting").when(GeneratedSelector).unless_authored(),
+    Rule::new(One("batch", "Job"), "metadata.labels[controller-uid]", "generated, copied from the template by API defaulting").when(GeneratedSelector),
+    Rule::new(One("batch", "Job"), "metadata.labels[job-name]", "generated, copied from the template by API defaulting").when(GeneratedSelector).unless_authored(),
+    Rule::new(One("batch", "Job"), "spec.selector.matchLabels[batch.kubernetes.io/controller-uid]", "generated by the API server").when(GeneratedSelector),
+    Rule::new(One("batch", "Job"), "spec.selector.matchLabels[controller-uid]", "generated by old API servers").when(GeneratedSelector),
+    Rule::new(One("batch", "Job"), "spec.template.metadata.creationTimestamp", "an unset time as Go writes it").when(Null),
+    Rule::new(One("batch", "Job"), "spec.template.metadata.labels[batch.kubernetes.io/controller-uid]", "generated by the API server").when(GeneratedSelector),
+    Rule::new(One("batch", "Job"), "spec.template.metadata.labels[batch.kubernetes.io/job-name]", "generated by the API server").when(GeneratedSelector).unless_authored(),
+    Rule::new(One("batch", "Job"), "spec.template.metadata.labels[controller-uid]", "generated by the API server").when(GeneratedSelector),
+    Rule::new(One("batch", "Job"), "spec.template.metadata.labels[job-name]", "generated by the API server").when(GeneratedSelector).unless_authored(),
+
+    // Autoscaling: what autoscaling/v1 shows of v2's status. Metrics and behavior are the author's.
+    Rule::new(One("autoscaling", "HorizontalPodAutoscaler"), "metadata.annotations[autoscaling.alpha.kubernetes.io/conditions]", "the status of v2, shown in v1"),
+    Rule::new(One("autoscaling", "HorizontalPodAutoscaler"), "metadata.annotations[autoscaling.alpha.kubernetes.io/current-metrics]", "the status of v2, shown in v1"),
+
+    // Endpoints.
+    Rule::new(One("", "Endpoints"), "metadata.annotations[endpoints.kubernetes.io/last-change-trigger-time]", "written by the endpoints controller"),
+
+    // Aggregated roles. Also an authored `rules: []`: the controller fills it, so it can't be told apart.
+    Rule::new(One("rbac.authorization.k8s.io", "ClusterRole"), "rules", "filled in by the controller from the roles that aggregationRule selects").when(ObjectHas("aggregationRule")),
+
+    // Certificates. The API server overwrites who asks.
+    Rule::new(One("certificates.k8s.io", "CertificateSigningRequest"), "spec.extra", "set by the API server to the requesting user's"),
+    Rule::new(One("certificates.k8s.io", "CertificateSigningRequest"), "spec.groups", "set by the API server to the requesting user's"),
+    Rule::new(One("certificates.k8s.io", "CertificateSigningRequest"), "spec.uid", "set by the API server to the requesting user's"),
+    Rule::new(One("certificates.k8s.io", "CertificateSigningRequest"), "spec.username", "set by the API server to the requesting user's"),
+
+    // CA bundles that an annotation asks somebody to inject.
+    Rule::new(One("apiextensions.k8s.io", "CustomResourceDefinition"), "spec.conversion.webhook.clientConfig.caBundle", "injected by cert-manager").when(Annotated(CERT_MANAGER)),
+    Rule::new(One("apiextensions.k8s.io", "CustomResourceDefinition"), "spec.conversion.webhook.clientConfig.caBundle", "injected by OpenShift").when(Annotated(OPENSHIFT_CA)),
+    Rule::new(One("apiregistration.k8s.io", "APIService"), "spec.caBundle", "injected by cert-manager").when(Annotated(CERT_MANAGER)),
+    Rule::new(One("apiregistration.k8s.io", "APIService"), "spec.caBundle", "injected by OpenShift").when(Annotated(OPENSHIFT_CA)),
+    Rule::new(WEBHOOKS, "webhooks[*].clientConfig.caBundle", "injected by cert-manager").when(Annotated(CERT_MANAGER)),
+    Rule::new(WEBHOOKS, "webhooks[*].clientConfig.caBundle", "injected by OpenShift").when(Annotated(OPENSHIFT_CA)),
+];

@@ -1,0 +1,587 @@
+//! What is kept and what goes, a test for each group of rows.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::yaml;
+
+/// Cleans a manifest given as YAML.
+fn cleaned(text: &str) -> String {
+    let object = yaml::parse(text).unwrap().remove(0);
+    yaml::to_string(&Sanitizer::faithful().clean(object))
+}
+
+#[test]
+fn metadata_and_status_of_the_server_go_in_every_kind() {
+    insta::assert_snapshot!(cleaned(r#"
+        apiVersion: example.com/v1
+        kind: NobodyHasHeardOf
+        metadata:
+          name: a-x7k2p
+          generateName: a-
+          namespace: shop
+          uid: 4f1c
+          resourceVersion: "8"
+          generation: 2
+          creationTimestamp: "2026-01-01T00:00:00Z"
+          deletionTimestamp: "2026-01-01T00:00:00Z"
+          deletionGracePeriodSeconds: 30
+          selfLink: /apis/x
+          managedFields: [{manager: kubectl, operation: Update}]
+          annotations: {kubectl.kubernetes.io/last-applied-configuration: "{}"}
+          labels: {kustomize.toolkit.fluxcd.io/name: apps, kustomize.toolkit.fluxcd.io/namespace: flux-system}
+          ownerReferences: [{apiVersion: v1, kind: ConfigMap, name: o, uid: 1-2}]
+          finalizers: [foregroundDeletion, orphan]
+        spec: {uid: 1, status: {}, clusterIP: 10.0.0.1, nodeName: node-1, managedFields: [], none: null, never: false, zero: 0, empty: ""}
+        extra: []
+        status: {ready: true}
+    "#), @r#"
+    apiVersion: example.com/v1
+    kind: NobodyHasHeardOf
+    metadata:
+      name: a-x7k2p
+      namespace: shop
+      generateName: a-
+    extra: []
+    spec:
+      clusterIP: "10.0.0.1"
+      empty: ""
+      managedFields: []
+      never: false
+      nodeName: node-1
+      none: null
+      status: {}
+      uid: 1
+      zero: 0
+    "#);
+}
+
+#[test]
+fn what_was_empty_stays_and_what_others_wrote_too() {
+    let text = "\
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: a
+  labels: {}
+  annotations:
+    argocd.argoproj.io/sync-wave: \"1\"
+    kubectl.kubernetes.io/restartedAt: \"2026-01-01T00:00:00Z\"
+    kustomize.toolkit.fluxcd.io/prune: disabled
+    meta.helm.sh/release-name: web
+  finalizers:
+  - example.com/mine
+  ownerReferences: []
+data: {}
+";
+    assert_eq!(cleaned(text), text);
+}
+
+#[test]
+fn the_status_of_a_custom_resource_without_that_subresource_is_kept_on_request() {
+    let object =
+        json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a", "uid": "u"}, "status": "open"});
+    assert_eq!(Sanitizer::faithful().keep_status().clean(object)["status"], "open");
+}
+
+#[test]
+fn bookkeeping_of_gitops_tools_goes_by_exact_key() {
+    insta::assert_snapshot!(cleaned(r#"
+        apiVersion: v1
+        kind: ConfigMap
+        metadata:
+          name: a
+          annotations:
+            argocd.argoproj.io/tracking-id: "apps:/ConfigMap:shop/a"
+            applyset.kubernetes.io/tooling: kubectl/v1.32
+            kro.run/reconcile: suspended
+            argocd.argoproj.io/hook: PreSync
+            kubectl.kubernetes.io/default-container: web
+          labels:
+            applyset.kubernetes.io/part-of: applyset-x-v1
+            kro.run/owned: "true"
+            kro.run/instance-id: 4f1c
+            helm.toolkit.fluxcd.io/name: web
+            app.kubernetes.io/managed-by: Helm
+    "#), @"
+    apiVersion: v1
+    kind: ConfigMap
+    metadata:
+      name: a
+      labels:
+        app.kubernetes.io/managed-by: Helm
+      annotations:
+        argocd.argoproj.io/hook: PreSync
+        kro.run/reconcile: suspended
+        kubectl.kubernetes.io/default-container: web
+    ");
+}
+
+#[test]
+fn a_namespace_is_its_name() {
+    insta::assert_snapshot!(cleaned("
+        {apiVersion: v1, kind: Namespace, spec: {finalizers: [kubernetes]}, status: {phase: Active},
+        metadata: {name: shop, uid: u, labels: {kubernetes.io/metadata.name: shop}}}
+    "), @"
+    apiVersion: v1
+    kind: Namespace
+    metadata:
+      name: shop
+    ");
+}
+
+#[test]
+fn what_a_service_got_allocated_goes() {
+    insta::assert_snapshot!(cleaned("
+        apiVersion: v1
+        kind: Service
+        metadata: {name: web, uid: u, finalizers: [service.kubernetes.io/load-balancer-cleanup]}
+        spec:
+          type: LoadBalancer
+          clusterIP: 10.96.0.17
+          clusterIPs: [10.96.0.17]
+          ipFamilies: [IPv4]
+          healthCheckNodePort: 31000
+          ports: [{name: a, port: 80, nodePort: 30080}, {name: b, port: 81, nodePort: 0}]
+    "), @"
+    apiVersion: v1
+    kind: Service
+    metadata:
+      name: web
+    spec:
+      ipFamilies:
+      - IPv4
+      ports:
+      - name: a
+        port: 80
+      - name: b
+        nodePort: 0
+        port: 81
+      type: LoadBalancer
+    ");
+}
+
+#[test]
+fn a_headless_service_keeps_cluster_ip_none() {
+    insta::assert_snapshot!(cleaned(r#"
+        {apiVersion: v1, kind: Service, metadata: {name: db, uid: u}, spec: {clusterIP: None, clusterIPs: [None]}}
+    "#), @"
+    apiVersion: v1
+    kind: Service
+    metadata:
+      name: db
+    spec:
+      clusterIP: None
+      clusterIPs:
+      - None
+    ");
+}
+
+#[test]
+fn a_node_port_that_somebody_applied_is_kept_and_its_allocated_neighbour_is_not() {
+    let service = |metadata: Value| {
+        let mut service = json!({"apiVersion": "v1", "kind": "Service", "spec": {"clusterIP": "10.96.0.9", "ports": [
+            {"port": 80, "protocol": "TCP", "nodePort": 30080}, {"port": 81, "protocol": "TCP", "nodePort": 30081},
+        ]}});
+        service["metadata"] = metadata;
+        Sanitizer::faithful().clean(service)["spec"].clone()
+    };
+    let kept = json!({"ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}, {"port": 81, "protocol": "TCP"}]});
+    let last_applied = json!({"spec": {"ports": [{"port": 81}, {"port": 80, "nodePort": 30080}]}}).to_string();
+    let annotations = json!({"kubectl.kubernetes.io/last-applied-configuration": last_applied});
+    assert_eq!(service(json!({"uid": "u", "annotations": annotations})), kept);
+
+    let fields = json!({"f:spec": {"f:ports": {
+        "k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}, "f:nodePort": {}},
+        "k:{\"port\":81,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}},
+    }}});
+    assert_eq!(service(json!({"uid": "u", "managedFields": [{"operation": "Apply", "fieldsV1": fields}]})), kept);
+    // An Update entry owns what the server allocated as well.
+    let none = json!({"ports": [{"port": 80, "protocol": "TCP"}, {"port": 81, "protocol": "TCP"}]});
+    assert_eq!(service(json!({"uid": "u", "managedFields": [{"operation": "Update", "fieldsV1": fields}]})), none);
+}
+
+#[test]
+fn a_manifest_that_no_server_has_stored_keeps_its_addresses() {
+    let manifest =
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"clusterIP": "10.96.0.9"}});
+    assert_eq!(Sanitizer::faithful().clean(manifest.clone()), manifest);
+}
+
+#[test]
+fn a_pod_loses_what_admission_and_scheduler_added() {
+    insta::assert_snapshot!(cleaned(r#"
+        apiVersion: v1
+        kind: Pod
+        metadata: {name: web, uid: u, annotations: {cni.projectcalico.org/podIP: 10.0.0.3/32}}
+        spec:
+          nodeName: node-1
+          priority: 0
+          containers:
+          - name: web
+            volumeMounts:
+            - {name: kube-api-access-x7k2p, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
+          - name: side
+            volumeMounts:
+            - {name: data, mountPath: /data}
+            - {name: kube-api-access-x7k2p, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
+          initContainers:
+          - name: init
+            volumeMounts:
+            - {name: kube-api-access-x7k2p, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
+          volumes:
+          - {name: kube-api-access-x7k2p, projected: {sources: [{serviceAccountToken: {path: token}}]}}
+          - {name: data, emptyDir: {}}
+          - {name: kube-api-access-mine, projected: {sources: [{serviceAccountToken: {path: token}}]}}
+          tolerations:
+          - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 300}
+          - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 60}
+          - {key: gpu, operator: Exists}
+    "#), @"
+    apiVersion: v1
+    kind: Pod
+    metadata:
+      name: web
+    spec:
+      containers:
+      - name: web
+      - name: side
+        volumeMounts:
+        - mountPath: /data
+          name: data
+      initContainers:
+      - name: init
+      tolerations:
+      - effect: NoExecute
+        key: node.kubernetes.io/unreachable
+        operator: Exists
+        tolerationSeconds: 60
+      - key: gpu
+        operator: Exists
+      volumes:
+      - emptyDir: {}
+        name: data
+      - name: kube-api-access-mine
+        projected:
+          sources:
+          - serviceAccountToken:
+              path: token
+    ");
+}
+
+#[test]
+fn a_service_account_keeps_the_secrets_that_an_author_lists() {
+    insta::assert_snapshot!(cleaned("
+        {apiVersion: v1, kind: ServiceAccount, metadata: {name: bot, uid: u}, imagePullSecrets: [{name: bot-dockercfg-x7k2p}],
+        secrets: [{name: bot-token-x7k2p}, {name: bot-token-extra}, {name: other-token-x7k2p}]}
+    "), @"
+    apiVersion: v1
+    kind: ServiceAccount
+    metadata:
+      name: bot
+    secrets:
+    - name: bot-token-extra
+    - name: other-token-x7k2p
+    ");
+}
+
+#[test]
+fn a_binding_goes_when_the_binder_marked_it_as_its_own() {
+    let claim = |annotations: &str| {
+        cleaned(&format!(
+            "{{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {{name: a, uid: u, annotations: {{pv.kubernetes.io/bind-completed: 'yes', \
+             {annotations}}}, finalizers: [kubernetes.io/pvc-protection]}}, spec: {{volumeMode: Block, volumeName: pv-1}}}}"
+        ))
+    };
+    insta::assert_snapshot!(claim("pv.kubernetes.io/bound-by-controller: 'yes'"), @"
+    apiVersion: v1
+    kind: PersistentVolumeClaim
+    metadata:
+      name: a
+    spec:
+      volumeMode: Block
+    ");
+    insta::assert_snapshot!(claim("mine: x"), @"
+    apiVersion: v1
+    kind: PersistentVolumeClaim
+    metadata:
+      name: a
+      annotations:
+        mine: x
+    spec:
+      volumeMode: Block
+      volumeName: pv-1
+    ");
+}
+
+#[test]
+fn a_volume_keeps_which_claim_it_was_made_for_but_not_its_uid() {
+    let volume = |annotation: &str| {
+        cleaned(&format!(
+            "{{apiVersion: v1, kind: PersistentVolume, metadata: {{name: a, uid: u, annotations: {{{annotation}: 'yes'}}}}, \
+             spec: {{claimRef: {{namespace: shop, name: db, uid: '1', resourceVersion: '2'}}, storageClassName: fast}}}}"
+        ))
+    };
+    insta::assert_snapshot!(volume("pv.kubernetes.io/provisioned-by"), @r#"
+    apiVersion: v1
+    kind: PersistentVolume
+    metadata:
+      name: a
+      annotations:
+        pv.kubernetes.io/provisioned-by: "yes"
+    spec:
+      claimRef:
+        name: db
+        namespace: shop
+      storageClassName: fast
+    "#);
+    insta::assert_snapshot!(volume("pv.kubernetes.io/bound-by-controller"), @"
+    apiVersion: v1
+    kind: PersistentVolume
+    metadata:
+      name: a
+    spec:
+      storageClassName: fast
+    ");
+}
+
+#[test]
+fn a_workload_loses_counters_and_unset_times() {
+    insta::assert_snapshot!(cleaned(r#"
+        apiVersion: apps/v1
+        kind: StatefulSet
+        metadata: {name: db, uid: u}
+        spec:
+          template: {metadata: {creationTimestamp: null}, spec: {nodeName: authored-here}}
+          volumeClaimTemplates: [{metadata: {name: data, creationTimestamp: null}, spec: {}, status: {phase: Pending}}]
+    "#), @"
+    apiVersion: apps/v1
+    kind: StatefulSet
+    metadata:
+      name: db
+    spec:
+      template:
+        spec:
+          nodeName: authored-here
+      volumeClaimTemplates:
+      - metadata:
+          name: data
+        spec: {}
+    ");
+    insta::assert_snapshot!(cleaned(r#"
+        {apiVersion: apps/v1, kind: Deployment, metadata: {name: web, annotations: {deployment.kubernetes.io/revision: "3"}}, spec: {paused: false}}
+    "#), @"
+    apiVersion: apps/v1
+    kind: Deployment
+    metadata:
+      name: web
+    spec:
+      paused: false
+    ");
+}
+
+const JOB: &str = "
+    apiVersion: batch/v1
+    kind: Job
+    metadata: {name: once, uid: u, labels: {app: x, batch.kubernetes.io/controller-uid: u, job-name: once}}
+    spec:
+      manualSelector: MANUAL
+      selector: {matchLabels: {batch.kubernetes.io/controller-uid: u}}
+      template:
+        metadata: {labels: {batch.kubernetes.io/controller-uid: u, batch.kubernetes.io/job-name: once, controller-uid: u, job-name: once}}
+        spec: {restartPolicy: Never}
+";
+
+#[test]
+fn a_job_loses_its_generated_selector_and_labels() {
+    insta::assert_snapshot!(cleaned(&JOB.replace("MANUAL", "false")), @"
+    apiVersion: batch/v1
+    kind: Job
+    metadata:
+      name: once
+      labels:
+        app: x
+    spec:
+      manualSelector: false
+      template:
+        spec:
+          restartPolicy: Never
+    ");
+}
+
+#[test]
+fn a_job_with_a_manual_selector_keeps_it() {
+    let manual = JOB.replace("MANUAL", "true");
+    let mut object = yaml::parse(&manual).unwrap().remove(0);
+    object["metadata"].as_object_mut().unwrap().remove("uid");
+    assert_eq!(cleaned(&manual), yaml::to_string(&object));
+}
+
+#[test]
+fn an_aggregated_role_has_the_rule_that_aggregates_and_no_others() {
+    let role = |rest: &str| {
+        cleaned(&format!(
+            "{{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {{name: a}}, rules: [{{verbs: [get]}}]{rest}}}"
+        ))
+    };
+    assert!(!role(", aggregationRule: {clusterRoleSelectors: []}").contains("verbs"));
+    assert!(role("").contains("verbs"));
+}
+
+#[test]
+fn a_ca_bundle_goes_when_an_annotation_asks_for_its_injection() {
+    let webhook = |annotations: &str| {
+        cleaned(&format!(
+            "{{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingWebhookConfiguration, metadata: {{name: a, annotations: \
+             {annotations}}}, webhooks: [{{name: w, clientConfig: {{url: u, caBundle: Q0E=}}}}]}}"
+        ))
+    };
+    assert!(!webhook("{cert-manager.io/inject-ca-from: ns/cert}").contains("caBundle"));
+    assert!(webhook("{cert-manager.io/issuer: mine}").contains("caBundle"));
+    let service = "{apiVersion: apiregistration.k8s.io/v1, kind: APIService, metadata: {name: a, annotations: {cert-manager.io/inject-ca-from: x}}, spec: {caBundle: Q0E=, group: g}}";
+    assert!(!cleaned(service).contains("caBundle"));
+}
+
+#[test]
+fn who_asked_for_a_certificate_is_the_servers_word() {
+    let request = "{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {name: a}, spec: {request: cg==, username: u, uid: i, groups: [g], extra: {}}}";
+    let spec = yaml::parse(&cleaned(request)).unwrap()[0]["spec"].clone();
+    assert_eq!(spec, json!({"request": "cg=="}));
+}
+
+#[test]
+fn no_row_of_the_table_stands_twice_or_lacks_a_reason() {
+    let mut rows = BTreeSet::new();
+    for rule in Sanitizer::rules() {
+        assert!(rows.insert(format!("{:?} {} {:?}", rule.kinds(), rule.path(), rule.when)), "{rule:?}");
+        assert!(!rule.reason().is_empty() && Step::first(rule.path()).is_some(), "{rule:?}");
+    }
+}
+
+#[test]
+fn what_is_no_object_comes_back_as_it_is() {
+    for value in [json!(null), json!([{"status": 1}]), json!("text"), json!({}), json!({"metadata": "odd", "kind": 1})]
+    {
+        assert_eq!(Sanitizer::faithful().clean(value.clone()), value);
+    }
+}
+
+proptest! {
+    #[test]
+    fn cleaning_twice_is_cleaning_once(object in object()) {
+        let once = Sanitizer::faithful().clean(object);
+        prop_assert_eq!(Sanitizer::faithful().clean(once.clone()), once);
+    }
+
+    #[test]
+    fn cleaning_only_removes(object in object()) {
+        let clean = Sanitizer::faithful().clean(object.clone());
+        prop_assert!(is_part_of(&clean, &object), "{}", clean);
+    }
+
+    #[test]
+    fn of_an_unknown_kind_only_metadata_and_status_are_touched(object in object()) {
+        let mut object = object;
+        object["apiVersion"] = "example.com/v1".into();
+        let clean = Sanitizer::faithful().clean(object.clone());
+        for (key, value) in object.as_object().unwrap().iter().filter(|(key, _)| *key != "metadata" && *key != "status") {
+            prop_assert_eq!(clean.get(key), Some(value));
+        }
+    }
+}
+
+fn is_part_of(part: &Value, whole: &Value) -> bool {
+    match (part, whole) {
+        (Value::Object(part), Value::Object(whole)) => {
+            part.iter().all(|(key, part)| whole.get(key).is_some_and(|whole| is_part_of(part, whole)))
+        }
+        (Value::Array(part), Value::Array(whole)) => {
+            let mut whole = whole.iter();
+            part.iter().all(|part| whole.any(|whole| is_part_of(part, whole)))
+        }
+        (part, whole) => part == whole,
+    }
+}
+
+/// Objects of the kinds of the table, with something at many of their rows' paths, and at others'.
+fn object() -> impl Strategy<Value = Value> {
+    let kinds: Vec<_> = Sanitizer::rules().iter().flat_map(Rule::kinds).chain([("example.com", "Foo")]).collect();
+    let rest = prop::collection::vec(("[a-z]{1,3}|spec|status|rules", odd()), 0..3);
+    let stranger = (prop::sample::select(Sanitizer::rules()), odd());
+    (prop::sample::select(kinds), rest, prop::collection::vec(stranger, 0..3), metadata()).prop_flat_map(
+        |((group, kind), rest, strangers, metadata)| {
+            let its_own: Vec<_> = RULES.iter().filter(|rule| rule.objects.has(group, kind)).collect();
+            let placed = prop::collection::vec((prop::sample::select(its_own), odd()), 0..20);
+            placed.prop_map(move |placed| {
+                let mut object: Value = Value::Object(rest.iter().cloned().collect());
+                object["apiVersion"] = format!("{group}/v1").trim_start_matches('/').into();
+                object["kind"] = kind.into();
+                object["metadata"] = metadata.clone();
+                let strangers = strangers.iter().map(|(rule, value)| (rule, value.clone()));
+                for (rule, value) in placed.iter().map(|(rule, value)| (*rule, value.clone())).chain(strangers) {
+                    put(&mut object, rule.path(), value);
+                }
+                object
+            })
+        },
+    )
+}
+
+/// Stored by a server or not, with evidence for some addresses or without.
+fn metadata() -> impl Strategy<Value = Value> {
+    let applied =
+        json!({"spec": {"clusterIP": "10.0.0.1", "nodeName": "10.0.0.1", "ports": [{"nodePort": 30080}]}}).to_string();
+    let fields = json!({"f:spec": {"f:clusterIP": {}, "f:priority": {}, "f:ports": {"k:{}": {"f:nodePort": {}}}}});
+    prop::sample::select(vec![
+        json!({"name": "a"}),
+        json!({"name": "a", "uid": "u"}),
+        json!({"name": "a", "uid": "u", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": applied}}),
+        json!({"name": "a", "uid": "u", "managedFields": [{"operation": "Apply", "fieldsV1": fields}]}),
+    ])
+}
+
+fn put(value: &mut Value, path: &'static str, leaf: Value) {
+    match Step::first(path) {
+        None => *value = leaf,
+        Some((Step::Each, rest)) => {
+            if !value.is_array() {
+                *value = json!([]);
+            }
+            let items = value.as_array_mut().unwrap();
+            if items.is_empty() || rest.is_empty() {
+                items.push(Value::Null);
+            }
+            put(items.last_mut().unwrap(), rest, leaf);
+        }
+        Some((Step::Key(key) | Step::Prefix(key), rest)) => {
+            if !value.is_object() {
+                *value = json!({});
+            }
+            put(&mut value[key], rest, leaf);
+        }
+    }
+}
+
+fn odd() -> impl Strategy<Value = Value> {
+    prop::sample::select(vec![
+        json!(null),
+        json!({}),
+        json!([]),
+        json!(""),
+        json!(0),
+        json!(false),
+        json!(true),
+        json!("None"),
+        json!("10.0.0.1"),
+        json!(30080),
+        json!("orphan"),
+        json!("kubernetes"),
+        json!({"uid": "u"}),
+        json!({"a": {}}),
+        json!([{}, []]),
+        json!({"name": "a-token-x7k2p"}),
+    ])
+}

@@ -1,0 +1,47 @@
+//! Which objects never go on in the clear.
+
+use std::fmt::Debug;
+
+use crate::{ObjectRef, Resource};
+
+/// Turns the manifest of a sensitive object into one that may be read by anybody.
+///
+/// # Contract
+/// What [`is_sensitive`] names is written as [`seal`] returns it, or not at all. Neither errors nor `Debug` show any of
+/// the plain text.
+///
+/// [`is_sensitive`]: Self::is_sensitive
+/// [`seal`]: Self::seal
+pub trait Seal: Debug + Send + Sync {
+    /// Returns whether objects of this resource may only be written sealed.
+    fn is_sensitive(&self, resource: &Resource) -> bool;
+
+    /// Returns the sealed manifest.
+    fn seal(&self, object: &ObjectRef, plain: &str) -> Result<String, SealError>;
+}
+
+/// Knows that Secrets are sensitive and has no key: they are left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RefuseSecrets;
+
+impl Seal for RefuseSecrets {
+    fn is_sensitive(&self, resource: &Resource) -> bool {
+        resource.group.is_empty() && resource.plural == "secrets"
+    }
+
+    fn seal(&self, object: &ObjectRef, _plain: &str) -> Result<String, SealError> {
+        Err(SealError::NoKey { object: object.to_string() })
+    }
+}
+
+/// An object can't be written since it can't be sealed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealError {
+    /// Nothing to seal with is configured.
+    #[error("{object} is sensitive and there is no key to encrypt it with: left out of Git")]
+    NoKey {
+        /// The object, by resource and name.
+        object: String,
+    },
+}

@@ -1,0 +1,140 @@
+//! Label selectors as kubectl's `-l` takes them.
+//!
+//! Source: <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors>.
+
+use std::str::FromStr;
+
+use serde_json::Value;
+
+/// All of its requirements have to hold; the default has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LabelSelector(Vec<Requirement>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Requirement {
+    Absent(String),
+    In(String, Vec<String>),
+    /// Also holds where the label is absent, as the API server has it.
+    NotIn(String, Vec<String>),
+    Present(String),
+}
+
+impl LabelSelector {
+    /// Returns whether the object with this body is selected.
+    pub fn matches(&self, body: &Value) -> bool {
+        let label = |key: &str| body["metadata"]["labels"][key].as_str();
+        self.0.iter().all(|requirement| match requirement {
+            Requirement::Absent(key) => label(key).is_none(),
+            Requirement::In(key, values) => label(key).is_some_and(|value| values.iter().any(|v| v == value)),
+            Requirement::NotIn(key, values) => !label(key).is_some_and(|value| values.iter().any(|v| v == value)),
+            Requirement::Present(key) => label(key).is_some(),
+        })
+    }
+}
+
+/// Reads `a=b,c!=d,e in (f,g),h notin (i),j,!k`.
+impl FromStr for LabelSelector {
+    type Err = LabelSelectorError;
+
+    fn from_str(text: &str) -> Result<Self, LabelSelectorError> {
+        let requirements = split(text)
+            .map(|(at, part)| {
+                parse(part).ok_or_else(|| LabelSelectorError { text: text.to_owned(), part: part.to_owned(), at })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self(requirements))
+    }
+}
+
+/// Splits at commas outside of parentheses; yields each part with the character where it begins.
+fn split(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut depth = 0_u32;
+    let mut start = 0;
+    let mut parts = Vec::new();
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                parts.push((start, &text[start..at]));
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push((start, &text[start..]));
+    parts.into_iter().map(|(start, part)| (text[..start].chars().count() + 1, part.trim()))
+}
+
+fn parse(part: &str) -> Option<Requirement> {
+    if let Some(key) = part.strip_prefix('!') {
+        return Some(Requirement::Absent(name(key)?));
+    }
+    if let Some((key, list)) = part.strip_suffix(')').and_then(|part| part.split_once('(')) {
+        let (key, operator) = key.trim_end().rsplit_once(char::is_whitespace)?;
+        let values = list.split(',').map(|value| label_value(value)).collect::<Option<Vec<_>>>()?;
+        return match operator {
+            "in" => Some(Requirement::In(name(key)?, values)),
+            "notin" => Some(Requirement::NotIn(name(key)?, values)),
+            _ => None,
+        };
+    }
+    if let Some((key, value)) = part.split_once("!=") {
+        return Some(Requirement::NotIn(name(key)?, vec![label_value(value)?]));
+    }
+    if let Some((key, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
+        return Some(Requirement::In(name(key)?, vec![label_value(value)?]));
+    }
+    Some(Requirement::Present(name(part)?))
+}
+
+fn name(key: &str) -> Option<String> {
+    let key = key.trim();
+    let is_legal = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    (!key.is_empty() && key.chars().all(is_legal)).then(|| key.to_owned())
+}
+
+fn label_value(value: &str) -> Option<String> {
+    let value = value.trim();
+    value.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)).then(|| value.to_owned())
+}
+
+/// The text isn't a label selector.
+#[derive(Debug, thiserror::Error)]
+#[error("label selector {text:?}: {part:?} at character {at} is not 'key', '!key', 'key=value', 'key!=value', 'key in (a,b)' or 'key notin (a,b)'")]
+pub struct LabelSelectorError {
+    text: String,
+    part: String,
+    at: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn selects(selector: &str) -> bool {
+        let body = json!({"metadata": {"labels": {"app": "web", "example.com/tier": "front"}}});
+        selector.parse::<LabelSelector>().unwrap().matches(&body)
+    }
+
+    #[test]
+    fn selectors_mean_what_kubectl_means() {
+        for yes in ["app=web", "app==web,example.com/tier", "app in (api, web)", "x!=1", "x notin (1)", "!x", "app!=api"] {
+            assert!(selects(yes), "{yes}");
+        }
+        for no in ["app=api", "x", "!app", "app notin (web,api)", "app in (api)", "app=web,x=1"] {
+            assert!(!selects(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_pointed_at() {
+        let error = "app=web,tier in front".parse::<LabelSelector>().unwrap_err().to_string();
+        assert!(error.contains("\"tier in front\" at character 9"), "{error}");
+        for wrong in ["", "a=b,", "a=b c", "=x", "a in ()x", "a within (b)"] {
+            assert!(wrong.parse::<LabelSelector>().is_err(), "{wrong}");
+        }
+    }
+}

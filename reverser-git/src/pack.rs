@@ -1,0 +1,172 @@
+//! One pack and its index, as gitformat-pack(5) has them.
+
+use std::sync::Arc;
+
+use flate2::{Compress, Compression, FlushCompress, Status};
+
+use crate::objects::{Id, Kind, Object, sha1};
+
+/// A pack and its index, ready to be written.
+pub(crate) struct Pack {
+    /// `pack-<name>.pack`.
+    pub(crate) name: Id,
+    pub(crate) pack: Vec<u8>,
+    pub(crate) index: Vec<u8>,
+}
+
+impl Pack {
+    /// Packs whole objects in their order; no id may be there twice.
+    pub(crate) fn new(objects: &[Object]) -> Result<Self, PackError> {
+        let count = u32::try_from(objects.len()).map_err(|error| PackError::from(Box::from(error)))?;
+        let mut pack = Vec::new();
+        pack.extend_from_slice(b"PACK\0\0\0\x02");
+        pack.extend_from_slice(&count.to_be_bytes());
+        let mut zlib = Compress::new(Compression::default(), true);
+        let mut entries = Vec::with_capacity(objects.len());
+        for object in objects {
+            let offset = pack.len();
+            write_entry_header(&mut pack, object.kind, object.data.len());
+            deflate(&mut zlib, &object.data, &mut pack)?;
+            entries.push(Entry { id: object.id, crc32: crc32fast::hash(&pack[offset..]), offset: offset as u64 });
+        }
+        let name = sha1(&pack)?;
+        pack.extend_from_slice(&name.0);
+        entries.sort_unstable_by_key(|entry| entry.id);
+        Ok(Self { name, pack, index: index(&entries, name)? })
+    }
+}
+
+type PackError = Arc<dyn std::error::Error + Send + Sync>;
+
+struct Entry {
+    id: Id,
+    crc32: u32,
+    offset: u64,
+}
+
+/// Type in three bits, size in four and then in sevens, the least significant first.
+fn write_entry_header(pack: &mut Vec<u8>, kind: Kind, size: usize) {
+    let kind: u8 = match kind {
+        Kind::Commit => 1,
+        Kind::Tree => 2,
+        Kind::Blob => 3,
+    };
+    let low_bits = |size: usize, mask: u8| size.to_le_bytes()[0] & mask;
+    let mut byte = kind << 4 | low_bits(size, 0x0f);
+    let mut rest = size >> 4;
+    while rest > 0 {
+        pack.push(byte | 0x80);
+        byte = low_bits(rest, 0x7f);
+        rest >>= 7;
+    }
+    pack.push(byte);
+}
+
+fn deflate(zlib: &mut Compress, data: &[u8], pack: &mut Vec<u8>) -> Result<(), PackError> {
+    zlib.reset();
+    loop {
+        let consumed = usize::try_from(zlib.total_in()).map_err(|error| PackError::from(Box::from(error)))?;
+        // Enough for all of it in one go, but for what can't be compressed.
+        pack.reserve((data.len() - consumed) / 2 + 64);
+        let status = zlib
+            .compress_vec(&data[consumed..], pack, FlushCompress::Finish)
+            .map_err(|error| PackError::from(Box::from(error)))?;
+        if status == Status::StreamEnd {
+            return Ok(());
+        }
+    }
+}
+
+/// Version 2: how many ids begin with up to each byte, ids, CRC-32s, offsets (those of 2 GiB and more in a table of their
+/// own), the pack's checksum, the index's own.
+fn index(entries: &[Entry], pack: Id) -> Result<Vec<u8>, PackError> {
+    let mut index = Vec::with_capacity(1072 + entries.len() * 28);
+    index.extend_from_slice(b"\xfftOc\0\0\0\x02");
+    let mut below = 0_u32;
+    let mut rest = entries.iter().peekable();
+    for first_byte in 0..=u8::MAX {
+        while rest.next_if(|entry| entry.id.0[0] == first_byte).is_some() {
+            below += 1;
+        }
+        index.extend_from_slice(&below.to_be_bytes());
+    }
+    for entry in entries {
+        index.extend_from_slice(&entry.id.0);
+    }
+    for entry in entries {
+        index.extend_from_slice(&entry.crc32.to_be_bytes());
+    }
+    let mut far = Vec::new();
+    for entry in entries {
+        let offset = match u32::try_from(entry.offset) {
+            Ok(offset) if offset < FAR => offset,
+            _ => {
+                far.extend_from_slice(&entry.offset.to_be_bytes());
+                FAR | u32::try_from(far.len() / 8 - 1).map_err(|error| PackError::from(Box::from(error)))?
+            }
+        };
+        index.extend_from_slice(&offset.to_be_bytes());
+    }
+    index.extend_from_slice(&far);
+    index.extend_from_slice(&pack.0);
+    let checksum = sha1(&index)?;
+    index.extend_from_slice(&checksum.0);
+    Ok(index)
+}
+
+/// The bit that says that an offset is an index into the table of far ones.
+const FAR: u32 = 0x8000_0000;
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn object(kind: Kind, data: Vec<u8>) -> Object {
+        let mut whole = match kind {
+            Kind::Blob => format!("blob {}\0", data.len()),
+            Kind::Commit => format!("commit {}\0", data.len()),
+            Kind::Tree => format!("tree {}\0", data.len()),
+        }
+        .into_bytes();
+        whole.extend_from_slice(&data);
+        Object { id: sha1(&whole).unwrap(), kind, data }
+    }
+
+    /// `git index-pack --strict` reads the pack, and its index is the same as ours.
+    #[test]
+    fn git_reads_the_pack_and_makes_the_same_index() {
+        let mut noise = 1_u32;
+        let incompressible = std::iter::repeat_with(|| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            noise.to_be_bytes()[0]
+        });
+        let mut objects = vec![
+            object(Kind::Blob, vec![]),
+            object(Kind::Blob, incompressible.take(100_000).collect()),
+            object(Kind::Tree, vec![]),
+        ];
+        objects.extend((0..500).map(|n| object(Kind::Blob, format!("{n}\n").repeat(n).into_bytes())).skip(1));
+        let pack = Pack::new(&objects).unwrap();
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.pack");
+        std::fs::write(&file, &pack.pack).unwrap();
+        let output = Command::new("git").arg("index-pack").arg("--strict").arg(&file).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), pack.name.to_string());
+        assert!(std::fs::read(folder.path().join("x.idx")).unwrap() == pack.index);
+    }
+
+    #[test]
+    fn offsets_beyond_two_gibibytes_have_a_table_of_their_own() {
+        let entry = |byte, offset| Entry { id: Id([byte; Id::BYTES]), crc32: 0, offset };
+        let index = index(&[entry(1, 12), entry(2, 1 << 31), entry(3, 1 << 40)], Id::EMPTY_TREE).unwrap();
+        let offsets = 8 + 256 * 4 + 3 * 20 + 3 * 4;
+        let expected = [12_u32.to_be_bytes(), FAR.to_be_bytes(), (FAR | 1).to_be_bytes()].concat();
+        assert_eq!(index[offsets..offsets + 12], expected);
+        let far = [(1_u64 << 31).to_be_bytes(), (1_u64 << 40).to_be_bytes()].concat();
+        assert_eq!(index[offsets + 12..offsets + 28], far);
+    }
+}

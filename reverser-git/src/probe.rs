@@ -1,0 +1,98 @@
+//! Whether a remote can be read and written, found out without changing anything there.
+
+use std::{
+    fs::{self, OpenOptions},
+    hash::{BuildHasher, Hasher, RandomState},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    branch::BranchName,
+    credentials::Credentials,
+    remote::{CliRemote, Remote, RemoteError, RemoteTip, cli},
+    store,
+    url::RemoteUrl,
+};
+
+/// Tries a remote out.
+///
+/// What it can't know: hooks, branch protection and quotas, which a server tells only at a real push.
+#[derive(Debug)]
+pub struct RemoteProbe {
+    url: RemoteUrl,
+    remote: CliRemote,
+    scratch: Scratch,
+}
+
+impl RemoteProbe {
+    /// Returns a probe with a scratch repository in the folder for temporary files, which goes with it.
+    pub async fn open(url: RemoteUrl, credentials: Credentials) -> Result<Self, RemoteError> {
+        let credentials = if credentials == Credentials::FromGit { url.credentials() } else { credentials };
+        let failed = |source| RemoteError::Scratch { source: Arc::new(source) };
+        let scratch = Scratch::create().map_err(failed)?;
+        let git_dir = scratch.git_dir();
+        store::create(&git_dir, &BranchName::default()).map_err(failed)?;
+        let remote = CliRemote::open(url.clone(), &credentials, &git_dir, &scratch.0.join("credentials")).await?;
+        Ok(Self { url, remote, scratch })
+    }
+
+    /// Returns where the branch is, which takes permission to read.
+    pub async fn readable(&self, branch: &BranchName) -> Result<RemoteTip, RemoteError> {
+        self.remote.tip(branch).await
+    }
+
+    /// Returns whether this user may push at all: git opens the connection for a push and logs in, and sends nothing. For a
+    /// repository on this machine a file is made beside its objects, and removed.
+    pub async fn writable(&self) -> Result<(), RemoteError> {
+        let failed = |source| RemoteError::Scratch { source: Arc::new(source) };
+        let commit = cli::empty_commit(&self.scratch.git_dir()).await.map_err(failed)?;
+        self.remote.try_push(&commit).await?;
+        let Some(folder) = self.url.is_local_path() else { return Ok(()) };
+        try_write(folder).map_err(|source| RemoteError::Authentication {
+            url: self.url.clone(),
+            words: format!("its objects can't be written: {source}"),
+        })
+    }
+}
+
+/// A folder for the time of a probe.
+#[derive(Debug)]
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn create() -> io::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("reverser-probe-{:016x}", random()));
+        // Others may not read the credentials; a folder of that name that stands there is an error.
+        fs::DirBuilder::new().mode(0o700).create(&folder)?;
+        Ok(Self(folder))
+    }
+
+    fn git_dir(&self) -> PathBuf {
+        self.0.join("repository.git")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays is in the folder for temporary files.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn try_write(repository: &Path) -> io::Result<()> {
+    let git_dir = [repository.join(".git"), repository.to_owned()];
+    let objects = git_dir.iter().map(|git_dir| git_dir.join("objects")).find(|objects| objects.is_dir());
+    // A `.git` file leads to a working tree's repository elsewhere; git has opened it, and a push will tell the rest.
+    let Some(objects) = objects else { return Ok(()) };
+    let file = objects.join(format!("tmp_reverser_probe_{:016x}", random()));
+    OpenOptions::new().write(true).create_new(true).open(&file)?;
+    fs::remove_file(&file)
+}
+
+fn random() -> u64 {
+    // Every `RandomState` has keys of its own.
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,145 @@
+//! `GitSink`: where plans become commits. The flow's end, seen from the left.
+
+use std::{collections::BTreeMap, fmt, fmt::Debug, sync::Arc};
+
+use reverser_core::{CommitPlan, RepoPath, yaml};
+
+use crate::remedy::Remedy;
+
+/// Takes plans and makes them durable.
+///
+/// # Contract
+/// - A batch is applied in order and as a whole: all of its plans and its cursors are durable when [`commit`] returns,
+///   or none is.
+/// - A plan that changes nothing (same bytes, or equal in meaning to the YAML that stands there) makes no commit and is
+///   reported as [`Outcome::Unchanged`]; its cursors are durable all the same.
+/// - Batches of one caller land in the order of its calls. [`commit`] never drops: it waits while the sink is full.
+/// - Paths are below the sink's root; nothing outside of it is touched.
+///
+/// Not promised: that [`commit`] says anything about the remote; ask [`pushed`] for that.
+///
+/// [`commit`]: Self::commit
+/// [`pushed`]: Self::pushed
+#[async_trait::async_trait]
+pub trait GitSink: Debug + Send + Sync {
+    /// Commits the batch; returns what became of each plan, durable but not yet pushed.
+    async fn commit(&self, batch: Batch) -> Result<Receipt, SinkError>;
+
+    /// Returns once the remote has all that `receipt` promised, also when it had to be replayed onto somebody else's
+    /// commits. Waits for ever; callers set the limit. Returns at once where there is no remote.
+    async fn pushed(&self, receipt: &Receipt) -> Result<(), SinkError>;
+
+    /// Returns the cursors that were committed last, by source.
+    async fn cursors(&self) -> Result<BTreeMap<String, String>, SinkError>;
+
+    /// Returns the paths of all files below `folder` (`None`: the sink's root), in byte order.
+    async fn list(&self, folder: Option<&RepoPath>) -> Result<Vec<RepoPath>, SinkError>;
+
+    /// Returns a file's content, or `None` when there is none.
+    async fn read(&self, path: &RepoPath) -> Result<Option<Vec<u8>>, SinkError>;
+}
+
+/// Plans that become durable together, and how far their sources have been read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Commits to make, in order.
+    pub plans: Vec<CommitPlan>,
+    /// Opaque positions by source, such as a watch's resourceVersion. Sources that aren't named keep theirs.
+    pub cursors: BTreeMap<String, String>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// One for each plan, in the order of the plans.
+    pub outcomes: Vec<Outcome>,
+    /// The writer's count of batches up to this one; what [`GitSink::pushed`] waits for.
+    pub sequence: u64,
+}
+
+/// What became of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is this commit. A replay onto somebody else's push gives it another id.
+    Committed(CommitId),
+    /// Nothing differed from what stands there.
+    Unchanged,
+    /// Its files are written, and the sink keeps no history.
+    Written,
+}
+
+/// A commit's object id in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CommitId(Arc<str>);
+
+impl CommitId {
+    /// Takes 40 (SHA-1) or 64 (SHA-256) hexadecimal digits as git prints them.
+    pub(crate) fn new(hex: impl fmt::Display) -> Self {
+        Self(hex.to_string().into())
+    }
+
+    /// Returns all of its digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the first eight digits, for people.
+    pub fn short(&self) -> &str {
+        self.0.get(..8).unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for CommitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A sink could not do what it was asked to.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SinkError {
+    /// The task that owns the repository has ended.
+    #[error("the writer of {sink} has ended")]
+    Closed {
+        /// The repository or folder.
+        sink: String,
+    },
+    /// Reading or writing the local repository or folder failed; nothing of the batch counts.
+    #[error("{action} {sink}")]
+    Store {
+        /// What was tried, such as `write a pack into`.
+        action: &'static str,
+        /// The repository or folder.
+        sink: String,
+        /// Why it failed.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl SinkError {
+    /// A constructor, not `From`: the action and the place can't be forgotten.
+    pub(crate) fn store(
+        action: &'static str,
+        sink: &str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Store { action, sink: sink.to_owned(), source: Arc::from(source.into()) }
+    }
+
+    /// Returns what helps.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Closed { .. } => Remedy::Restart,
+            Self::Store { .. } => Remedy::FixConfiguration,
+        }
+    }
+}
+
+/// Returns whether a file need not be written: the one that stands there has the same bytes, or is YAML of the same
+/// meaning, which stays as its author formatted it.
+pub(crate) fn is_unchanged(path: &RepoPath, standing: &[u8], content: &[u8]) -> bool {
+    let is_yaml = [".yaml", ".yml"].iter().any(|extension| path.as_str().ends_with(extension));
+    standing == content || is_yaml && yaml::same_meaning(standing, content)
+}

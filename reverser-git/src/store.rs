@@ -1,0 +1,640 @@
+//! The local bare repository of a writer, and what a crash leaves there.
+//!
+//! ```text
+//! <state folder>/lock                      held while a writer is alive; has its process id
+//! <state folder>/credentials               what git is told of a password, 0600
+//! <state folder>/repository.git/
+//!   objects/pack/pack-<id>.{pack,idx}      one per group of batches, fsynced before a ref names it
+//!   refs/reverser/<branch>                 the only truth: a commit whose parent is the branch's tip and whose message
+//!                                          holds the cursors, so that both move or none
+//!   refs/heads/<branch>                    derived from it, for people
+//!   refs/remotes/origin/<branch>           the remote's tip when it was last seen
+//!   refs/incoming/<branch>                 what was fetched last
+//! ```
+//!
+//! Crash before the state moves: a pack that nothing names; the sources repeat. Crash before a push's answer is noted:
+//! the remote is ahead of `refs/remotes`; its tip is read at the next start, and only what it lacks is pushed.
+//!
+//! The order on disk is pack and index, their folder, the state's lock file, its rename, its folder: each is fsynced here,
+//! since neither gix nor git's defaults do it.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read, Seek, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use reverser_core::{CommitPlan, Edit, RepoPath, Signature};
+
+use crate::{
+    branch::BranchName,
+    commit::{Commit, State, ident, message},
+    objects::{Id, Kind, Objects},
+    pack::Pack,
+    remedy::Remedy,
+    remote::RemoteError,
+    sink::{Batch, Outcome, SinkError, is_unchanged},
+    trees::{self, Folder, REGULAR},
+};
+
+/// One branch in a local bare repository, and all that is known about it.
+#[derive(Debug)]
+pub(crate) struct Store {
+    git_dir: PathBuf,
+    branch: BranchName,
+    /// The root of all edits.
+    under: Option<RepoPath>,
+    committer: Signature,
+    objects: Objects,
+    /// The tip's files.
+    tree: Folder,
+    tree_id: Id,
+    tip: Option<Id>,
+    /// The commit that the unpushed ones stand upon; `None`: they begin with a root.
+    base: Option<Id>,
+    /// From the oldest to the tip; a chain of first parents.
+    unpushed: VecDeque<Unpushed>,
+    cursors: BTreeMap<String, String>,
+    /// Whether the state ref exists: something was kept here before.
+    has_state: bool,
+    /// How many packs there are.
+    packs: usize,
+    /// Held until the store is dropped, so it comes last.
+    _lock: File,
+}
+
+/// A commit that the remote doesn't have, as far as is known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unpushed {
+    pub(crate) id: Id,
+    pub(crate) at: Timestamp,
+}
+
+/// What became of the unpushed commits when the remote's branch had moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Replayed {
+    /// How many were made again on the new tip.
+    pub(crate) kept: usize,
+    /// How many changed nothing there.
+    pub(crate) dropped: usize,
+    /// Whether the commit that they stood upon is gone from the remote's history.
+    pub(crate) rewritten: bool,
+}
+
+/// Where a store is and what it writes.
+#[derive(Clone, Debug)]
+pub(crate) struct StoreConfig {
+    pub(crate) state_dir: PathBuf,
+    pub(crate) branch: BranchName,
+    pub(crate) under: Option<RepoPath>,
+    pub(crate) committer: Signature,
+}
+
+impl StoreConfig {
+    pub(crate) fn git_dir(&self) -> PathBuf {
+        self.state_dir.join("repository.git")
+    }
+
+    /// Where a password is kept for git.
+    pub(crate) fn answer_file(&self) -> PathBuf {
+        self.state_dir.join("credentials")
+    }
+}
+
+impl Store {
+    /// Opens or creates the repository in the state folder.
+    pub(crate) fn open(config: StoreConfig) -> Result<Self, OpenError> {
+        let git_dir = config.git_dir();
+        let failed = |source| OpenError::Folder { folder: config.state_dir.clone(), source: Arc::new(source) };
+        fs::create_dir_all(&config.state_dir).map_err(&failed)?;
+        let lock = lock(&config.state_dir)?;
+        create(&git_dir, &config.branch).map_err(&failed)?;
+        sync_folder(&config.state_dir).map_err(&failed)?;
+        clear_leftovers(&git_dir).map_err(&failed)?;
+        let packs = count_packs(&git_dir).map_err(&failed)?;
+        let mut store = Self {
+            objects: Objects::open(&git_dir)?,
+            git_dir,
+            branch: config.branch,
+            under: config.under,
+            committer: config.committer,
+            tree: Folder::of(Id::EMPTY_TREE),
+            tree_id: Id::EMPTY_TREE,
+            tip: None,
+            base: None,
+            unpushed: VecDeque::new(),
+            cursors: BTreeMap::new(),
+            has_state: false,
+            packs,
+            _lock: lock,
+        };
+        store.load()?;
+        Ok(store)
+    }
+
+    /// Commits the batches in order, all of them durable when this returns; returns the outcomes of each one's plans.
+    pub(crate) fn commit(&mut self, batches: &[Batch], now: Timestamp) -> Result<Vec<Vec<Outcome>>, SinkError> {
+        let outcomes = self.try_commit(batches, now);
+        self.recover(outcomes)
+    }
+
+    /// Takes in that the remote's branch is at `tip`, which was fetched: what it has is pushed, and the rest is replayed
+    /// onto it when somebody else has moved it.
+    pub(crate) fn meet(&mut self, tip: Id, now: Timestamp) -> Result<Replayed, SinkError> {
+        let is_ours = self.base == Some(tip) || self.unpushed.iter().any(|unpushed| unpushed.id == tip);
+        let replayed = if is_ours { Replayed::default() } else { self.replay(tip, now)? };
+        self.note_remote_tip(tip)?;
+        Ok(replayed)
+    }
+
+    /// Makes the unpushed commits again on `onto`, which was fetched. Author, author date and message are kept; what
+    /// changes nothing there is dropped.
+    pub(crate) fn replay(&mut self, onto: Id, now: Timestamp) -> Result<Replayed, SinkError> {
+        let replayed = self.try_replay(onto, now);
+        self.recover(replayed)
+    }
+
+    /// Notes that the remote's branch is at `tip`; when that is one of ours, all up to it are pushed.
+    pub(crate) fn note_remote_tip(&mut self, tip: Id) -> Result<(), SinkError> {
+        if let Some(index) = self.unpushed.iter().position(|unpushed| unpushed.id == tip) {
+            self.unpushed.drain(..=index);
+            self.base = Some(tip);
+        }
+        // What was fetched is a pack too.
+        self.packs = count_packs(&self.git_dir).map_err(|error| self.failed("count the packs of", error))?;
+        self.write_ref(&self.origin_ref(), tip)
+    }
+
+    /// Takes all commits for unpushed: the remote's branch is gone.
+    pub(crate) fn note_remote_lost(&mut self) -> Result<(), SinkError> {
+        self.base = None;
+        self.unpushed = self.first_parents(self.tip, &[])?;
+        Ok(())
+    }
+
+    /// Opens the object database again, after packs were joined.
+    pub(crate) fn reopen(&mut self) -> Result<(), SinkError> {
+        self.objects = Objects::open(&self.git_dir)?;
+        self.packs = count_packs(&self.git_dir).map_err(|error| self.failed("count the packs of", error))?;
+        Ok(())
+    }
+
+    /// Returns a file's content.
+    pub(crate) fn read(&mut self, path: &RepoPath) -> Result<Option<Vec<u8>>, SinkError> {
+        let path = self.rooted(path);
+        match self.tree.get(path.as_str().as_bytes(), &self.objects)? {
+            Some(file) if file.is_regular() => self.objects.read(file.id, Kind::Blob).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Returns the files below a folder. Those whose name isn't a [`RepoPath`] are somebody else's, and left out.
+    pub(crate) fn list(&mut self, folder: Option<&RepoPath>) -> Result<Vec<RepoPath>, SinkError> {
+        let folder = match folder {
+            Some(folder) => Some(self.rooted(folder)),
+            None => self.under.clone(),
+        };
+        let folder = folder.as_ref().map(RepoPath::as_str).unwrap_or_default();
+        let root = self.under.as_ref().map(|under| format!("{under}/")).unwrap_or_default();
+        let mut paths: Vec<RepoPath> = Vec::new();
+        self.tree.walk(folder.as_bytes(), &self.objects, &mut |path, file| {
+            let path = std::str::from_utf8(path).ok().and_then(|path| path.strip_prefix(&root)?.parse().ok());
+            paths.extend(path.filter(|_| file.is_regular()));
+        })?;
+        paths.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        Ok(paths)
+    }
+
+    pub(crate) fn cursors(&self) -> &BTreeMap<String, String> {
+        &self.cursors
+    }
+
+    /// Returns where the remote's branch was when it was last seen.
+    pub(crate) fn remote_tip(&self) -> Result<Option<Id>, SinkError> {
+        self.objects.reference(&self.origin_ref())
+    }
+
+    pub(crate) fn unpushed(&self) -> &VecDeque<Unpushed> {
+        &self.unpushed
+    }
+
+    pub(crate) fn has_state(&self) -> bool {
+        self.has_state
+    }
+
+    pub(crate) fn packs(&self) -> usize {
+        self.packs
+    }
+
+    pub(crate) fn git_dir(&self) -> &Path {
+        &self.git_dir
+    }
+
+    fn try_commit(&mut self, batches: &[Batch], now: Timestamp) -> Result<Vec<Vec<Outcome>>, SinkError> {
+        let (mut tip, mut cursors, mut made) = (self.tip, self.cursors.clone(), Vec::new());
+        let mut outcomes = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let mut of_batch = Vec::with_capacity(batch.plans.len());
+            for plan in &batch.plans {
+                match self.apply(plan, tip, now)? {
+                    Some(id) => {
+                        tip = Some(id);
+                        made.push(Unpushed { id, at: now });
+                        of_batch.push(Outcome::Committed(id.into()));
+                    }
+                    None => of_batch.push(Outcome::Unchanged),
+                }
+            }
+            cursors.extend(batch.cursors.clone());
+            outcomes.push(of_batch);
+        }
+        if made.is_empty() && cursors == self.cursors {
+            self.objects.take_added();
+            return Ok(outcomes);
+        }
+        self.write(tip, State { base: self.base, cursors }, now)?;
+        self.unpushed.extend(made);
+        Ok(outcomes)
+    }
+
+    /// Applies a plan to the tree; returns its commit, or `None` when it changes nothing.
+    fn apply(&mut self, plan: &CommitPlan, parent: Option<Id>, now: Timestamp) -> Result<Option<Id>, SinkError> {
+        for edit in &plan.edits {
+            let path = self.rooted(edit.path());
+            match edit {
+                Edit::Delete { .. } => self.tree.remove(path.as_str().as_bytes(), &self.objects)?,
+                Edit::Put { content, .. } => self.put(&path, content)?,
+            }
+        }
+        let author = ident(plan.author.as_ref().unwrap_or(&self.committer), plan.date);
+        self.add_commit(parent, author, message(&plan.message), now)
+    }
+
+    /// Puts a file, unless the one that stands there means the same.
+    fn put(&mut self, path: &RepoPath, content: &[u8]) -> Result<(), SinkError> {
+        let at = path.as_str().as_bytes();
+        let standing = self.tree.get(at, &self.objects)?.filter(|file| file.is_regular());
+        if let Some(file) = standing
+            && (self.objects.hash(Kind::Blob, content)? == file.id
+                || is_unchanged(path, &self.objects.read(file.id, Kind::Blob)?, content))
+        {
+            return Ok(());
+        }
+        let id = self.objects.add(Kind::Blob, content.to_vec())?;
+        let mode = standing.map_or(REGULAR, |standing| standing.mode);
+        self.tree.put(at, trees::File { id, mode }, &self.objects)
+    }
+
+    /// Adds a commit of the tree as it is, unless that is its parent's.
+    fn add_commit(
+        &mut self,
+        parent: Option<Id>,
+        author: Vec<u8>,
+        message: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<Option<Id>, SinkError> {
+        let tree = self.tree.write(&mut self.objects)?;
+        if tree == self.tree_id {
+            return Ok(None);
+        }
+        let committer = ident(&self.committer, now);
+        let commit = Commit { tree, parents: parent.into_iter().collect(), author, committer, message };
+        let id = self.objects.add(Kind::Commit, commit.encode())?;
+        self.tree_id = tree;
+        Ok(Some(id))
+    }
+
+    fn try_replay(&mut self, onto: Id, now: Timestamp) -> Result<Replayed, SinkError> {
+        // The branch there may hold some of ours: a push whose answer was lost, and somebody's commits on top of it.
+        let known: Vec<_> = self.base.into_iter().chain(self.unpushed.iter().map(|unpushed| unpushed.id)).collect();
+        let latest_there = self.latest_ancestor(onto, &known)?;
+        let rest: Vec<_> = match latest_there {
+            Some(latest) => known[latest + 1..].to_vec(),
+            None => self.unpushed.iter().map(|unpushed| unpushed.id).collect(),
+        };
+        let mut replayed =
+            Replayed { rewritten: latest_there.is_none() && self.base.is_some(), ..Replayed::default() };
+        self.tree_id = self.commit_of(onto)?.tree;
+        self.tree = Folder::of(self.tree_id);
+        let (mut tip, mut made) = (onto, VecDeque::new());
+        for id in rest {
+            let commit = self.commit_of(id)?;
+            let old = match commit.parents.first() {
+                Some(parent) => self.commit_of(*parent)?.tree,
+                None => Id::EMPTY_TREE,
+            };
+            for (path, file) in trees::difference(old, commit.tree, &self.objects)? {
+                match file {
+                    Some(file) => self.tree.put(&path, file, &self.objects)?,
+                    None => self.tree.remove(&path, &self.objects)?,
+                }
+            }
+            match self.add_commit(Some(tip), commit.author, commit.message, now)? {
+                Some(id) => {
+                    tip = id;
+                    made.push_back(Unpushed { id, at: now });
+                    replayed.kept += 1;
+                }
+                None => replayed.dropped += 1,
+            }
+        }
+        self.write(Some(tip), State { base: Some(onto), cursors: self.cursors.clone() }, now)?;
+        self.unpushed = made;
+        Ok(replayed)
+    }
+
+    /// Returns the index of the latest of `known`, a chain from the oldest on, that is `descendant` or an ancestor of it.
+    fn latest_ancestor(&self, descendant: Id, known: &[Id]) -> Result<Option<usize>, SinkError> {
+        let places: HashMap<_, _> = known.iter().enumerate().map(|(index, id)| (*id, index)).collect();
+        let (mut latest, mut seen, mut next) = (None, HashSet::from([descendant]), VecDeque::from([descendant]));
+        while let Some(id) = next.pop_front() {
+            match places.get(&id) {
+                // All below it are its ancestors, so there is no need to look.
+                Some(index) => latest = latest.max(Some(*index)),
+                None => next.extend(self.commit_of(id)?.parents.into_iter().filter(|parent| seen.insert(*parent))),
+            }
+        }
+        Ok(latest)
+    }
+
+    /// Makes what the batch has added durable, then moves the state and what is derived from it.
+    fn write(&mut self, tip: Option<Id>, state: State, now: Timestamp) -> Result<(), SinkError> {
+        if self.tree_id == Id::EMPTY_TREE {
+            // Every git knows it; fsck wants to see it all the same.
+            self.objects.add(Kind::Tree, Vec::new())?;
+        }
+        let by = ident(&self.committer, now);
+        let commit = Commit {
+            tree: self.tree_id,
+            parents: tip.into_iter().collect(),
+            author: by.clone(),
+            committer: by,
+            message: message(&state.encode()),
+        };
+        let id = self.objects.add(Kind::Commit, commit.encode())?;
+        self.write_pack()?;
+        self.write_ref(&self.state_ref(), id)?;
+        self.has_state = true;
+        if let Some(tip) = tip {
+            self.write_ref(&self.branch.full(), tip)?;
+        }
+        (self.tip, self.base, self.cursors) = (tip, state.base, state.cursors);
+        Ok(())
+    }
+
+    fn write_pack(&mut self) -> Result<(), SinkError> {
+        let objects = self.objects.take_added();
+        let failed = |error| self.failed("write a pack into", error);
+        let pack = Pack::new(&objects)
+            .map_err(|source| SinkError::Store { action: "write a pack into", sink: self.name(), source })?;
+        let folder = self.git_dir.join("objects/pack");
+        // The index last: a pack is there once it has one.
+        for (extension, content) in [("pack", &pack.pack), ("idx", &pack.index)] {
+            let target = folder.join(format!("pack-{}.{extension}", pack.name));
+            write_synced(&folder.join(format!("tmp_reverser.{extension}")), &target, content).map_err(failed)?;
+        }
+        sync_folder(&folder).map_err(failed)?;
+        self.packs += 1;
+        Ok(())
+    }
+
+    /// Moves a ref as git does, by a lock file's rename; durable when this returns.
+    fn write_ref(&self, name: &str, id: Id) -> Result<(), SinkError> {
+        let failed = |error| self.failed("write a ref of", error);
+        let file = self.git_dir.join(name);
+        let lock = self.git_dir.join(format!("{name}.lock"));
+        let folder = file.parent().unwrap_or(&self.git_dir);
+        if !folder.is_dir() {
+            fs::create_dir_all(folder).map_err(failed)?;
+            for folder in folder.ancestors().skip(1).take_while(|ancestor| ancestor.starts_with(&self.git_dir)) {
+                sync_folder(folder).map_err(failed)?;
+            }
+        }
+        write_synced(&lock, &file, format!("{id}\n").as_bytes()).map_err(failed)?;
+        sync_folder(folder).map_err(failed)
+    }
+
+    /// After a failure, memory is what the disk says; nothing half done stays.
+    fn recover<T>(&mut self, result: Result<T, SinkError>) -> Result<T, SinkError> {
+        if result.is_err() {
+            self.objects.take_added();
+            // The first error is the cause; when this fails too, so will the next call.
+            if let Err(error) = self.load() {
+                tracing::error!(%error, repository = %self.git_dir.display(), "the state could not be read again");
+            }
+        }
+        result
+    }
+
+    /// Reads the state ref, and derives everything else.
+    fn load(&mut self) -> Result<(), SinkError> {
+        let Some(id) = self.objects.reference(&self.state_ref())? else {
+            self.has_state = false;
+            (self.tip, self.base, self.tree_id) = (None, None, Id::EMPTY_TREE);
+            self.tree = Folder::of(Id::EMPTY_TREE);
+            self.unpushed.clear();
+            self.cursors.clear();
+            return Ok(());
+        };
+        let commit = self.commit_of(id)?;
+        let state = State::parse(&commit.message).ok_or_else(|| self.objects.malformed(id))?;
+        self.has_state = true;
+        self.tip = commit.parents.first().copied();
+        self.tree_id = commit.tree;
+        self.tree = Folder::of(commit.tree);
+        self.cursors = state.cursors;
+        // Whichever comes first: the state knows what was replayed onto, the ref what was pushed after that.
+        let stops: Vec<_> = state.base.into_iter().chain(self.remote_tip()?).collect();
+        self.unpushed = self.first_parents(self.tip, &stops)?;
+        self.base = match self.unpushed.front() {
+            Some(oldest) => self.commit_of(oldest.id)?.parents.first().copied(),
+            None => self.tip,
+        };
+        if let Some(tip) = self.tip {
+            self.write_ref(&self.branch.full(), tip)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the commits from `tip` back to one of `stops`, which is left out, or to the root; the oldest first.
+    fn first_parents(&self, tip: Option<Id>, stops: &[Id]) -> Result<VecDeque<Unpushed>, SinkError> {
+        let mut chain = VecDeque::new();
+        let mut next = tip;
+        while let Some(id) = next.filter(|id| !stops.contains(id)) {
+            let commit = self.commit_of(id)?;
+            chain.push_front(Unpushed { id, at: commit.committed_at().unwrap_or_default() });
+            next = commit.parents.first().copied();
+        }
+        Ok(chain)
+    }
+
+    fn commit_of(&self, id: Id) -> Result<Commit, SinkError> {
+        Commit::parse(&self.objects.read(id, Kind::Commit)?).ok_or_else(|| self.objects.malformed(id))
+    }
+
+    fn rooted(&self, path: &RepoPath) -> RepoPath {
+        match &self.under {
+            Some(under) => under.join(path),
+            None => path.clone(),
+        }
+    }
+
+    fn state_ref(&self) -> String {
+        format!("refs/reverser/{}", self.branch.encoded())
+    }
+
+    fn origin_ref(&self) -> String {
+        format!("refs/remotes/origin/{}", self.branch)
+    }
+
+    fn name(&self) -> String {
+        self.git_dir.display().to_string()
+    }
+
+    fn failed(&self, action: &'static str, error: io::Error) -> SinkError {
+        SinkError::store(action, &self.name(), error)
+    }
+}
+
+/// Creates an empty bare repository, or finishes one that a crash left half made. Without git, so that no default of the
+/// user's (template, object format, ref storage) gets in.
+pub(crate) fn create(git_dir: &Path, branch: &BranchName) -> io::Result<()> {
+    let head = git_dir.join("HEAD");
+    if head.exists() {
+        return Ok(());
+    }
+    for folder in ["objects/info", "objects/pack", "refs/heads", "refs/tags"] {
+        fs::create_dir_all(git_dir.join(folder))?;
+    }
+    for folder in ["objects", "refs"] {
+        sync_folder(&git_dir.join(folder))?;
+    }
+    write_synced(&git_dir.join("tmp_config"), &git_dir.join("config"), CONFIG.as_bytes())?;
+    // Last: it makes the folder a repository.
+    write_synced(&git_dir.join("tmp_HEAD"), &head, format!("ref: {}\n", branch.full()).as_bytes())?;
+    sync_folder(git_dir)
+}
+
+/// Takes the lock of the state folder and leaves the process id in it, for the error that the next one gets.
+fn lock(state_dir: &Path) -> Result<File, OpenError> {
+    let failed = |source| OpenError::Folder { folder: state_dir.to_owned(), source: Arc::new(source) };
+    let path = state_dir.join("lock");
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(&failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).map_err(&failed)?;
+            return Err(OpenError::Locked { folder: state_dir.to_owned(), holder: holder.trim().to_owned() });
+        }
+    }
+    file.set_len(0).and_then(|()| file.rewind()).map_err(&failed)?;
+    writeln!(file, "process {}", std::process::id()).map_err(&failed)?;
+    Ok(file)
+}
+
+/// Removes what a process that was killed has left: locks, which would make git fail, refs whose content a power failure
+/// has swallowed, and files that were being written.
+fn clear_leftovers(git_dir: &Path) -> io::Result<()> {
+    let is_leftover = |name: &str| name.ends_with(".lock") || name.starts_with("tmp_");
+    let mut folders = vec![git_dir.join("refs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            } else if is_leftover(&entry.file_name().to_string_lossy()) || entry.metadata()?.len() == 0 {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    for folder in [git_dir.to_owned(), git_dir.join("objects/pack")] {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if is_leftover(&entry.file_name().to_string_lossy()) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn count_packs(git_dir: &Path) -> io::Result<usize> {
+    let mut packs = 0;
+    for entry in fs::read_dir(git_dir.join("objects/pack"))? {
+        packs += usize::from(entry?.path().extension().is_some_and(|extension| extension == "pack"));
+    }
+    Ok(packs)
+}
+
+/// Writes a file under another name, fsyncs it and moves it into place; the folder is the caller's to sync.
+fn write_synced(temporary: &Path, target: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = File::create(temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(temporary, target)
+}
+
+/// Makes renames in a folder durable.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+const CONFIG: &str = "\
+[core]
+	repositoryformatversion = 0
+	bare = true
+[gc]
+	auto = 0
+[maintenance]
+	auto = false
+";
+
+/// A writer could not start.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The state folder can't be written.
+    #[error("can't use the state folder {}", folder.display())]
+    Folder {
+        /// The state folder.
+        folder: PathBuf,
+        /// Why not.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// Another writer has the state folder; give each its own.
+    #[error("another reverser ({holder}) uses the state folder {}", folder.display())]
+    Locked {
+        /// The state folder.
+        folder: PathBuf,
+        /// Who it is, such as `process 4711`.
+        holder: String,
+    },
+    /// No state folder was given, and there is no home to put one in.
+    #[error("no state folder was given, and neither XDG_STATE_HOME nor HOME is set")]
+    NoStateDir,
+    /// The remote can't be read, and nothing is known from an earlier run.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// The local repository can't be read.
+    #[error(transparent)]
+    Store(#[from] SinkError),
+}
+
+impl OpenError {
+    /// Returns what helps.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Folder { .. } | Self::Locked { .. } | Self::NoStateDir => Remedy::FixConfiguration,
+            Self::Remote(error) => error.remedy(),
+            Self::Store(error) => error.remedy(),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The conformance suite of [`GitSink`]: every implementation passes it, users' own too.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use reverser_core::{CommitPlan, Edit, RepoPath, Signature};
+
+use crate::sink::{Batch, GitSink, Outcome};
+
+/// Checks an empty sink against the contract of [`GitSink`]; panics where it breaks it. Waits for a push.
+pub async fn conforms(sink: &dyn GitSink) {
+    a_put_is_read_back(sink).await;
+    what_changes_nothing_is_unchanged(sink).await;
+    edits_apply_in_order(sink).await;
+    files_and_folders_take_each_others_place(sink).await;
+    deletions_touch_files_alone(sink).await;
+    cursors_are_kept(sink).await;
+    batches_are_counted(sink).await;
+}
+
+/// Returns a plan of a user, with a fixed date.
+pub fn plan<const N: usize>(message: &str, edits: [Edit; N]) -> CommitPlan {
+    CommitPlan {
+        author: Some(Signature::new("Ann", "ann@example.com")),
+        date: Timestamp::UNIX_EPOCH,
+        message: message.to_owned(),
+        edits: edits.into(),
+    }
+}
+
+/// Returns the edit that puts a file.
+pub fn put(at: &str, content: &str) -> Edit {
+    Edit::Put { path: path(at), content: content.into() }
+}
+
+/// Returns the edit that deletes a file.
+pub fn delete(at: &str) -> Edit {
+    Edit::Delete { path: path(at) }
+}
+
+/// Returns the path; panics when it isn't one.
+pub fn path(path: &str) -> RepoPath {
+    path.parse().unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+async fn a_put_is_read_back(sink: &dyn GitSink) {
+    assert_eq!(list(sink, None).await, [""; 0], "the sink isn't empty");
+    let edits = [put("a/b/c.yaml", "n: 1\n"), put("a/b.yaml", "n: 2\n"), put("a-b.yaml", "n: 3\n"), put("a/bc", "")];
+    assert!(is_change(&commit_one(sink, plan("put", edits)).await));
+    assert_eq!(read(sink, "a/b.yaml").await.as_deref(), Some("n: 2\n"));
+    assert_eq!(read(sink, "a/bc").await.as_deref(), Some(""));
+    assert_eq!(read(sink, "a/b").await, None, "a folder isn't a file");
+    assert_eq!(read(sink, "a/b.yaml/x").await, None);
+    assert_eq!(list(sink, None).await, ["a-b.yaml", "a/b.yaml", "a/b/c.yaml", "a/bc"]);
+    assert_eq!(list(sink, Some("a/b")).await, ["a/b/c.yaml"]);
+    assert_eq!(list(sink, Some("a/x")).await, [""; 0]);
+}
+
+async fn what_changes_nothing_is_unchanged(sink: &dyn GitSink) {
+    let theirs = "# a comment of the author's\nn:   4\n";
+    commit_one(sink, plan("put", [put("mean.yaml", theirs), put("mean.txt", theirs)])).await;
+    for edits in [[put("mean.yaml", theirs), delete("absent")], [put("mean.yaml", "n: 4\n"), delete("absent/x")]] {
+        assert_eq!(commit_one(sink, plan("same", edits)).await, Outcome::Unchanged);
+    }
+    assert_eq!(read(sink, "mean.yaml").await.as_deref(), Some(theirs));
+    assert!(is_change(&commit_one(sink, plan("bytes", [put("mean.txt", "n: 4\n")])).await), "only YAML has a meaning");
+    assert_eq!(commit_one(sink, plan("nothing", [])).await, Outcome::Unchanged);
+}
+
+async fn edits_apply_in_order(sink: &dyn GitSink) {
+    let edits = [put("order", "1"), delete("order"), put("order", "2"), put("order", "3")];
+    assert!(is_change(&commit_one(sink, plan("later wins", edits)).await));
+    assert_eq!(read(sink, "order").await.as_deref(), Some("3"));
+
+    let plans = vec![plan("first", [put("order", "4")]), plan("same", [put("order", "4")]), plan("gone", [delete("order")])];
+    let receipt = sink.commit(Batch { plans, cursors: BTreeMap::new() }).await.expect("a batch is committed");
+    let changes: Vec<_> = receipt.outcomes.iter().map(is_change).collect();
+    assert_eq!(changes, [true, false, true]);
+    assert_eq!(read(sink, "order").await, None);
+}
+
+async fn files_and_folders_take_each_others_place(sink: &dyn GitSink) {
+    commit_one(sink, plan("file", [put("place", "file")])).await;
+    assert!(is_change(&commit_one(sink, plan("folder", [put("place/x/y", "below")])).await));
+    assert_eq!(list(sink, Some("place")).await, ["place/x/y"]);
+    assert_eq!(read(sink, "place").await, None);
+    assert!(is_change(&commit_one(sink, plan("file again", [put("place", "file")])).await));
+    assert_eq!(list(sink, Some("place")).await, [""; 0]);
+    assert_eq!(read(sink, "place").await.as_deref(), Some("file"));
+}
+
+async fn deletions_touch_files_alone(sink: &dyn GitSink) {
+    commit_one(sink, plan("put", [put("d/e/f", "1"), put("d/g", "2")])).await;
+    assert_eq!(commit_one(sink, plan("a folder", [delete("d"), delete("d/e")])).await, Outcome::Unchanged);
+    assert!(is_change(&commit_one(sink, plan("a file", [delete("d/e/f")])).await));
+    assert_eq!(list(sink, Some("d")).await, ["d/g"]);
+}
+
+async fn cursors_are_kept(sink: &dyn GitSink) {
+    let cursors = |rows: &[(&str, &str)]| -> BTreeMap<String, String> {
+        rows.iter().map(|(source, position)| ((*source).to_owned(), (*position).to_owned())).collect()
+    };
+    let batch = Batch { plans: Vec::new(), cursors: cursors(&[("a watch\n%", "1"), ("b", "2")]) };
+    sink.commit(batch).await.expect("cursors need no plan");
+    let plans = vec![plan("nothing", [delete("absent")])];
+    let receipt = sink.commit(Batch { plans, cursors: cursors(&[("b", "3 ")]) }).await.expect("a batch is committed");
+    assert_eq!(receipt.outcomes, [Outcome::Unchanged]);
+    let kept = sink.cursors().await.expect("cursors are read");
+    assert_eq!(kept, cursors(&[("a watch\n%", "1"), ("b", "3 ")]), "sources that aren't named keep theirs");
+}
+
+async fn batches_are_counted(sink: &dyn GitSink) {
+    let first = sink.commit(Batch::default()).await.expect("an empty batch is committed");
+    let plans = vec![plan("last", [put("last", "1")])];
+    let second = sink.commit(Batch { plans, cursors: BTreeMap::new() }).await.expect("a batch is committed");
+    assert!(second.sequence > first.sequence);
+    sink.pushed(&second).await.expect("a batch is pushed");
+    sink.pushed(&first).await.expect("what came before it too");
+}
+
+async fn commit_one(sink: &dyn GitSink, plan: CommitPlan) -> Outcome {
+    let receipt = sink.commit(Batch { plans: vec![plan], cursors: BTreeMap::new() }).await.expect("a batch is committed");
+    assert_eq!(receipt.outcomes.len(), 1, "one outcome a plan");
+    receipt.outcomes.into_iter().next().expect("there is one")
+}
+
+fn is_change(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Committed(_) | Outcome::Written => true,
+        Outcome::Unchanged => false,
+    }
+}
+
+async fn read(sink: &dyn GitSink, at: &str) -> Option<String> {
+    let content = sink.read(&path(at)).await.expect("a file is read")?;
+    Some(String::from_utf8(content).expect("the suite puts text"))
+}
+
+async fn list(sink: &dyn GitSink, folder: Option<&str>) -> Vec<String> {
+    let folder = folder.map(path);
+    let paths = sink.list(folder.as_ref()).await.expect("files are listed");
+    paths.iter().map(ToString::to_string).collect()
+}

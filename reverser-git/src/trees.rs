@@ -1,0 +1,357 @@
+//! The trees of the branch in memory: loaded when they are first looked into, hashed again along the path of an edit.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    objects::{Id, Kind, Objects},
+    sink::SinkError,
+};
+
+/// A folder with all that is in it.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    /// `None`: changed since it was last written.
+    id: Option<Id>,
+    /// `None`: not loaded.
+    entries: Option<BTreeMap<Name, Node>>,
+}
+
+type Name = Box<[u8]>;
+
+#[derive(Debug)]
+enum Node {
+    File(File),
+    Folder(Folder),
+}
+
+/// An entry of a tree that isn't a folder: a file, a symbolic link, a submodule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct File {
+    pub(crate) id: Id,
+    pub(crate) mode: u32,
+}
+
+impl File {
+    /// Returns whether it is a file with content, executable or not.
+    pub(crate) fn is_regular(self) -> bool {
+        matches!(self.mode, REGULAR | EXECUTABLE)
+    }
+}
+
+impl Folder {
+    /// Returns the folder that the tree `id` describes.
+    pub(crate) fn of(id: Id) -> Self {
+        Self { id: Some(id), entries: None }
+    }
+
+    fn empty() -> Self {
+        Self { id: None, entries: Some(BTreeMap::new()) }
+    }
+
+    /// Puts a file at a path, in the place of whatever stands there or in its way.
+    pub(crate) fn put(&mut self, path: &[u8], file: File, objects: &Objects) -> Result<(), SinkError> {
+        self.load(objects)?;
+        self.id = None;
+        let (name, rest) = split(path);
+        let Some(entries) = &mut self.entries else { return Ok(()) };
+        let Some(rest) = rest else {
+            entries.insert(name.into(), Node::File(file));
+            return Ok(());
+        };
+        let node = entries.entry(name.into()).or_insert_with(|| Node::Folder(Self::empty()));
+        if let Node::File(_) = node {
+            *node = Node::Folder(Self::empty());
+        }
+        match node {
+            Node::Folder(folder) => folder.put(rest, file, objects),
+            Node::File(_) => Ok(()),
+        }
+    }
+
+    /// Removes the file at a path, and the folders that it leaves empty. A folder of that name stays.
+    pub(crate) fn remove(&mut self, path: &[u8], objects: &Objects) -> Result<(), SinkError> {
+        if self.get(path, objects)?.is_some() {
+            self.remove_file(path);
+        }
+        Ok(())
+    }
+
+    /// Only for a path that [`get`](Self::get) has found, so all of it is loaded. Returns whether nothing is left.
+    fn remove_file(&mut self, path: &[u8]) -> bool {
+        self.id = None;
+        let Some(entries) = &mut self.entries else { return false };
+        let (name, rest) = split(path);
+        let is_gone = match (rest, entries.get_mut(name)) {
+            (None, _) => true,
+            (Some(rest), Some(Node::Folder(folder))) => folder.remove_file(rest),
+            (Some(_), _) => false,
+        };
+        if is_gone {
+            entries.remove(name);
+        }
+        entries.is_empty()
+    }
+
+    /// Returns what stands at a path, unless it is a folder or nothing.
+    pub(crate) fn get(&mut self, path: &[u8], objects: &Objects) -> Result<Option<File>, SinkError> {
+        let (name, rest) = split(path);
+        match (self.load(objects)?.get_mut(name), rest) {
+            (Some(Node::File(file)), None) => Ok(Some(*file)),
+            (Some(Node::Folder(folder)), Some(rest)) => folder.get(rest, objects),
+            _ => Ok(None),
+        }
+    }
+
+    /// Adds the changed trees to the batch; returns the id of this one.
+    pub(crate) fn write(&mut self, objects: &mut Objects) -> Result<Id, SinkError> {
+        if let Some(id) = self.id {
+            return Ok(id);
+        }
+        let mut rows = Vec::new();
+        for (name, node) in self.entries.iter_mut().flatten() {
+            let (mode, id) = match node {
+                Node::File(file) => (file.mode, file.id),
+                Node::Folder(folder) => (FOLDER, folder.write(objects)?),
+            };
+            rows.push((name, mode, id));
+        }
+        // A folder is in the place that its name would have with a slash behind it.
+        let order = |name: &[u8], mode| name.iter().copied().chain((mode == FOLDER).then_some(b'/')).collect::<Vec<_>>();
+        rows.sort_by_cached_key(|(name, mode, _)| order(name, *mode));
+        let mut tree = Vec::with_capacity(rows.iter().map(|(name, ..)| name.len() + 28).sum());
+        for (name, mode, id) in rows {
+            tree.extend_from_slice(format!("{mode:o} ").as_bytes());
+            tree.extend_from_slice(name);
+            tree.push(0);
+            tree.extend_from_slice(&id.0);
+        }
+        let id = objects.add(Kind::Tree, tree)?;
+        self.id = Some(id);
+        Ok(id)
+    }
+
+    /// Calls `found` with the path and the entry of everything below `folder` (empty: of all) that isn't a folder.
+    pub(crate) fn walk(
+        &mut self,
+        folder: &[u8],
+        objects: &Objects,
+        found: &mut impl FnMut(&[u8], File),
+    ) -> Result<(), SinkError> {
+        let mut path = Vec::new();
+        let mut place = self;
+        for name in folder.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            match place.load(objects)?.get_mut(name) {
+                Some(Node::Folder(folder)) => place = folder,
+                _ => return Ok(()),
+            }
+            path.extend_from_slice(name);
+            path.push(b'/');
+        }
+        place.walk_from(&mut path, objects, found)
+    }
+
+    fn walk_from(
+        &mut self,
+        path: &mut Vec<u8>,
+        objects: &Objects,
+        found: &mut impl FnMut(&[u8], File),
+    ) -> Result<(), SinkError> {
+        for (name, node) in self.load(objects)? {
+            let length = path.len();
+            path.extend_from_slice(name);
+            match node {
+                Node::File(file) => found(path, *file),
+                Node::Folder(folder) => {
+                    path.push(b'/');
+                    folder.walk_from(path, objects, found)?;
+                }
+            }
+            path.truncate(length);
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, objects: &Objects) -> Result<&mut BTreeMap<Name, Node>, SinkError> {
+        if self.entries.is_none() {
+            let id = self.id.unwrap_or(Id::EMPTY_TREE);
+            let mut entries = BTreeMap::new();
+            for (name, file) in parse(&objects.read(id, Kind::Tree)?).ok_or_else(|| objects.malformed(id))? {
+                let is_folder = file.mode == FOLDER;
+                entries.insert(name, if is_folder { Node::Folder(Self::of(file.id)) } else { Node::File(file) });
+            }
+            self.entries = Some(entries);
+        }
+        Ok(self.entries.get_or_insert_default())
+    }
+}
+
+/// What one tree has to become another: each path with what stands there afterwards. Removals come first, so that a file
+/// can take a folder's place and the other way round.
+pub(crate) fn difference(old: Id, new: Id, objects: &Objects) -> Result<Vec<(Vec<u8>, Option<File>)>, SinkError> {
+    let mut changes = Vec::new();
+    compare(old, new, &mut Vec::new(), objects, &mut changes)?;
+    changes.sort_by_key(|(_, file)| file.is_some());
+    Ok(changes)
+}
+
+fn compare(
+    old: Id,
+    new: Id,
+    path: &mut Vec<u8>,
+    objects: &Objects,
+    changes: &mut Vec<(Vec<u8>, Option<File>)>,
+) -> Result<(), SinkError> {
+    let entries = |id| -> Result<BTreeMap<Name, File>, SinkError> {
+        let rows = parse(&objects.read(id, Kind::Tree)?).ok_or_else(|| objects.malformed(id))?;
+        Ok(rows.into_iter().collect())
+    };
+    let (old, new) = (entries(old)?, entries(new)?);
+    let names = old.keys().chain(new.keys().filter(|name| !old.contains_key(*name)));
+    for name in names {
+        let (before, after) = (old.get(name).copied(), new.get(name).copied());
+        if before == after {
+            continue;
+        }
+        let tree = |file: Option<File>| file.filter(|file| file.mode == FOLDER).map(|file| file.id);
+        let leaf = |file: Option<File>| file.filter(|file| file.mode != FOLDER);
+        let length = path.len();
+        path.extend_from_slice(name);
+        if leaf(before) != leaf(after) {
+            changes.push((path.clone(), leaf(after)));
+        }
+        if tree(before) != tree(after) {
+            path.push(b'/');
+            let empty = Id::EMPTY_TREE;
+            compare(tree(before).unwrap_or(empty), tree(after).unwrap_or(empty), path, objects, changes)?;
+        }
+        path.truncate(length);
+    }
+    Ok(())
+}
+
+/// Reads `<mode> <name>\0<id>` over and over.
+fn parse(mut tree: &[u8]) -> Option<Vec<(Name, File)>> {
+    let mut entries = Vec::new();
+    while !tree.is_empty() {
+        let blank = tree.iter().position(|byte| *byte == b' ')?;
+        let mode = u32::from_str_radix(std::str::from_utf8(&tree[..blank]).ok()?, 8).ok()?;
+        let end = blank + 1 + tree[blank + 1..].iter().position(|byte| *byte == 0)?;
+        let (id, rest) = tree[end + 1..].split_at_checked(Id::BYTES)?;
+        entries.push((tree[blank + 1..end].into(), File { id: Id::from_bytes(id)?, mode }));
+        tree = rest;
+    }
+    Some(entries)
+}
+
+fn split(path: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match path.iter().position(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], Some(&path[slash + 1..])),
+        None => (path, None),
+    }
+}
+
+/// A file's mode; no other is written for what is new.
+pub(crate) const REGULAR: u32 = 0o100_644;
+const EXECUTABLE: u32 = 0o100_755;
+const FOLDER: u32 = 0o40_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An empty repository as gix needs it; its folder goes with it.
+    fn objects() -> (tempfile::TempDir, Objects) {
+        let folder = tempfile::tempdir().unwrap();
+        crate::store::create(folder.path(), &crate::BranchName::default()).unwrap();
+        let objects = Objects::open(folder.path()).unwrap();
+        (folder, objects)
+    }
+
+    fn file(byte: u8) -> File {
+        File { id: Id([byte; Id::BYTES]), mode: REGULAR }
+    }
+
+    fn paths(folder: &mut Folder, below: &str, objects: &Objects) -> Vec<String> {
+        let mut paths = Vec::new();
+        folder.walk(below.as_bytes(), objects, &mut |path, _| paths.push(String::from_utf8_lossy(path).into_owned())).unwrap();
+        paths
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let (_folder, mut objects) = objects();
+        let mut tree = Folder::of(Id::EMPTY_TREE);
+        for (path, byte) in [("a/b/c", 1), ("a/b.d", 2), ("a-b", 3), ("z", 4)] {
+            tree.put(path.as_bytes(), file(byte), &objects).unwrap();
+        }
+        let id = tree.write(&mut objects).unwrap();
+        let mut again = Folder::of(id);
+        assert_eq!(paths(&mut again, "", &objects), ["a/b/c", "a/b.d", "a-b", "z"]);
+        assert_eq!(paths(&mut again, "a/b", &objects), ["a/b/c"]);
+        assert_eq!(paths(&mut again, "a/x", &objects), Vec::<String>::new());
+        assert_eq!(again.get(b"a/b.d", &objects).unwrap(), Some(file(2)));
+        assert_eq!(again.write(&mut objects).unwrap(), id);
+    }
+
+    #[test]
+    fn a_put_takes_the_place_of_what_is_in_its_way() {
+        let (_folder, mut objects) = objects();
+        let mut tree = Folder::of(Id::EMPTY_TREE);
+        tree.put(b"a", file(1), &objects).unwrap();
+        tree.put(b"a/b", file(2), &objects).unwrap();
+        assert_eq!(paths(&mut tree, "", &objects), ["a/b"]);
+        tree.put(b"a", file(3), &objects).unwrap();
+        assert_eq!(paths(&mut tree, "", &objects), ["a"]);
+        tree.write(&mut objects).unwrap();
+    }
+
+    #[test]
+    fn folders_that_become_empty_are_gone() {
+        let (_folder, mut objects) = objects();
+        let mut tree = Folder::of(Id::EMPTY_TREE);
+        tree.put(b"keep", file(1), &objects).unwrap();
+        let before = tree.write(&mut objects).unwrap();
+        tree.put(b"a/b/c", file(2), &objects).unwrap();
+        tree.remove(b"a/b", &objects).unwrap(); // a folder: no file to remove
+        tree.remove(b"a/b/x", &objects).unwrap();
+        assert_eq!(paths(&mut tree, "", &objects), ["a/b/c", "keep"]);
+        tree.remove(b"a/b/c", &objects).unwrap();
+        assert_eq!(tree.write(&mut objects).unwrap(), before);
+        tree.remove(b"keep", &objects).unwrap();
+        assert_eq!(tree.write(&mut objects).unwrap(), Id::EMPTY_TREE);
+    }
+
+    #[test]
+    fn a_difference_names_every_path_with_removals_first() {
+        let (_folder, mut objects) = objects();
+        let mut tree = Folder::of(Id::EMPTY_TREE);
+        for (path, byte) in [("same", 1), ("changed", 2), ("file", 3), ("folder/x", 4), ("gone/y", 5)] {
+            tree.put(path.as_bytes(), file(byte), &objects).unwrap();
+        }
+        let old = tree.write(&mut objects).unwrap();
+        tree.put(b"changed", file(6), &objects).unwrap();
+        tree.put(b"file/x", file(7), &objects).unwrap();
+        tree.put(b"folder", file(8), &objects).unwrap();
+        tree.remove(b"gone/y", &objects).unwrap();
+        let new = tree.write(&mut objects).unwrap();
+
+        let changes = difference(old, new, &objects).unwrap();
+        assert!(changes.is_sorted_by_key(|(_, file)| file.is_some()));
+        let mut replayed = Folder::of(old);
+        for (path, file) in &changes {
+            match file {
+                Some(file) => replayed.put(path, *file, &objects).unwrap(),
+                None => replayed.remove(path, &objects).unwrap(),
+            }
+        }
+        assert_eq!(replayed.write(&mut objects).unwrap(), new);
+        assert_eq!(changes.len(), 6); // changed, file -> file/x (2), folder/x -> folder (2), gone/y
+    }
+
+    #[test]
+    fn a_malformed_tree_is_no_tree() {
+        assert!(parse(b"100644 a").is_none());
+        assert!(parse(b"100644 a\0short").is_none());
+        assert!(parse(b"9 a\0aaaaaaaaaaaaaaaaaaaa").is_none());
+    }
+}

@@ -1,0 +1,269 @@
+//! `GitWriter`: one branch of one remote, written durably on this machine and pushed in the background.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use reverser_core::{Edit, RepoPath, Signature};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tracing::Instrument;
+
+use crate::{
+    branch::BranchName,
+    credentials::Credentials,
+    remote::{CliRemote, Remote, RemoteError},
+    sink::{Batch, CommitId, GitSink, Receipt, SinkError},
+    store::{OpenError, Store, StoreConfig},
+    url::{RemoteUrl, default_state_dir},
+    writer::owner::{Owner, Request},
+};
+
+mod backoff;
+mod owner;
+
+/// Writes to one branch of one remote; clones share the writer.
+///
+/// What [`commit`](GitSink::commit) has returned is on this machine's disk and survives a crash; it is pushed in the
+/// background, for ever, and somebody else's commits are never taken away. An idle branch pushes at once; while a push is
+/// under way, work gathers for the next one. A commit whose caller goes away while it waits is made all the same.
+///
+/// When the last clone is dropped without [`close`](Self::close), the push under way is given up; the next start goes on
+/// with it.
+#[derive(Clone, Debug)]
+pub struct GitWriter {
+    /// To the task that owns the repository; it ends when all senders are gone.
+    requests: mpsc::Sender<Request>,
+    /// One permit a byte that waits for being committed.
+    free_bytes: Arc<Semaphore>,
+    queue_bytes: u32,
+    push_state: watch::Receiver<PushState>,
+    /// The sequence up to which all is on the remote.
+    pushed: watch::Receiver<u64>,
+    /// The remote and the branch, for errors.
+    name: Arc<str>,
+}
+
+impl GitWriter {
+    /// Returns a builder for a writer to the repository at `url`. [`Credentials::FromGit`] takes the user name and password
+    /// of the URL when it has them.
+    pub fn open(url: RemoteUrl, credentials: Credentials) -> GitWriterBuilder {
+        let credentials = if credentials == Credentials::FromGit { url.credentials() } else { credentials };
+        GitWriterBuilder {
+            url,
+            credentials,
+            branch: BranchName::default(),
+            under: None,
+            committer: Signature::new("reverser", "reverser@localhost"),
+            state_dir: None,
+            queue_bytes: QUEUE_BYTES,
+        }
+    }
+
+    /// Commits what is queued, pushes for at most `limit`, and ends the writer. What is not pushed then is on disk, and goes
+    /// out at the next start.
+    pub async fn close(&self, limit: Duration) -> Result<Closed, SinkError> {
+        self.ask(|reply| Request::Close { limit, reply }).await
+    }
+
+    /// Returns what is not pushed and why, always the latest.
+    pub fn push_state(&self) -> watch::Receiver<PushState> {
+        self.push_state.clone()
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, SinkError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| self.closed())?;
+        answer.await.map_err(|_| self.closed())
+    }
+
+    fn closed(&self) -> SinkError {
+        SinkError::Closed { sink: self.name.to_string() }
+    }
+}
+
+#[async_trait::async_trait]
+impl GitSink for GitWriter {
+    async fn commit(&self, batch: Batch) -> Result<Receipt, SinkError> {
+        let bytes = waiting_bytes(&batch).min(self.queue_bytes);
+        let permit = Arc::clone(&self.free_bytes).acquire_many_owned(bytes).await.map_err(|_| self.closed())?;
+        self.ask(|reply| Request::Commit { batch, permit, reply }).await?
+    }
+
+    async fn pushed(&self, receipt: &Receipt) -> Result<(), SinkError> {
+        let mut pushed = self.pushed.clone();
+        pushed.wait_for(|sequence| *sequence >= receipt.sequence).await.map_err(|_| self.closed())?;
+        Ok(())
+    }
+
+    async fn cursors(&self) -> Result<BTreeMap<String, String>, SinkError> {
+        self.ask(|reply| Request::Cursors { reply }).await
+    }
+
+    async fn list(&self, folder: Option<&RepoPath>) -> Result<Vec<RepoPath>, SinkError> {
+        self.ask(|reply| Request::List { folder: folder.cloned(), reply }).await?
+    }
+
+    async fn read(&self, path: &RepoPath) -> Result<Option<Vec<u8>>, SinkError> {
+        self.ask(|reply| Request::Read { path: path.clone(), reply }).await?
+    }
+}
+
+/// What a [`GitWriter`] is made of.
+#[derive(Clone, Debug)]
+pub struct GitWriterBuilder {
+    url: RemoteUrl,
+    credentials: Credentials,
+    branch: BranchName,
+    under: Option<RepoPath>,
+    committer: Signature,
+    state_dir: Option<PathBuf>,
+    queue_bytes: u32,
+}
+
+impl GitWriterBuilder {
+    /// Names the branch; `main` otherwise. One that the remote doesn't have begins at its default branch's tip.
+    #[must_use]
+    pub fn branch(mut self, branch: BranchName) -> Self {
+        self.branch = branch;
+        self
+    }
+
+    /// Names the folder that all paths are below; the repository's root otherwise.
+    #[must_use]
+    pub fn under(mut self, folder: RepoPath) -> Self {
+        self.under = Some(folder);
+        self
+    }
+
+    /// Names who commits, and who the author is where a plan names none; `reverser <reverser@localhost>` otherwise.
+    #[must_use]
+    pub fn committer(mut self, committer: Signature) -> Self {
+        self.committer = committer;
+        self
+    }
+
+    /// Names the folder of the local repository, which is the queue of what is not pushed: keep it on a disk that lasts.
+    /// [`default_state_dir`] otherwise. One writer a folder.
+    #[must_use]
+    pub fn state_dir(mut self, folder: PathBuf) -> Self {
+        self.state_dir = Some(folder);
+        self
+    }
+
+    /// Limits what waits for being committed, in bytes; 64 MiB otherwise. At the limit `commit` waits. A larger batch goes
+    /// alone.
+    #[must_use]
+    pub fn queue_bytes(mut self, bytes: u32) -> Self {
+        self.queue_bytes = bytes.max(1);
+        self
+    }
+
+    /// Opens the local repository, meets the remote and starts the writer.
+    ///
+    /// A remote that can't be reached is an error only at the first start: later ones go on with what is on disk.
+    pub async fn start(self) -> Result<GitWriter, OpenError> {
+        let state_dir = match &self.state_dir {
+            Some(folder) => folder.clone(),
+            None => default_state_dir(&self.url, &self.branch).ok_or(OpenError::NoStateDir)?,
+        };
+        let config = StoreConfig {
+            state_dir,
+            branch: self.branch.clone(),
+            under: self.under.clone(),
+            committer: self.committer.clone(),
+        };
+        let (git_dir, answer_file) = (config.git_dir(), config.answer_file());
+        let store = owner::blocking(move || Store::open(config)).await?;
+        let remote = CliRemote::open(self.url.clone(), &self.credentials, &git_dir, &answer_file).await?;
+        self.start_with(store, Arc::new(remote)).await
+    }
+
+    async fn start_with(self, store: Store, remote: Arc<dyn Remote>) -> Result<GitWriter, OpenError> {
+        let (requests, received) = mpsc::channel(REQUESTS);
+        let (push_state, push_state_seen) = watch::channel(PushState::default());
+        let (pushed, pushed_seen) = watch::channel(0);
+        let span = tracing::info_span!("git_writer", remote = %self.url, branch = %self.branch);
+        let owner = Owner::open(store, remote, self.branch.clone(), push_state, pushed).instrument(span.clone()).await?;
+        // Its end is seen by whoever holds a writer: every call says `Closed`.
+        tokio::spawn(owner.run(received).instrument(span));
+        Ok(GitWriter {
+            requests,
+            free_bytes: Arc::new(Semaphore::new(self.queue_bytes as usize)),
+            queue_bytes: self.queue_bytes,
+            push_state: push_state_seen,
+            pushed: pushed_seen,
+            name: format!("{} of {}", self.branch, self.url).into(),
+        })
+    }
+}
+
+/// What is not pushed, and why.
+#[derive(Clone, Debug, Default)]
+pub struct PushState {
+    /// How many commits the remote doesn't have.
+    pub unpushed: usize,
+    /// When the oldest of them was committed.
+    pub unpushed_since: Option<Timestamp>,
+    /// The latest push of this run.
+    pub last_push: Option<LastPush>,
+    /// What the writer does about it.
+    pub phase: PushPhase,
+}
+
+/// A push that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastPush {
+    /// The branch's tip since then.
+    pub commit: CommitId,
+    /// When the remote had it.
+    pub at: Timestamp,
+}
+
+/// What the writer does about its unpushed commits.
+#[derive(Clone, Debug, Default)]
+pub enum PushPhase {
+    /// There are none.
+    #[default]
+    Idle,
+    /// A push is under way.
+    Pushing,
+    /// The last attempt failed; [`RemoteError::remedy`] says what helps.
+    Waiting {
+        /// Why.
+        error: RemoteError,
+        /// When the next attempt begins; sooner when there is new work.
+        retry_at: Timestamp,
+    },
+}
+
+/// How a writer ended.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    /// How many commits the remote doesn't have. They are on disk, and the next start pushes them.
+    pub unpushed: usize,
+    /// Why, when a push failed.
+    pub error: Option<RemoteError>,
+}
+
+/// What a batch takes of the queue: contents, paths, messages, and a little for each plan.
+fn waiting_bytes(batch: &Batch) -> u32 {
+    let of_edit = |edit: &Edit| {
+        let content = match edit {
+            Edit::Put { content, .. } => content.len(),
+            Edit::Delete { .. } => 0,
+        };
+        edit.path().as_str().len() + content
+    };
+    let plans = batch.plans.iter().map(|plan| 256 + plan.message.len() + plan.edits.iter().map(of_edit).sum::<usize>());
+    let cursors = batch.cursors.iter().map(|(source, position)| source.len() + position.len());
+    u32::try_from(plans.chain(cursors).sum::<usize>()).unwrap_or(u32::MAX)
+}
+
+/// At most so many requests wait; the next caller waits until one is taken.
+const REQUESTS: usize = 1024;
+
+const QUEUE_BYTES: u32 = 64 << 20;

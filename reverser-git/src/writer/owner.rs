@@ -1,0 +1,490 @@
+//! The task that owns a writer's repository: commits what it is sent, pushes what it has committed.
+
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use reverser_core::RepoPath;
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc, oneshot, watch},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    branch::BranchName,
+    objects::Id,
+    remedy::Remedy,
+    remote::{Remote, RemoteError, cli},
+    sink::{Batch, CommitId, Receipt, SinkError},
+    store::{OpenError, Store},
+    writer::{Closed, LastPush, PushPhase, PushState, backoff::Backoff},
+};
+
+/// What the owner is asked to do.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Close {
+        limit: Duration,
+        reply: oneshot::Sender<Closed>,
+    },
+    Commit {
+        batch: Batch,
+        /// Given back when the batch is durable.
+        permit: OwnedSemaphorePermit,
+        reply: oneshot::Sender<Result<Receipt, SinkError>>,
+    },
+    Cursors {
+        reply: oneshot::Sender<BTreeMap<String, String>>,
+    },
+    List {
+        folder: Option<RepoPath>,
+        reply: oneshot::Sender<Result<Vec<RepoPath>, SinkError>>,
+    },
+    Read {
+        path: RepoPath,
+        reply: oneshot::Sender<Result<Option<Vec<u8>>, SinkError>>,
+    },
+}
+
+/// Owns the store. Commits run one after the other on a thread that may block; at most one push runs beside them.
+pub(crate) struct Owner {
+    /// Locked by the blocking thread while it works, and by nobody else at that time: the owner waits for it.
+    store: Arc<Mutex<Store>>,
+    remote: Arc<dyn Remote>,
+    branch: BranchName,
+    /// Where the remote's branch was when it was last seen: what the next push expects.
+    expected: Option<CommitId>,
+    /// How many batches were committed.
+    sequence: u64,
+    phase: Phase,
+    /// The push under way, alone.
+    round: JoinSet<Round>,
+    backoff: Backoff,
+    last_push: Option<LastPush>,
+    /// How many packs there were when joining them failed; there is no other try before they are twice as many.
+    packs_kept: usize,
+    push_state: watch::Sender<PushState>,
+    pushed: watch::Sender<u64>,
+}
+
+enum Phase {
+    Idle,
+    Pushing {
+        commit: CommitId,
+        /// All batches up to this one are in it.
+        sequence: u64,
+    },
+    Waiting {
+        error: RemoteError,
+        due: Instant,
+        /// New work doesn't wake it before this.
+        earliest: Instant,
+    },
+}
+
+/// How a push ended, after the remote was asked what is behind a refusal.
+enum Round {
+    Failed(RemoteError),
+    /// Somebody else moved the branch to here, and it is fetched; `None`: it is gone.
+    Moved(Option<CommitId>),
+    Pushed,
+}
+
+impl Owner {
+    /// Meets the remote. An error is fatal only when nothing is known from an earlier run.
+    pub(crate) async fn open(
+        store: Store,
+        remote: Arc<dyn Remote>,
+        branch: BranchName,
+        push_state: watch::Sender<PushState>,
+        pushed: watch::Sender<u64>,
+    ) -> Result<Self, OpenError> {
+        let (is_fresh, known) = (!store.has_state(), store.remote_tip()?.map(CommitId::from));
+        let mut owner = Self {
+            store: Arc::new(Mutex::new(store)),
+            remote,
+            branch,
+            expected: known.clone(),
+            sequence: 0,
+            phase: Phase::Idle,
+            round: JoinSet::new(),
+            backoff: Backoff::new(),
+            last_push: None,
+            packs_kept: 0,
+            push_state,
+            pushed,
+        };
+        match look(owner.remote.as_ref(), &owner.branch, known.as_ref(), is_fresh).await {
+            Ok(Seen::Branch(tip)) => owner.meet(tip).await?,
+            Ok(Seen::DefaultBranch(tip)) => {
+                let tip = Id::try_from(&tip)?;
+                owner.with_store(move |store| store.replay(tip, Timestamp::now())).await?;
+            }
+            Ok(Seen::Nothing) if known.is_some() => owner.meet_nothing().await?,
+            Ok(Seen::Nothing) => {}
+            Err(error) if is_fresh => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, "the remote can't be reached, going on with the local repository");
+                owner.wait(error);
+            }
+        }
+        owner.publish();
+        Ok(owner)
+    }
+
+    /// Serves requests until all senders are gone or one asks to close.
+    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let mut closing = None;
+        loop {
+            self.push_when_due().await;
+            self.publish();
+            let (is_waiting, due) = (self.is_waiting(), self.due());
+            tokio::select! {
+                request = requests.recv() => match request {
+                    Some(Request::Close { limit, reply }) => {
+                        requests.close();
+                        closing = Some((limit, reply));
+                    }
+                    Some(request) => self.serve(request, &mut requests, &mut closing).await,
+                    None => break,
+                },
+                Some(round) = self.round.join_next() => self.settle(round).await,
+                () = sleep_until(due), if is_waiting => {}
+            }
+        }
+        let Some((limit, reply)) = closing else { return };
+        self.flush(limit).await;
+        let error = match &self.phase {
+            Phase::Waiting { error, .. } => Some(error.clone()),
+            Phase::Idle | Phase::Pushing { .. } => None,
+        };
+        let closed = Closed { unpushed: self.store().unpushed().len(), error };
+        // Ends a push under way and frees the state folder before anybody hears of it.
+        self.round.shutdown().await;
+        drop(self);
+        // Whoever asked may be gone.
+        let _ = reply.send(closed);
+    }
+
+    /// Answers a request and all that came after it; batches that follow each other share a pack.
+    async fn serve(
+        &mut self,
+        first: Request,
+        requests: &mut mpsc::Receiver<Request>,
+        closing: &mut Option<(Duration, oneshot::Sender<Closed>)>,
+    ) {
+        let (mut batches, mut waiting) = (Vec::new(), Vec::new());
+        let mut next = Some(first);
+        while let Some(request) = next {
+            match request {
+                Request::Commit { batch, permit, reply } => {
+                    batches.push(batch);
+                    waiting.push((permit, reply));
+                }
+                other => {
+                    self.commit(std::mem::take(&mut batches), std::mem::take(&mut waiting)).await;
+                    self.answer(other, requests, closing).await;
+                }
+            }
+            next = requests.try_recv().ok();
+        }
+        self.commit(batches, waiting).await;
+    }
+
+    async fn answer(
+        &mut self,
+        request: Request,
+        requests: &mut mpsc::Receiver<Request>,
+        closing: &mut Option<(Duration, oneshot::Sender<Closed>)>,
+    ) {
+        // An answer that nobody waits for any more is no failure.
+        match request {
+            Request::Close { limit, reply } => {
+                requests.close();
+                *closing = Some((limit, reply));
+            }
+            Request::Commit { .. } => {}
+            Request::Cursors { reply } => drop(reply.send(self.store().cursors().clone())),
+            Request::List { folder, reply } => {
+                drop(reply.send(self.with_store(move |store| store.list(folder.as_ref())).await));
+            }
+            Request::Read { path, reply } => drop(reply.send(self.with_store(move |store| store.read(&path)).await)),
+        }
+    }
+
+    async fn commit(
+        &mut self,
+        batches: Vec<Batch>,
+        waiting: Vec<(OwnedSemaphorePermit, oneshot::Sender<Result<Receipt, SinkError>>)>,
+    ) {
+        if batches.is_empty() {
+            return;
+        }
+        match self.with_store(move |store| store.commit(&batches, Timestamp::now())).await {
+            Ok(outcomes) => {
+                for ((permit, reply), outcomes) in waiting.into_iter().zip(outcomes) {
+                    self.sequence += 1;
+                    drop(permit);
+                    drop(reply.send(Ok(Receipt { outcomes, sequence: self.sequence })));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "a commit failed");
+                for (_, reply) in waiting {
+                    drop(reply.send(Err(error.clone())));
+                }
+            }
+        }
+        if let Phase::Waiting { due, earliest, .. } = &mut self.phase {
+            *due = (*due).min(*earliest);
+        }
+    }
+
+    /// Begins a push when there is something to push, none is under way, and no wait is left.
+    async fn push_when_due(&mut self) {
+        if matches!(self.phase, Phase::Pushing { .. }) {
+            if self.store().packs() >= MOST_PACKS {
+                self.consolidate().await;
+            }
+            return;
+        }
+        if self.store().packs() >= MANY_PACKS {
+            self.consolidate().await;
+        }
+        let Some(tip) = self.store().unpushed().back().map(|unpushed| CommitId::from(unpushed.id)) else {
+            self.phase = Phase::Idle;
+            return;
+        };
+        if self.is_waiting() && Instant::now() < self.due() {
+            return;
+        }
+        self.phase = Phase::Pushing { commit: tip.clone(), sequence: self.sequence };
+        self.round.spawn(push(Arc::clone(&self.remote), tip, self.branch.clone(), self.expected.clone()));
+    }
+
+    /// Takes in how a push ended.
+    async fn settle(&mut self, round: Result<Round, tokio::task::JoinError>) {
+        let round = round.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let Phase::Pushing { commit, sequence } = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
+        let settled = match round {
+            Round::Failed(error) => {
+                tracing::warn!(%error, remedy = %error.remedy(), "a push failed");
+                self.wait(error);
+                return;
+            }
+            Round::Moved(Some(tip)) => self.meet(tip).await,
+            Round::Moved(None) => self.meet_nothing().await,
+            Round::Pushed => self.note_pushed(commit, sequence).await,
+        };
+        match settled {
+            Ok(()) => self.backoff = Backoff::new(),
+            Err(error) => {
+                // The remote is fine, the disk isn't; nothing is lost, and the next round finds out where things are.
+                tracing::error!(%error, "the outcome of a push could not be noted");
+                self.wait(RemoteError::Local { source: Arc::new(error) });
+            }
+        }
+    }
+
+    async fn note_pushed(&mut self, commit: CommitId, sequence: u64) -> Result<(), SinkError> {
+        let id = Id::try_from(&commit)?;
+        self.with_store(move |store| store.note_remote_tip(id)).await?;
+        tracing::debug!(%commit, "pushed");
+        self.expected = Some(commit.clone());
+        self.last_push = Some(LastPush { commit, at: Timestamp::now() });
+        self.pushed.send_replace(sequence);
+        Ok(())
+    }
+
+    /// Takes in that the remote's branch is at `tip`, which was fetched.
+    async fn meet(&mut self, tip: CommitId) -> Result<(), SinkError> {
+        let id = Id::try_from(&tip)?;
+        let replayed = self.with_store(move |store| store.meet(id, Timestamp::now())).await?;
+        let crate::store::Replayed { kept, dropped, rewritten } = replayed;
+        if rewritten {
+            tracing::warn!(%tip, kept, dropped, "the remote's history was rewritten; unpushed commits stand on its new tip");
+        } else if kept + dropped > 0 {
+            tracing::info!(%tip, kept, dropped, "somebody else pushed; unpushed commits stand on the new tip");
+        }
+        self.expected = Some(tip);
+        Ok(())
+    }
+
+    /// Takes in that the remote's branch is gone: all of it is pushed again.
+    async fn meet_nothing(&mut self) -> Result<(), SinkError> {
+        tracing::warn!("the remote's branch is gone; it is pushed again with its history");
+        self.with_store(Store::note_remote_lost).await?;
+        self.expected = None;
+        Ok(())
+    }
+
+    /// Pushes what is left, until the limit or a failure that only a person can mend.
+    async fn flush(&mut self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        if self.is_waiting() {
+            self.phase = Phase::Idle;
+        }
+        while Instant::now() < deadline {
+            self.push_when_due().await;
+            self.publish();
+            match &self.phase {
+                Phase::Idle => return,
+                Phase::Waiting { error, .. } if error.remedy() == Remedy::FixConfiguration => return,
+                Phase::Pushing { .. } | Phase::Waiting { .. } => {}
+            }
+            let (is_waiting, due) = (self.is_waiting(), self.due());
+            tokio::select! {
+                Some(round) = self.round.join_next() => self.settle(round).await,
+                () = sleep_until(due), if is_waiting => {}
+                () = sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    fn wait(&mut self, error: RemoteError) {
+        // Every `RandomState` has keys of its own.
+        let random = RandomState::new().build_hasher().finish();
+        let now = Instant::now();
+        let due = now + self.backoff.next(random);
+        let earliest = now + if error.remedy() == Remedy::FixConfiguration { MEND_PAUSE } else { RETRY_PAUSE };
+        self.phase = Phase::Waiting { error, due, earliest };
+    }
+
+    /// Joins packs while no push reads them. On a failure they stay: it costs speed, nothing else.
+    async fn consolidate(&mut self) {
+        let packs = self.store().packs();
+        if packs < 2 * self.packs_kept {
+            return;
+        }
+        let git_dir = self.store().git_dir().to_owned();
+        let joined = cli::consolidate(&git_dir).await;
+        let reopened = self.with_store(Store::reopen).await;
+        match (joined, reopened) {
+            (Ok(()), Ok(())) => self.packs_kept = 0,
+            (Err(error), _) => {
+                tracing::warn!(%error, packs, "packs could not be joined");
+                self.packs_kept = packs;
+            }
+            (_, Err(error)) => {
+                tracing::warn!(%error, packs, "the repository could not be opened again");
+                self.packs_kept = packs;
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let store = self.store();
+        let phase = match &self.phase {
+            Phase::Idle => PushPhase::Idle,
+            Phase::Pushing { .. } => PushPhase::Pushing,
+            Phase::Waiting { error, due, .. } => {
+                let wait = due.saturating_duration_since(Instant::now());
+                let retry_at = Timestamp::now().checked_add(wait).unwrap_or(Timestamp::MAX);
+                PushPhase::Waiting { error: error.clone(), retry_at }
+            }
+        };
+        self.push_state.send_replace(PushState {
+            unpushed: store.unpushed().len(),
+            unpushed_since: store.unpushed().front().map(|unpushed| unpushed.at),
+            last_push: self.last_push.clone(),
+            phase,
+        });
+        if store.unpushed().is_empty() {
+            self.pushed.send_replace(self.sequence);
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Waiting { .. })
+    }
+
+    fn due(&self) -> Instant {
+        match self.phase {
+            Phase::Waiting { due, .. } => due,
+            Phase::Idle | Phase::Pushing { .. } => Instant::now(),
+        }
+    }
+
+    async fn with_store<T: Send + 'static>(&self, work: impl FnOnce(&mut Store) -> T + Send + 'static) -> T {
+        let store = Arc::clone(&self.store);
+        blocking(move || work(&mut lock(&store))).await
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        lock(&self.store)
+    }
+}
+
+fn lock(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
+    // A panic under the lock has ended the owner.
+    store.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs what may block on a thread for that; a panic there is one here.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Where a writer begins.
+enum Seen {
+    /// The branch is there, and fetched when it wasn't known.
+    Branch(CommitId),
+    /// Only the default branch is there, and fetched.
+    DefaultBranch(CommitId),
+    Nothing,
+}
+
+async fn look(
+    remote: &dyn Remote,
+    branch: &BranchName,
+    known: Option<&CommitId>,
+    is_fresh: bool,
+) -> Result<Seen, RemoteError> {
+    let tip = remote.tip(branch).await?;
+    match (tip.branch, tip.default_branch) {
+        (Some(tip), _) if !is_fresh && known == Some(&tip) => Ok(Seen::Branch(tip)),
+        (Some(_), _) => remote.fetch(branch).await.map(Seen::Branch),
+        (None, Some((default_branch, _))) if is_fresh => remote.fetch(&default_branch).await.map(Seen::DefaultBranch),
+        (None, _) => Ok(Seen::Nothing),
+    }
+}
+
+/// Pushes; on a refusal, finds out whether the branch was moved, which has the same flag as a hook's.
+async fn push(remote: Arc<dyn Remote>, commit: CommitId, branch: BranchName, expected: Option<CommitId>) -> Round {
+    let error = match remote.push(&commit, &branch, expected.as_ref()).await {
+        Ok(_) => return Round::Pushed,
+        Err(error) if error.may_be_moved_tip() => error,
+        Err(error) => return Round::Failed(error),
+    };
+    let fetched = match remote.tip(&branch).await {
+        Ok(tip) if tip.branch == expected => return Round::Failed(error),
+        Ok(tip) if tip.branch.is_none() => Ok(None),
+        Ok(_) => remote.fetch(&branch).await.map(Some),
+        Err(error) => Err(error),
+    };
+    match fetched {
+        Ok(tip) => Round::Moved(tip),
+        Err(error) => Round::Failed(error),
+    }
+}
+
+/// From here on packs are joined between two pushes.
+const MANY_PACKS: usize = 32;
+
+/// From here on they are joined also while a push runs: git finds the objects in the joined pack, or the push fails and is
+/// tried again.
+const MOST_PACKS: usize = 256;
+
+/// New work wakes a writer that waits for the remote to come back at most this often.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// New work wakes a writer that waits for a person at most this often; more would hammer a server that says no.
+const MEND_PAUSE: Duration = Duration::from_secs(10);

@@ -1,0 +1,87 @@
+//! What the API server answered instead, in words that say what to do about it.
+
+use reverser_core::Resource;
+
+/// A request to the API server failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApiError {
+    /// The credentials are missing, wrong or expired (401).
+    #[error("the API server does not accept the credentials (401): log in again, or renew the kubeconfig's user")]
+    Credentials {
+        /// The whole answer.
+        #[source]
+        source: kube::Error,
+    },
+    /// The position is older than what the server remembers (410).
+    #[error("the API server no longer knows this resourceVersion (410)")]
+    Expired,
+    /// The user may not do this (403).
+    #[error("not allowed to {verbs} {resource}{place}: grant {rule}")]
+    Forbidden {
+        /// `list`, `watch`, or both.
+        verbs: &'static str,
+        /// As kubectl names it, `deployments.apps`.
+        resource: String,
+        /// ` in namespace x`, or nothing.
+        place: String,
+        /// The RBAC rule that is missing.
+        rule: String,
+    },
+    /// The server doesn't serve this (404): its CRD or API service is gone.
+    #[error("the API server does not serve {resource} (404)")]
+    NotServed {
+        /// `group/version/plural`.
+        resource: String,
+    },
+    /// Anything else: a network that is down, a server that is overloaded.
+    #[error("could not {action}")]
+    Request {
+        /// What was tried, such as `watch apps/v1/deployments`.
+        action: String,
+        /// Why it failed.
+        #[source]
+        source: kube::Error,
+    },
+}
+
+impl ApiError {
+    /// Tells the cases of one request apart. `verbs` and `resource` name what was tried.
+    pub(crate) fn of(source: kube::Error, verbs: &'static str, resource: &Resource, namespace: Option<&str>) -> Self {
+        let code = match &source {
+            kube::Error::Api(status) => status.code,
+            _ => 0,
+        };
+        match code {
+            401 => Self::Credentials { source },
+            403 => Self::Forbidden {
+                verbs,
+                resource: resource.qualified(),
+                place: namespace.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default(),
+                rule: missing_rule(resource, namespace),
+            },
+            404 => Self::NotServed { resource: resource.to_string() },
+            410 => Self::Expired,
+            _ => Self::Request { action: format!("{verbs} {resource}"), source },
+        }
+    }
+
+    /// Returns whether only a person can help: trying again at once is pointless.
+    pub fn is_for_a_person(&self) -> bool {
+        matches!(self, Self::Credentials { .. } | Self::Forbidden { .. } | Self::NotServed { .. })
+    }
+
+    /// Returns whether the user may not do this.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Forbidden { .. })
+    }
+}
+
+/// The rule as it stands in a Role or ClusterRole. <https://kubernetes.io/docs/reference/access-authn-authz/rbac/>
+fn missing_rule(resource: &Resource, namespace: Option<&str>) -> String {
+    let kind = if namespace.is_some() { "Role" } else { "ClusterRole" };
+    format!(
+        "a {kind} with {{apiGroups: [\"{}\"], resources: [\"{}\"], verbs: [get, list, watch]}}",
+        resource.group, resource.plural
+    )
+}

@@ -1,0 +1,97 @@
+//! The API server's audit events: who did what, as the server itself recorded it.
+//!
+//! Source: `audit.k8s.io/v1`, <https://kubernetes.io/docs/reference/config-api/apiserver-audit.v1/>. Only what tells who
+//! changed which object is read.
+
+mod log;
+mod replay;
+
+use jiff::Timestamp;
+use reverser_core::Actor;
+use serde::Deserialize;
+use serde_json::Value;
+
+pub use self::{
+    log::AuditLog,
+    replay::{Replay, ReplayError, Skipped},
+};
+
+/// One audit event.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AuditEvent {
+    #[serde(default)]
+    pub(crate) stage: String,
+    #[serde(default, rename = "requestURI")]
+    pub(crate) request_uri: String,
+    #[serde(default)]
+    pub(crate) verb: String,
+    #[serde(default)]
+    pub(crate) user: User,
+    pub(crate) impersonated_user: Option<User>,
+    pub(crate) object_ref: Option<AuditRef>,
+    pub(crate) response_status: Option<ResponseStatus>,
+    pub(crate) request_object: Option<Value>,
+    pub(crate) response_object: Option<Value>,
+    pub(crate) request_received_timestamp: Option<Timestamp>,
+    pub(crate) stage_timestamp: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct User {
+    #[serde(default)]
+    pub(crate) username: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AuditRef {
+    #[serde(default)]
+    pub(crate) resource: String,
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) uid: Option<String>,
+    #[serde(default)]
+    pub(crate) api_group: String,
+    #[serde(default)]
+    pub(crate) api_version: String,
+    #[serde(default)]
+    pub(crate) subresource: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct ResponseStatus {
+    #[serde(default)]
+    pub(crate) code: u16,
+}
+
+impl AuditEvent {
+    /// Returns whether this is the last word on a write that was carried out: not a read, a refusal or a dry run.
+    fn is_accepted_write(&self) -> bool {
+        let is_write = matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection");
+        let succeeded = self.response_status.as_ref().is_some_and(|status| (200..300).contains(&status.code));
+        is_write && succeeded && self.stage == "ResponseComplete" && !self.is_dry_run()
+    }
+
+    fn is_dry_run(&self) -> bool {
+        let query = self.request_uri.split_once('?').map_or("", |(_, query)| query);
+        query.split('&').any(|pair| pair.starts_with("dryRun=") && pair != "dryRun=")
+            || self.request_object.as_ref().is_some_and(|options| {
+                options["kind"] == "DeleteOptions" && options["dryRun"].as_array().is_some_and(|all| !all.is_empty())
+            })
+    }
+
+    /// Returns who it was: the impersonated user where there is one, as the API server treated the request.
+    fn actor(&self) -> Actor {
+        Actor::user(self.impersonated_user.as_ref().unwrap_or(&self.user).username.clone())
+    }
+
+    fn at(&self) -> Option<Timestamp> {
+        self.stage_timestamp.or(self.request_received_timestamp)
+    }
+}
+
+/// Text of a field that is present and not empty.
+fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
+    value.pointer(pointer)?.as_str().filter(|text| !text.is_empty())
+}

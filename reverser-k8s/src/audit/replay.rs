@@ -1,0 +1,585 @@
+//! Reads audit logs from their beginning to their end, as a source of changes with authors and dates.
+//!
+//! Lines of one server come almost in order, and those of several servers, or of rotated files, in one file each: all
+//! are merged by time, and within a window the writes of one object are put into the order of their resourceVersions.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use reverser_core::{Attribution, Change, Evidence, ObjectRef, Operation, Resource};
+use serde_json::Value;
+
+use super::{AuditEvent, AuditRef, text};
+use crate::source::{Event, Source};
+
+/// How many writes are held back to be put in order. A server writes its lines within milliseconds of their time; 512
+/// writes are a third of a second at full speed.
+const WINDOW: usize = 512;
+
+/// How many broken lines are named; the rest is counted.
+const NAMED: usize = 20;
+
+/// A finished audit log, or several, in the order of time.
+#[derive(Debug)]
+pub struct Replay {
+    files: Vec<LogFile>,
+    window: VecDeque<Write>,
+    /// Writes before this are in Git already, from an earlier run.
+    resumed_at: Option<Timestamp>,
+    last_cursor: Option<Timestamp>,
+    said_hello: bool,
+    objects: Objects,
+    skipped: Skipped,
+}
+
+/// What of the logs made no commit, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Writes from before the last write of an earlier run.
+    pub already_replayed: usize,
+    /// Lines that are no audit event, as `file:line: why`: the first twenty.
+    pub broken: Vec<String>,
+    /// How many of those there were.
+    pub broken_lines: usize,
+    /// Requests that a server would not store.
+    pub dry_runs: usize,
+    /// Requests that were refused.
+    pub failures: usize,
+    /// Earlier stages of requests.
+    pub other_stages: usize,
+    /// Requests that changed nothing: get, list, watch.
+    pub reads: usize,
+    /// Writes of subresources that aren't the object itself: status, bindings, tokens.
+    pub subresources: usize,
+    /// Writes that can't be used, since the log's level leaves the object out, as (verb, resource).
+    pub without_body: BTreeMap<(String, String), usize>,
+}
+
+impl Replay {
+    /// Opens the logs; `-` is standard input.
+    pub fn open(paths: &[PathBuf]) -> Result<Self, ReplayError> {
+        let files = paths.iter().map(|path| LogFile::open(path)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            files,
+            window: VecDeque::new(),
+            resumed_at: None,
+            last_cursor: None,
+            said_hello: false,
+            objects: Objects::default(),
+            skipped: Skipped::default(),
+        })
+    }
+
+    /// Leaves out what an earlier run has committed.
+    #[must_use]
+    pub fn resume(mut self, cursor: &str) -> Self {
+        self.resumed_at = cursor.parse().ok();
+        self
+    }
+
+    /// Returns what made no commit so far.
+    pub fn skipped(&self) -> &Skipped {
+        &self.skipped
+    }
+
+    /// Returns the next write, in order.
+    fn next_write(&mut self) -> Option<Write> {
+        while self.window.len() < WINDOW {
+            let Some(event) = self.next_event() else { break };
+            for write in self.objects.writes(event, &mut self.skipped) {
+                self.insert(write);
+            }
+        }
+        self.window.pop_front()
+    }
+
+    /// Returns the earliest of the files' next events. A file that can't be read on ends there.
+    fn next_event(&mut self) -> Option<AuditEvent> {
+        for file in &mut self.files {
+            file.fill(&mut self.skipped);
+        }
+        let earliest = self.files.iter_mut().filter(|file| file.next.is_some()).min_by_key(|file| file.time())?;
+        earliest.next.take()
+    }
+
+    /// Puts `write` in its place by time, and the writes of its object into the order of their versions: they trade
+    /// places.
+    fn insert(&mut self, write: Write) {
+        let object = write.change.object.clone();
+        let at = self.window.partition_point(|other| other.time() <= write.time());
+        self.window.insert(at, write);
+        let places: Vec<usize> = self
+            .window
+            .iter()
+            .enumerate()
+            .filter(|(_, other)| other.version.is_some() && other.change.object.is_same_place(&object))
+            .map(|(place, _)| place)
+            .collect();
+        // One write was added to an ordered list: a single pass from each side settles it.
+        for pair in places.windows(2) {
+            self.order(pair[0], pair[1]);
+        }
+        for pair in places.windows(2).rev() {
+            self.order(pair[0], pair[1]);
+        }
+    }
+
+    fn order(&mut self, earlier: usize, later: usize) {
+        if self.window[earlier].version > self.window[later].version
+            && self.window[earlier].change.object.uid == self.window[later].change.object.uid
+        {
+            self.window.swap(earlier, later);
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Source for Replay {
+    fn id(&self) -> &str {
+        "replay"
+    }
+
+    async fn next(&mut self) -> Option<Event> {
+        if !std::mem::replace(&mut self.said_hello, true) {
+            return Some(Event::Resumed);
+        }
+        loop {
+            let write = self.next_write()?;
+            let at = write.change.at;
+            if at < self.resumed_at && at.is_some() {
+                self.skipped.already_replayed += 1;
+                continue;
+            }
+            self.last_cursor = self.last_cursor.max(at);
+            return Some(Event::Change { change: write.change, cursor: self.last_cursor.map(|time| time.to_string()) });
+        }
+    }
+}
+
+/// A change with what orders it.
+#[derive(Debug)]
+struct Write {
+    change: Change,
+    /// Versions of one object compare as integers (KEP-5504); a plain deletion has none and stays where its time puts it.
+    version: Option<u64>,
+}
+
+impl Write {
+    fn time(&self) -> Option<Timestamp> {
+        self.change.at
+    }
+}
+
+/// What the log has told about objects so far: which events alone don't say everything.
+#[derive(Debug, Default)]
+struct Objects {
+    /// The version and kind under which a resource was first seen, by (group, plural): one object, one path.
+    resources: HashMap<(String, String), Arc<Resource>>,
+    /// The last body of objects that have `spec.replicas`, by resource, namespace and name: a scale request changes
+    /// just that.
+    scalable: HashMap<(Arc<Resource>, Option<String>, String), Value>,
+}
+
+impl Objects {
+    /// Returns the changes that an event stands for: none, one, or for a deletecollection many.
+    fn writes(&mut self, event: AuditEvent, skipped: &mut Skipped) -> Vec<Write> {
+        let Some(reference) = self.usable(&event, skipped) else { return Vec::new() };
+        let changes = self.changes(&event, &reference);
+        if changes.is_empty() {
+            let resource = [reference.resource.as_str(), reference.api_group.as_str()].join(".");
+            let resource = resource.trim_end_matches('.').to_owned();
+            *skipped.without_body.entry((event.verb.clone(), resource)).or_default() += 1;
+        }
+        changes
+            .into_iter()
+            .map(|change| {
+                let attribution = Attribution::Known { actor: event.actor(), evidence: Evidence::Audit };
+                let change = Change { attribution, at: event.at(), ..change };
+                self.remember(&change);
+                let version = change.resource_version.as_deref().and_then(|version| version.parse().ok());
+                Write { change, version }
+            })
+            .collect()
+    }
+
+    /// Returns what the event is about when it is an accepted write of an object, else counts it.
+    fn usable(&self, event: &AuditEvent, skipped: &mut Skipped) -> Option<AuditRef> {
+        let is_write = matches!(event.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection");
+        let counter = if event.stage != "ResponseComplete" {
+            &mut skipped.other_stages
+        } else if !is_write || event.object_ref.is_none() {
+            &mut skipped.reads
+        } else if event.is_dry_run() {
+            &mut skipped.dry_runs
+        } else if !event.is_accepted_write() {
+            &mut skipped.failures
+        } else {
+            let reference = event.object_ref.clone()?;
+            // These two answer with the object itself; `scale` is about it.
+            if matches!(reference.subresource.as_str(), "" | "ephemeralcontainers" | "resize" | "scale") {
+                return Some(reference);
+            }
+            &mut skipped.subresources
+        };
+        *counter += 1;
+        None
+    }
+
+    fn changes(&mut self, event: &AuditEvent, reference: &AuditRef) -> Vec<Change> {
+        let response = event.response_object.as_ref();
+        let resource = self.resource(reference, response.or(event.request_object.as_ref()));
+        if reference.subresource == "scale" {
+            return self.scaled(&resource, reference, response.or(event.request_object.as_ref())).into_iter().collect();
+        }
+        if let Some(items) = response.and_then(|list| list["items"].as_array()) {
+            return items.iter().filter_map(|item| change_of(&resource, Operation::Delete, item.clone())).collect();
+        }
+        let is_object = |body: &&Value| body["kind"] != "Status" && text(body, "/metadata/name").is_some();
+        match event.verb.as_str() {
+            "delete" => {
+                let body = response.filter(is_object);
+                let object = ObjectRef {
+                    namespace: reference.namespace.clone(),
+                    name: reference.name.clone().unwrap_or_default(),
+                    uid: body
+                        .and_then(|body| text(body, "/metadata/uid"))
+                        .or_else(|| response.and_then(|status| text(status, "/details/uid")))
+                        .map(str::to_owned)
+                        .or_else(|| reference.uid.clone()),
+                    resource,
+                };
+                if object.name.is_empty() { vec![] } else { vec![Change::new(object, Operation::Delete, None)] }
+            }
+            "deletecollection" => vec![],
+            verb => {
+                // At level Request there is no answer; what was sent is a whole object unless it is a patch.
+                let sent = event.request_object.as_ref().filter(|_| verb != "patch");
+                let Some(body) = response.filter(is_object).or(sent.filter(is_object)) else { return vec![] };
+                let created = verb == "create" || event.response_status.as_ref().is_some_and(|status| status.code == 201);
+                let operation = if created { Operation::Create } else { Operation::Update };
+                change_of(&resource, operation, body.clone()).into_iter().collect()
+            }
+        }
+    }
+
+    fn resource(&mut self, reference: &AuditRef, body: Option<&Value>) -> Arc<Resource> {
+        let kind = body.and_then(|body| text(body, "/kind")).filter(|kind| !matches!(*kind, "Status" | "Scale"));
+        let key = (reference.api_group.clone(), reference.resource.clone());
+        if let Some(known) = self.resources.get(&key) {
+            return Arc::clone(known);
+        }
+        let resource = Arc::new(Resource {
+            group: reference.api_group.clone(),
+            version: reference.api_version.clone(),
+            kind: kind.unwrap_or_default().to_owned(),
+            plural: reference.resource.clone(),
+            namespaced: reference.namespace.is_some() || body.is_some_and(|body| text(body, "/metadata/namespace").is_some()),
+        });
+        if kind.is_some_and(|kind| !kind.ends_with("List") && kind != "DeleteOptions") {
+            self.resources.insert(key, Arc::clone(&resource));
+        }
+        resource
+    }
+
+    fn scaled(&self, resource: &Arc<Resource>, reference: &AuditRef, scale: Option<&Value>) -> Option<Change> {
+        let key = (Arc::clone(resource), reference.namespace.clone(), reference.name.clone()?);
+        let scale = scale?;
+        let replicas = scale.pointer("/spec/replicas").cloned().unwrap_or_else(|| 0.into());
+        let mut body = self.scalable.get(&key)?.clone();
+        body["spec"]["replicas"] = replicas;
+        if let Some(version) = scale.pointer("/metadata/resourceVersion") {
+            body["metadata"]["resourceVersion"] = version.clone();
+        }
+        change_of(resource, Operation::Update, body)
+    }
+
+    fn remember(&mut self, change: &Change) {
+        let object = &change.object;
+        let key = (Arc::clone(&object.resource), object.namespace.clone(), object.name.clone());
+        match &change.body {
+            Some(body) if body.pointer("/spec/replicas").is_some() => {
+                self.scalable.insert(key, body.clone());
+            }
+            _ => {
+                self.scalable.remove(&key);
+            }
+        }
+    }
+}
+
+fn change_of(resource: &Arc<Resource>, operation: Operation, body: Value) -> Option<Change> {
+    Some(Change::new(ObjectRef::of(resource, &body)?, operation, Some(body)))
+}
+
+/// One log, read line by line.
+struct LogFile {
+    path: PathBuf,
+    reader: Box<dyn BufRead + Send>,
+    line: usize,
+    /// Events of a list that haven't been taken yet.
+    list: VecDeque<Value>,
+    next: Option<AuditEvent>,
+    ended: bool,
+}
+
+impl LogFile {
+    fn open(path: &Path) -> Result<Self, ReplayError> {
+        let reader: Box<dyn BufRead + Send> = if path == Path::new("-") {
+            Box::new(BufReader::new(io::stdin()))
+        } else {
+            let file = File::open(path).map_err(|source| ReplayError::Open { path: path.to_owned(), source })?;
+            Box::new(BufReader::new(file))
+        };
+        Ok(Self { path: path.to_owned(), reader, line: 0, list: VecDeque::new(), next: None, ended: false })
+    }
+
+    fn time(&self) -> Option<Timestamp> {
+        self.next.as_ref().and_then(AuditEvent::at)
+    }
+
+    /// Reads on until there is a next event, or nothing more.
+    fn fill(&mut self, skipped: &mut Skipped) {
+        while self.next.is_none() && !self.ended {
+            if let Some(item) = self.list.pop_front() {
+                match serde_json::from_value(item) {
+                    Ok(event) => self.next = Some(event),
+                    Err(error) => self.broken(&error, skipped),
+                }
+                continue;
+            }
+            let mut text = String::new();
+            match self.reader.read_line(&mut text) {
+                Ok(0) => self.ended = true,
+                Ok(_) => self.take(text, skipped),
+                // Not UTF-8: the line is consumed, the next one may be fine.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.line += 1;
+                    self.broken(&error, skipped);
+                }
+                Err(error) => {
+                    self.broken(&error, skipped);
+                    self.ended = true;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, mut text: String, skipped: &mut Skipped) {
+        self.line += 1;
+        if text.trim().is_empty() {
+            return;
+        }
+        let mut parsed: serde_json::Result<Value> = serde_json::from_str(&text);
+        // An indented EventList has many lines; it begins the file.
+        if self.line == 1 && parsed.as_ref().is_err_and(serde_json::Error::is_eof) && self.reader.read_to_string(&mut text).is_ok() {
+            parsed = serde_json::from_str(&text);
+        }
+        match parsed {
+            Ok(mut value) if value["kind"] == "EventList" || value["items"].is_array() => {
+                if let Value::Array(items) = value["items"].take() {
+                    self.list = items.into();
+                }
+            }
+            Ok(value) if value["kind"] != "Event" || value["stage"].is_null() => {
+                self.broken(&"not an audit.k8s.io Event or EventList", skipped);
+            }
+            Ok(value) => self.list.push_back(value),
+            Err(error) => self.broken(&error, skipped),
+        }
+    }
+
+    fn broken(&self, why: &dyn std::fmt::Display, skipped: &mut Skipped) {
+        skipped.broken_lines += 1;
+        if skipped.broken.len() < NAMED {
+            skipped.broken.push(format!("{}:{}: {why}", self.path.display(), self.line));
+        }
+    }
+}
+
+impl std::fmt::Debug for LogFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogFile").field("path", &self.path).field("line", &self.line).finish_non_exhaustive()
+    }
+}
+
+/// A log can't be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// It doesn't exist, or may not be read.
+    #[error("could not open the audit log {}", .path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Skipped {
+    /// Returns how many writes could not be used because the log has no bodies for them.
+    pub fn unusable(&self) -> usize {
+        self.without_body.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reverser_core::Actor;
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(second: u32, user: &str, verb: &str, code: u16, more: Value) -> Value {
+        let mut event = json!({"kind": "Event", "apiVersion": "audit.k8s.io/v1", "auditID": format!("id-{second}"),
+            "stage": "ResponseComplete", "requestURI": "/apis/apps/v1/namespaces/shop/deployments/web", "verb": verb,
+            "user": {"username": user}, "responseStatus": {"code": code},
+            "objectRef": {"resource": "deployments", "namespace": "shop", "name": "web", "apiGroup": "apps", "apiVersion": "v1"},
+            "stageTimestamp": format!("2026-03-23T10:00:{second:02}.000000Z")});
+        for (key, value) in more.as_object().unwrap() {
+            event[key] = value.clone();
+        }
+        event
+    }
+
+    fn web(version: &str, replicas: i64) -> Value {
+        json!({"responseObject": {"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": replicas},
+            "metadata": {"name": "web", "namespace": "shop", "uid": "u", "resourceVersion": version}}})
+    }
+
+    fn replay(logs: &[String]) -> Replay {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<_> = logs
+            .iter()
+            .enumerate()
+            .map(|(i, text)| {
+                let path = folder.path().join(format!("{i}.log"));
+                std::fs::write(&path, text).unwrap();
+                path
+            })
+            .collect();
+        Replay::open(&paths).unwrap()
+    }
+
+    fn lines(events: &[Value]) -> String {
+        events.iter().map(|event| format!("{event}\n")).collect()
+    }
+
+    fn drain(mut replay: Replay) -> (Vec<(Operation, String, Option<Actor>)>, Skipped) {
+        let mut all = Vec::new();
+        while let Some(write) = replay.next_write() {
+            let Change { operation, object, attribution, resource_version, .. } = write.change;
+            let version = resource_version.unwrap_or_default();
+            all.push((operation, format!("{object}@{version}"), attribution.actor().cloned()));
+        }
+        (all, replay.skipped)
+    }
+
+    fn told(all: &[(Operation, String, Option<Actor>)]) -> Vec<String> {
+        all.iter()
+            .map(|(operation, object, actor)| {
+                format!("{operation} {object} {}", actor.as_ref().map_or("?", |actor| &actor.name))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn accepted_writes_are_told_in_order_and_the_rest_is_counted() {
+        let log = lines(&[
+            event(1, "alice", "create", 201, web("1", 1)),
+            event(2, "bob", "patch", 200, web("2", 2)),
+            event(3, "bob", "get", 200, json!({})),
+            event(4, "eve", "update", 409, json!({})),
+            event(5, "eve", "patch", 200, json!({"requestURI": "/x?dryRun=All"})),
+            event(6, "kcm", "update", 200, json!({"objectRef": {"resource": "deployments", "subresource": "status", "name": "web"}})),
+            event(7, "bob", "update", 200, json!({})),
+            event(8, "carol", "delete", 200, json!({"responseObject": {"kind": "Status", "details": {"uid": "u"}}})),
+        ]);
+        let (all, skipped) = drain(replay(&[log]));
+        assert_eq!(
+            told(&all),
+            ["CREATE apps/v1/deployments/web@1 alice", "UPDATE apps/v1/deployments/web@2 bob", "DELETE apps/v1/deployments/web@ carol"]
+        );
+        assert_eq!((skipped.reads, skipped.failures, skipped.dry_runs, skipped.subresources), (1, 1, 1, 1));
+        assert_eq!(skipped.without_body, [(("update".to_owned(), "deployments.apps".to_owned()), 1)].into());
+    }
+
+    #[tokio::test]
+    async fn a_scale_request_changes_the_replicas_of_the_last_body() {
+        let scale = json!({"objectRef": {"resource": "deployments", "namespace": "shop", "name": "web", "apiGroup": "apps",
+            "apiVersion": "v1", "subresource": "scale"},
+            "responseObject": {"kind": "Scale", "metadata": {"name": "web", "resourceVersion": "5"}, "spec": {"replicas": 7}}});
+        let mut replay =
+            replay(&[lines(&[event(1, "alice", "create", 201, web("1", 1)), event(2, "bob", "patch", 200, scale)])]);
+        let mut last = None;
+        while let Some(event) = replay.next().await {
+            last = Some(event);
+        }
+        let Some(Event::Change { change, .. }) = last else { panic!("a change") };
+        assert_eq!(change.body.unwrap()["spec"]["replicas"], 7);
+        assert_eq!(change.resource_version.as_deref(), Some("5"));
+        assert_eq!(change.attribution.actor(), Some(&Actor::user("bob")));
+    }
+
+    #[test]
+    fn a_scale_request_without_a_known_body_is_unusable() {
+        let scale = json!({"objectRef": {"resource": "deployments", "name": "web", "apiGroup": "apps", "subresource": "scale"},
+            "responseObject": {"kind": "Scale", "spec": {"replicas": 7}}});
+        let (all, skipped) = drain(replay(&[lines(&[event(2, "bob", "patch", 200, scale)])]));
+        assert!(all.is_empty());
+        assert_eq!(skipped.unusable(), 1);
+    }
+
+    #[test]
+    fn racing_lines_are_put_into_the_order_of_their_versions() {
+        let log = lines(&[
+            event(1, "alice", "create", 201, web("1", 1)),
+            event(3, "carol", "patch", 200, web("3", 3)),
+            event(4, "dan", "patch", 200, web("4", 4)),
+            event(5, "bob", "patch", 200, web("2", 2)),
+        ]);
+        let (all, _) = drain(replay(&[log]));
+        let versions: Vec<_> = all.iter().map(|(_, object, _)| object.rsplit('@').next().unwrap().to_owned()).collect();
+        assert_eq!(versions, ["1", "2", "3", "4"]);
+    }
+
+    #[test]
+    fn several_logs_are_merged_by_time_and_lists_are_read_in_any_form() {
+        let indented = serde_json::to_string_pretty(&json!({"kind": "EventList", "items": [
+            event(2, "bob", "patch", 200, web("2", 2))]}))
+        .unwrap();
+        let line = format!("{}\n", json!({"kind": "EventList", "items": [
+            event(1, "alice", "create", 201, web("1", 1)), event(3, "carol", "patch", 200, web("3", 3))]}));
+        let (all, skipped) = drain(replay(&[line, indented]));
+        assert_eq!(told(&all).len(), 3, "{skipped:?}");
+        assert_eq!(all[1].2, Some(Actor::user("bob")));
+    }
+
+    #[test]
+    fn a_broken_line_is_named_and_the_next_one_is_read() {
+        let log = format!("{}\n{{\"kind\":\n{}", event(1, "alice", "create", 201, web("1", 1)), lines(&[event(2, "bob", "patch", 200, web("2", 2))]));
+        let (all, skipped) = drain(replay(&[log]));
+        assert_eq!(all.len(), 2);
+        assert_eq!(skipped.broken_lines, 1);
+        assert!(skipped.broken[0].contains("0.log:2: "), "{:?}", skipped.broken);
+    }
+
+    #[tokio::test]
+    async fn an_earlier_runs_writes_are_not_told_again() {
+        let log = lines(&[event(1, "alice", "create", 201, web("1", 1)), event(2, "bob", "patch", 200, web("2", 2))]);
+        let mut replay = replay(&[log]).resume("2026-03-23T10:00:02Z");
+        assert!(matches!(replay.next().await, Some(Event::Resumed)));
+        let Some(Event::Change { change, cursor }) = replay.next().await else { panic!("a change") };
+        assert_eq!(change.resource_version.as_deref(), Some("2"));
+        assert_eq!(cursor.as_deref(), Some("2026-03-23T10:00:02Z"));
+        assert!(replay.next().await.is_none());
+        assert_eq!(replay.skipped().already_replayed, 1);
+    }
+}

@@ -1,0 +1,293 @@
+//! What an API server serves, and which of it can be watched.
+//!
+//! Source: aggregated discovery, `apidiscovery.k8s.io/v2` (KEP-3352; stable since Kubernetes 1.30).
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use kube::{Client, core::discovery::v2::APIGroupDiscoveryList};
+use reverser_core::Resource;
+
+/// How long discovery may take; an API server that aggregates many others asks each of them.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// How many names an error suggests.
+const SUGGESTIONS: usize = 5;
+
+/// What an API server served when it was asked.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    served: Vec<Served>,
+    stale: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Served {
+    resource: Arc<Resource>,
+    singular: String,
+    short_names: Vec<String>,
+    is_watchable: bool,
+    is_preferred: bool,
+}
+
+impl Catalog {
+    /// Asks the API server.
+    pub async fn read(client: &Client) -> Result<Self, DiscoverError> {
+        let both = async { tokio::try_join!(client.list_core_api_versions_aggregated(), client.list_api_groups_aggregated()) };
+        let answer = tokio::time::timeout(LIMIT, both).await;
+        let (core, groups) =
+            answer.map_err(|_elapsed| DiscoverError::TimeOut { limit: LIMIT })?.map_err(DiscoverError::from_api)?;
+        Ok(Self::of([core, groups]))
+    }
+
+    fn of(lists: impl IntoIterator<Item = APIGroupDiscoveryList>) -> Self {
+        let mut catalog = Self::default();
+        for group in lists.into_iter().flat_map(|list| list.items) {
+            let name = group.metadata.and_then(|metadata| metadata.name).unwrap_or_default();
+            let mut seen = BTreeSet::new();
+            // In the server's order: the preferred version first.
+            for version in group.versions {
+                let version_name = version.version.unwrap_or_default();
+                // `Stale`: the server behind an APIService doesn't answer, and this is what it served before.
+                if version.freshness.as_deref() == Some("Stale") {
+                    catalog.stale.push(format!("{name}/{version_name}"));
+                }
+                for served in version.resources {
+                    let Some(plural) = served.resource else { continue };
+                    let has = |verb: &str| served.verbs.iter().any(|v| v == verb);
+                    catalog.served.push(Served {
+                        is_preferred: seen.insert(plural.clone()),
+                        is_watchable: has("list") && has("watch"),
+                        singular: served.singular_resource.unwrap_or_default(),
+                        short_names: served.short_names,
+                        resource: Arc::new(Resource {
+                            group: name.clone(),
+                            version: version_name.clone(),
+                            kind: served.response_kind.and_then(|kind| kind.kind).unwrap_or_default(),
+                            plural,
+                            namespaced: served.scope.as_deref() == Some("Namespaced"),
+                        }),
+                    });
+                }
+            }
+        }
+        catalog.served.sort_by(|a, b| a.resource.cmp(&b.resource));
+        catalog
+    }
+
+    /// Returns what can be listed and watched, each resource in the version that the server prefers.
+    pub fn watchable(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.served.iter().filter(|served| served.is_watchable && served.is_preferred).map(|served| &served.resource)
+    }
+
+    /// Returns the group versions whose server did not answer: what is known of them may be out of date.
+    pub fn stale(&self) -> &[String] {
+        &self.stale
+    }
+
+    /// Returns whether `resource` is served in that version, watchable or not.
+    pub fn serves(&self, resource: &Resource) -> bool {
+        self.served.iter().any(|served| *served.resource == *resource)
+    }
+
+    /// Finds what a user means by `name`, as kubectl would: plural, singular, kind or short name, alone, with a group
+    /// (`deployments.apps`) or with version and group (`deployments.v1.apps`). A bare name that several groups serve
+    /// means all of them.
+    pub fn find(&self, name: &str) -> Result<Vec<Arc<Resource>>, UnknownResource> {
+        let name = name.to_lowercase();
+        let found: Vec<_> = self.served.iter().filter(|served| served.is_preferred && served.is_named(&name)).collect();
+        let watchable: Vec<_> =
+            found.iter().filter(|served| served.is_watchable).map(|served| Arc::clone(&served.resource)).collect();
+        if found.is_empty() {
+            Err(UnknownResource::NotServed { near: self.near(&name).into(), name })
+        } else if watchable.is_empty() {
+            Err(UnknownResource::NotWatchable { name })
+        } else {
+            Ok(watchable)
+        }
+    }
+
+    /// The names that are most like `name`, kubectl's way of writing them.
+    fn near(&self, name: &str) -> Vec<String> {
+        let bare = name.split('.').next().unwrap_or(name);
+        let mut near: Vec<(usize, String)> = self
+            .served
+            .iter()
+            .filter(|served| served.is_watchable && served.is_preferred)
+            .filter_map(|served| {
+                let distance = served.names().map(|candidate| distance(bare, &candidate)).min()?;
+                let is_part = served.resource.plural.contains(bare);
+                (distance <= bare.len().div_ceil(3) || is_part).then(|| (distance, served.resource.qualified()))
+            })
+            .collect();
+        near.sort();
+        near.dedup();
+        near.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect()
+    }
+}
+
+impl Served {
+    fn names(&self) -> impl Iterator<Item = String> {
+        let Resource { kind, plural, .. } = &*self.resource;
+        [plural.clone(), self.singular.clone(), kind.to_lowercase()]
+            .into_iter()
+            .chain(self.short_names.iter().cloned())
+            .filter(|name| !name.is_empty())
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        let Resource { group, version, .. } = &*self.resource;
+        self.names().any(|own| {
+            name == own || name == format!("{own}.{group}") || name == format!("{own}.{version}.{group}").trim_end_matches('.')
+        })
+    }
+}
+
+/// Levenshtein's distance. <https://en.wikipedia.org/wiki/Levenshtein_distance>
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// The API server's offer could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiscoverError {
+    /// It does not accept the credentials.
+    #[error("the API server does not accept the credentials (401): log in again, or renew the kubeconfig's user")]
+    Credentials {
+        /// The whole answer.
+        #[source]
+        source: kube::Error,
+    },
+    /// It answers and doesn't know aggregated discovery.
+    #[error("the API server does not know aggregated discovery: reverser needs Kubernetes 1.27 or later")]
+    TooOld {
+        /// The whole answer.
+        #[source]
+        source: kube::Error,
+    },
+    /// It doesn't answer in time.
+    #[error("the API server did not answer within {} s", .limit.as_secs())]
+    TimeOut {
+        /// How long it had.
+        limit: Duration,
+    },
+    /// It can't be reached, or its answer makes no sense.
+    #[error("could not reach the API server")]
+    Unreachable {
+        /// Why.
+        #[source]
+        source: kube::Error,
+    },
+}
+
+impl DiscoverError {
+    fn from_api(source: kube::Error) -> Self {
+        match &source {
+            kube::Error::Api(status) if status.code == 401 => Self::Credentials { source },
+            kube::Error::Api(status) if status.code == 406 => Self::TooOld { source },
+            kube::Error::SerdeError(_) => Self::TooOld { source },
+            _ => Self::Unreachable { source },
+        }
+    }
+}
+
+/// A name stands for nothing that can be watched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnknownResource {
+    /// Nothing is called so.
+    #[error("the API server serves no resource {name:?}{near}")]
+    NotServed {
+        /// As it was given.
+        name: String,
+        /// What it serves under similar names.
+        near: Near,
+    },
+    /// It is served, without `list` or `watch`.
+    #[error("{name:?} can't be watched: the API server doesn't offer list and watch for it")]
+    NotWatchable {
+        /// As it was given.
+        name: String,
+    },
+}
+
+/// Names that might have been meant.
+#[derive(Debug)]
+pub struct Near(Vec<String>);
+
+impl From<Vec<String>> for Near {
+    fn from(names: Vec<String>) -> Self {
+        Self(names)
+    }
+}
+
+/// `; did you mean a, b?`, or where to look.
+impl std::fmt::Display for Near {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() {
+            f.write_str("; `kubectl api-resources` lists what it serves")
+        } else {
+            write!(f, "; did you mean {}?", self.0.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn catalog() -> Catalog {
+        let resource = |plural: &str, kind: &str, short: &[&str], verbs: &[&str]| {
+            json!({"resource": plural, "responseKind": {"kind": kind}, "scope": "Namespaced",
+                "singularResource": kind.to_lowercase(), "verbs": verbs, "shortNames": short})
+        };
+        let all = ["get", "list", "watch"];
+        let list = json!({"items": [
+            {"metadata": {"name": "apps"}, "versions": [
+                {"version": "v1", "resources": [resource("deployments", "Deployment", &["deploy"], &all)]},
+                {"version": "v1beta1", "freshness": "Stale", "resources": [
+                    resource("deployments", "Deployment", &["deploy"], &all),
+                    resource("scalers", "Scaler", &[], &all)]}]},
+            {"metadata": {"name": "batch"}, "versions": [
+                {"version": "v1", "resources": [
+                    resource("jobs", "Job", &[], &all), resource("bindings", "Binding", &[], &["create"])]}]}]});
+        Catalog::of([serde_json::from_value(list).unwrap()])
+    }
+
+    #[test]
+    fn each_resource_is_watched_in_the_preferred_version() {
+        let names: Vec<_> = catalog().watchable().map(|resource| resource.to_string()).collect();
+        assert_eq!(names, ["apps/v1/deployments", "apps/v1beta1/scalers", "batch/v1/jobs"]);
+        assert_eq!(catalog().stale(), ["apps/v1beta1"]);
+    }
+
+    #[test]
+    fn kubectls_ways_to_name_a_resource_are_understood() {
+        for name in ["deployments", "deployment", "Deployment", "deploy", "deployments.apps", "deployments.v1.apps"] {
+            assert_eq!(catalog().find(name).unwrap()[0].to_string(), "apps/v1/deployments", "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_near_ones() {
+        let error = |name: &str| catalog().find(name).unwrap_err().to_string();
+        assert_eq!(
+            error("deploymnts.apps"),
+            "the API server serves no resource \"deploymnts.apps\"; did you mean deployments.apps?"
+        );
+        assert!(error("zzz").ends_with("`kubectl api-resources` lists what it serves"));
+        assert!(error("bindings").contains("can't be watched"));
+    }
+}

@@ -1,0 +1,33 @@
+//! Records the changes of a Kubernetes API in Git.
+//!
+//! ```text
+//! Source ──► Change ─► select ─► sanitize ─► place ─► render ─► seal ─► plan ─► GitSink
+//! (watch,              └──────────── reverser-core ───────────┘         ▲     (reverser-git)
+//!  audit log, you)                                          ActorSource ┘ who did it
+//! ```
+//!
+//! The front door is [`Reverser`]: a controller hands it the changes that its users make ([`Reverser::record`] with
+//! [`change::updated`]), or lets it follow sources of changes ([`Reverser::run`] with the watches of a [`Cluster`]).
+
+pub mod api_error;
+pub mod attribute;
+pub mod audit;
+pub mod change;
+pub mod cluster;
+pub mod discover;
+pub mod report;
+pub mod reverser;
+pub mod source;
+pub mod watch;
+
+mod backoff;
+mod queue;
+
+pub use api_error::ApiError;
+pub use attribute::{ActorSource, Nobody};
+pub use cluster::{Choice, Cluster};
+pub use discover::{Catalog, DiscoverError, UnknownResource};
+pub use report::{LogReporter, Notice, Reporter};
+pub use reverser::{Arrival, RecordError, Recorded, Reverser, ReverserBuilder};
+pub use source::{Event, Listed, Source};
+pub use watch::Watch;

@@ -1,0 +1,134 @@
+//! What the flow has to tell while it runs, for people and for logs.
+
+use std::fmt::Debug;
+
+use reverser_core::{Change, Resource, SealError, message::Synced};
+use reverser_git::{CommitId, SinkError};
+
+use crate::api_error::ApiError;
+
+/// Hears what happens.
+///
+/// # Contract
+/// Called from the flow itself: it must not block. It never sees the content of an object.
+pub trait Reporter: Debug + Send + Sync {
+    /// Takes note.
+    fn report(&self, notice: Notice<'_>);
+}
+
+/// Something worth telling.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Notice<'a> {
+    /// A change is committed.
+    Committed {
+        /// What happened; its body is gone.
+        change: &'a Change,
+        /// The commit; `None` where the sink keeps no history.
+        commit: Option<&'a CommitId>,
+    },
+    /// A source can't go on for the moment. Told once for each different failure of a source.
+    Failed {
+        /// The source's id.
+        source: &'a str,
+        /// Why.
+        error: &'a ApiError,
+    },
+    /// A sweep would delete so many files that a mistake is more likely: they stay.
+    Held {
+        /// What was listed.
+        resource: &'a Resource,
+        /// How many of its files have no object any more.
+        files: usize,
+        /// Out of how many.
+        of: usize,
+    },
+    /// A complete list was read at the start.
+    Listed {
+        /// What was listed.
+        resource: &'a Resource,
+        /// How many objects there are.
+        objects: usize,
+    },
+    /// A source that had failed goes on.
+    Recovered {
+        /// The source's id.
+        source: &'a str,
+    },
+    /// An object is not written, since it is sensitive.
+    Refused(&'a SealError),
+    /// Nothing can be committed for the moment; it is tried again.
+    SinkFailed(&'a SinkError),
+    /// The first sync is over, and changes are being followed.
+    Started {
+        /// How many resources are watched.
+        sources: usize,
+    },
+    /// Git was brought in line with complete lists.
+    Synced {
+        /// What was done.
+        sync: &'a Synced,
+        /// The commit; `None` when nothing differed, or where the sink keeps no history.
+        commit: Option<&'a CommitId>,
+    },
+    /// A resource that has come up is watched.
+    Watching {
+        /// The source's id.
+        source: &'a str,
+    },
+}
+
+/// Reports to `tracing`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogReporter;
+
+impl Reporter for LogReporter {
+    fn report(&self, notice: Notice<'_>) {
+        match notice {
+            Notice::Committed { change, commit } => tracing::info!(
+                operation = %change.operation,
+                object = %change.object,
+                namespace = change.object.namespace.as_deref(),
+                actor = change.attribution.actor().map_or("unknown", |actor| &actor.name),
+                resource_version = change.resource_version.as_deref(),
+                commit = commit.map(tracing::field::display),
+                "committed"
+            ),
+            Notice::Failed { source, error } => {
+                tracing::warn!(source, error = %chain(error), "not watched for the moment");
+            }
+            Notice::Held { resource, files, of } => tracing::error!(
+                %resource, files, of,
+                "sweep held: so many files without an object look like a mistake; check, then allow mass deletion"
+            ),
+            Notice::Listed { resource, objects } => tracing::debug!(%resource, objects, "listed"),
+            Notice::Recovered { source } => tracing::info!(source, "watched again"),
+            Notice::Refused(error) => tracing::warn!(%error, "left out"),
+            Notice::SinkFailed(error) => tracing::error!(error = %chain(error), "could not commit; trying again"),
+            Notice::Started { sources } => tracing::info!(sources, "watching"),
+            Notice::Synced { sync, commit } => tracing::info!(
+                objects = sync.objects.values().sum::<usize>(),
+                removed = sync.removed,
+                commit = commit.map(tracing::field::display),
+                "synced"
+            ),
+            Notice::Watching { source } => tracing::info!(source, "watching what has come up"),
+        }
+    }
+}
+
+/// Returns an error's message with all of its causes.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        // Some libraries repeat their source in their own message.
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,643 @@
+//! The front door: joins sources to a [`GitSink`].
+//!
+//! ```text
+//! Source ─► pump: render ─► queue (bounded in bytes) ─► recorder: attribute, plan ─► GitSink
+//! ```
+//!
+//! A pump for each source renders what it reads; one recorder takes what has gathered, asks who did it and commits all
+//! of it as one batch. The recorder alone waits for Git.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use jiff::Timestamp;
+use reverser_core::{
+    Change, CommitPlan, Edit, LeftOut, ObjectRef, Operation, Pipeline, Rendered, RepoPath, SealError, message,
+};
+use reverser_git::{Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+    time::Instant,
+};
+
+use crate::{
+    api_error::ApiError,
+    attribute::{ActorSource, Nobody},
+    backoff::Backoff,
+    queue::{self, Queued, Receiver, Sender},
+    report::{LogReporter, Notice, Reporter},
+    source::{Event, Listed, Source},
+};
+
+/// How many resources are listed at the same time at the start.
+const LISTS: usize = 8;
+
+/// How often a source is asked before the first sync goes on without it: three tries take about two seconds.
+const FIRST_TRIES: usize = 3;
+
+/// How many changes become one batch at most, so that the first of a burst isn't kept waiting for the last.
+const BATCH: usize = 1_000;
+
+/// How long positions of sources that report nothing of note may be behind: after a crash so much is read again.
+const CURSORS_EVERY: Duration = Duration::from_secs(60);
+
+/// A sweep that would delete more files than this, and more than half of what is there, is held.
+const SWEEP: usize = 20;
+
+/// Records changes in Git: those that a program hands to it, and those that its sources report.
+#[derive(Clone, Debug)]
+pub struct Reverser {
+    sink: Arc<dyn GitSink>,
+    pipeline: Arc<Pipeline>,
+    actors: Arc<dyn ActorSource>,
+    reporter: Arc<dyn Reporter>,
+    allow_mass_delete: bool,
+    queue_bytes: usize,
+}
+
+/// Puts a [`Reverser`] together; each part has a default.
+#[derive(Debug)]
+pub struct ReverserBuilder(Reverser);
+
+/// A resource comes or goes while [`Reverser::run`] runs.
+#[derive(Debug)]
+pub enum Arrival {
+    /// A source's resource is no longer to be watched.
+    Gone {
+        /// The source's id.
+        source: String,
+        /// Whether the server still serves it. If not, what it still says of deletions is read to its end.
+        is_served: bool,
+    },
+    /// A resource has come up: what it lists at first has been made since, and each object is a change.
+    New(Box<dyn Source>),
+}
+
+/// What became of a change that was recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It isn't selected.
+    Left(LeftOut),
+    /// It went to Git; `receipt` has the one outcome, and tells when it is pushed.
+    Planned(Receipt),
+}
+
+/// A change could not be recorded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// It is sensitive and can't be sealed.
+    #[error(transparent)]
+    Refused(#[from] SealError),
+    /// It could not be committed.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+}
+
+impl Reverser {
+    /// Begins with everything at its default: all but noise, faithful manifests, the default layout and message.
+    #[expect(clippy::new_ret_no_self, reason = "the builder is how one reads it: new, parts, build")]
+    pub fn new(sink: impl GitSink + 'static) -> ReverserBuilder {
+        ReverserBuilder(Self {
+            sink: Arc::new(sink),
+            pipeline: Arc::default(),
+            actors: Arc::new(Nobody),
+            reporter: Arc::new(LogReporter),
+            allow_mass_delete: false,
+            queue_bytes: 64 << 20,
+        })
+    }
+
+    /// Returns the stages that every change goes through.
+    pub fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.pipeline
+    }
+
+    /// Commits one change, as a program that made it knows it. Returns once it is durable locally; call
+    /// [`GitSink::pushed`] with the receipt to wait for the remote.
+    pub async fn record(&self, mut change: Change) -> Result<Recorded, RecordError> {
+        let edit = match self.pipeline.render(&mut change) {
+            Rendered::Leave(why) => match self.leaving(&mut change).await? {
+                Some(edit) => edit,
+                None => return Ok(Recorded::Left(why)),
+            },
+            Rendered::Refuse(error) => return Err(error.into()),
+            Rendered::Write(edit) => edit,
+        };
+        let plan = self.pipeline.plan(&change, edit, Timestamp::now());
+        let receipt = self.sink.commit(Batch { plans: vec![plan], cursors: BTreeMap::new() }).await?;
+        self.tell(&[change], &receipt.outcomes);
+        Ok(Recorded::Planned(receipt))
+    }
+
+    /// Records what `source` reports until it ends, such as an audit log. Returns how many commits that made.
+    pub async fn drain(&self, source: &mut dyn Source) -> Result<usize, SinkError> {
+        let id: Arc<str> = source.id().into();
+        let mut commits = 0;
+        let mut gathered = Vec::new();
+        loop {
+            let event = source.next().await;
+            let ended = event.is_none();
+            gathered.extend(event.and_then(|event| self.item(&id, event, false)).into_iter().flatten());
+            if gathered.len() >= BATCH || ended {
+                commits += self.commit(std::mem::take(&mut gathered)).await?;
+            }
+            if ended {
+                return Ok(commits);
+            }
+        }
+    }
+
+    /// Brings Git in line with what each source lists, as one commit. A source that can't be listed is reported and
+    /// left as it is; returns those, by id.
+    pub async fn sync(&self, sources: &mut [Box<dyn Source>]) -> Result<BTreeMap<String, ApiError>, SinkError> {
+        let mut batch = Batch::default();
+        let mut edits = Vec::new();
+        let mut sync = message::Synced::default();
+        let mut failed = BTreeMap::new();
+        let mut waiting = sources.iter_mut();
+        let mut firsts: FuturesUnordered<_> = waiting.by_ref().take(LISTS).map(first_event).collect();
+        while let Some((id, event)) = firsts.next().await {
+            firsts.extend(waiting.next().map(first_event));
+            match event {
+                Some(Event::Listed(listed)) => {
+                    let resource = Arc::clone(&listed.resource);
+                    let cursor = listed.cursor.clone();
+                    let list = self.render_list(listed);
+                    self.reporter.report(Notice::Listed { resource: &resource, objects: list.edits.len() });
+                    *sync.objects.entry((*resource).clone()).or_default() += list.edits.len();
+                    let removed = self.sweep(&list).await?;
+                    sync.removed += removed.len();
+                    edits.extend(list.edits);
+                    edits.extend(removed);
+                    batch.cursors.insert(id, cursor);
+                }
+                Some(Event::Failed(error)) => {
+                    self.reporter.report(Notice::Failed { source: &id, error: &error });
+                    failed.insert(id, error);
+                }
+                Some(Event::Change { .. } | Event::Cursor(_) | Event::Resumed) | None => {}
+            }
+        }
+        self.commit_sync(batch, edits, &sync).await?;
+        Ok(failed)
+    }
+
+    /// Brings Git in line with what each source lists, then follows them and whatever `arrivals` brings until `shutdown`.
+    /// What has been read by then is committed before this returns.
+    pub async fn run(
+        &self,
+        mut sources: Vec<Box<dyn Source>>,
+        mut arrivals: mpsc::Receiver<Arrival>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), SinkError> {
+        tokio::pin!(shutdown);
+        let failed = tokio::select! {
+            failed = self.sync(&mut sources) => failed?,
+            () = &mut shutdown => return Ok(()),
+        };
+        let (items, mut queue) = queue::bounded(self.queue_bytes);
+        let mut pumps = Pumps { reverser: self.clone(), items: Some(items), tasks: JoinSet::new(), running: HashMap::new() };
+        self.reporter.report(Notice::Started { sources: sources.len() - failed.len() });
+        for source in sources {
+            let has_failed = failed.contains_key(source.id());
+            pumps.start(source, false, has_failed);
+        }
+        let recorder = self.record_queue(&mut queue);
+        tokio::pin!(recorder);
+        let mut is_open = true;
+        loop {
+            tokio::select! {
+                recorded = &mut recorder => return recorded,
+                arrival = arrivals.recv(), if is_open => match arrival {
+                    Some(Arrival::New(source)) => {
+                        self.reporter.report(Notice::Watching { source: source.id() });
+                        pumps.start(source, true, false);
+                    }
+                    Some(Arrival::Gone { source, is_served }) => pumps.gone(&source, is_served),
+                    None => is_open = false,
+                },
+                Some(_ended) = pumps.tasks.join_next() => {}
+                () = &mut shutdown => break,
+            }
+        }
+        // The pumps drop their ends of the queue, and the recorder returns when it has run dry.
+        pumps.stop().await;
+        recorder.await
+    }
+
+    /// Commits what the queue brings until all senders are gone.
+    async fn record_queue(&self, queue: &mut Receiver<Item>) -> Result<(), SinkError> {
+        let mut save_cursors = tokio::time::interval(CURSORS_EVERY);
+        let mut positions = BTreeMap::new();
+        loop {
+            let gathered = tokio::select! {
+                gathered = queue.receive(BATCH) => gathered,
+                _ = save_cursors.tick() => {
+                    self.commit_batch(Batch { plans: vec![], cursors: std::mem::take(&mut positions) }).await?;
+                    continue;
+                }
+            };
+            if gathered.is_empty() {
+                return self.commit_batch(Batch { plans: vec![], cursors: positions }).await.map(|_| ());
+            }
+            // Positions without a change are worth no commit of their own; they are saved with the next one.
+            let (items, rooms): (Vec<_>, Vec<_>) = gathered.into_iter().map(Queued::split).unzip();
+            if items.iter().all(|item| matches!(item.what, What::Nothing)) {
+                positions.extend(items.into_iter().filter_map(|item| Some((item.source.to_string(), item.cursor?))));
+                continue;
+            }
+            for item in &items {
+                positions.remove(&*item.source);
+            }
+            self.commit(items).await?;
+            drop(rooms);
+        }
+    }
+
+    /// Commits items in their order, as few batches as that takes; returns how many commits it made.
+    async fn commit(&self, items: Vec<Item>) -> Result<usize, SinkError> {
+        let mut commits = 0;
+        let mut open = OpenBatch::default();
+        for item in items {
+            let Item { source, cursor, what, arrived } = item;
+            match what {
+                What::Change { mut change, edit } => {
+                    self.attribute(&mut change, arrived).await;
+                    open.add(self.pipeline.plan(&change, edit, Timestamp::now()), change);
+                }
+                What::Leave { mut change } => {
+                    // Whether it was captured is seen in Git, so what is before it has to be there.
+                    commits += self.close(&mut open).await?;
+                    if let Some(edit) = self.leaving(&mut change).await? {
+                        self.attribute(&mut change, arrived).await;
+                        open.add(self.pipeline.plan(&change, edit, Timestamp::now()), change);
+                    }
+                }
+                What::List(list) => {
+                    commits += self.close(&mut open).await?;
+                    let removed = self.sweep(&list).await?;
+                    let sync = message::Synced {
+                        objects: [((*list.resource).clone(), list.edits.len())].into(),
+                        removed: removed.len(),
+                    };
+                    let cursors = cursor.into_iter().map(|cursor| (source.to_string(), cursor)).collect();
+                    let edits = list.edits.into_iter().chain(removed).collect();
+                    self.commit_sync(Batch { plans: vec![], cursors }, edits, &sync).await?;
+                    continue;
+                }
+                What::Nothing => {}
+            }
+            open.batch.cursors.extend(cursor.map(|cursor| (source.to_string(), cursor)));
+        }
+        Ok(commits + self.close(&mut open).await?)
+    }
+
+    async fn close(&self, open: &mut OpenBatch) -> Result<usize, SinkError> {
+        let OpenBatch { batch, changes } = std::mem::take(open);
+        let outcomes = self.commit_batch(batch).await?;
+        self.tell(&changes, &outcomes);
+        Ok(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Committed(_))).count())
+    }
+
+    /// Commits, for as long as it takes: what was read must not be lost to a full disk.
+    async fn commit_batch(&self, batch: Batch) -> Result<Vec<Outcome>, SinkError> {
+        if batch == Batch::default() {
+            return Ok(vec![]);
+        }
+        let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(60));
+        loop {
+            match self.sink.commit(batch.clone()).await {
+                Ok(receipt) => return Ok(receipt.outcomes),
+                Err(error @ SinkError::Closed { .. }) => return Err(error),
+                Err(error) => {
+                    self.reporter.report(Notice::SinkFailed(&error));
+                    tokio::time::sleep(backoff.next_wait()).await;
+                }
+            }
+        }
+    }
+
+    async fn commit_sync(&self, mut batch: Batch, edits: Vec<Edit>, sync: &message::Synced) -> Result<(), SinkError> {
+        if !edits.is_empty() {
+            batch.plans.push(self.pipeline.sync_plan(sync, edits, Timestamp::now()));
+        }
+        let outcomes = self.commit_batch(batch).await?;
+        self.reporter.report(Notice::Synced { sync, commit: outcomes.first().and_then(commit_id) });
+        Ok(())
+    }
+
+    async fn attribute(&self, change: &mut Change, arrived: Instant) {
+        if change.attribution.actor().is_none() {
+            change.attribution = self.actors.attribute(change, arrived).await;
+        }
+    }
+
+    /// Returns the deletion of an object that is no longer selected and was when its file was written. The file tells:
+    /// another selection's files may stand in the same folder.
+    async fn leaving(&self, change: &mut Change) -> Result<Option<Edit>, SinkError> {
+        if change.operation != Operation::Update {
+            return Ok(None);
+        }
+        let path = self.pipeline.place(&change.object);
+        let Some(content) = self.sink.read(&path).await? else { return Ok(None) };
+        if !self.pipeline.owns(&path, &content, &change.object.resource, change.object.namespace.as_deref()) {
+            return Ok(None);
+        }
+        change.reason.get_or_insert_with(|| "The object is no longer selected: its file is removed.".into());
+        Ok(Some(Edit::Delete { path }))
+    }
+
+    /// Returns the deletions of files whose objects are gone: those that this pipeline would have written for the listed
+    /// scope, and none when they are suspiciously many.
+    async fn sweep(&self, list: &RenderedList) -> Result<Vec<Edit>, SinkError> {
+        let folder = self.pipeline.layout.folder(&list.resource);
+        let files = self.sink.list(folder.as_ref()).await?;
+        let mut in_scope = 0;
+        let mut removed = Vec::new();
+        for path in files {
+            if list.alive.contains(&path) {
+                in_scope += 1;
+                continue;
+            }
+            let Some(content) = self.sink.read(&path).await? else { continue };
+            if self.pipeline.owns(&path, &content, &list.resource, list.namespace.as_deref()) {
+                in_scope += 1;
+                removed.push(Edit::Delete { path });
+            }
+        }
+        if removed.len() > SWEEP && removed.len() * 2 > in_scope && !self.allow_mass_delete {
+            self.reporter.report(Notice::Held { resource: &list.resource, files: removed.len(), of: in_scope });
+            return Ok(vec![]);
+        }
+        Ok(removed)
+    }
+
+    /// Returns what the recorder has to do about an event of a running source; `None`: nothing.
+    fn item(&self, source: &Arc<str>, event: Event, list_is_new: bool) -> Option<Vec<Item>> {
+        let arrived = Instant::now();
+        let item = |what, cursor| Item { source: Arc::clone(source), cursor, what, arrived };
+        match event {
+            Event::Change { change, cursor } => Some(vec![item(self.render(change), cursor)]),
+            Event::Cursor(cursor) => Some(vec![item(What::Nothing, Some(cursor))]),
+            Event::Listed(listed) if list_is_new => {
+                let changes = listed.objects.into_iter().filter_map(|object| {
+                    let reference = ObjectRef::of(&listed.resource, &object)?;
+                    Some(Change::new(reference, Operation::Create, Some(object)))
+                });
+                let mut items: Vec<_> = changes.map(|change| item(self.render(change), None)).collect();
+                items.push(item(What::Nothing, Some(listed.cursor)));
+                Some(items)
+            }
+            Event::Listed(listed) => {
+                let cursor = listed.cursor.clone();
+                Some(vec![item(What::List(self.render_list(listed)), Some(cursor))])
+            }
+            Event::Failed(_) | Event::Resumed => None,
+        }
+    }
+
+    fn render(&self, mut change: Change) -> What {
+        match self.pipeline.render(&mut change) {
+            Rendered::Leave(_) if change.operation == Operation::Update => What::Leave { change },
+            Rendered::Leave(_) => What::Nothing,
+            Rendered::Refuse(error) => {
+                self.reporter.report(Notice::Refused(&error));
+                What::Nothing
+            }
+            Rendered::Write(edit) => What::Change { change, edit },
+        }
+    }
+
+    fn render_list(&self, listed: Listed) -> RenderedList {
+        let Listed { resource, namespace, objects, .. } = listed;
+        let mut edits = Vec::new();
+        for object in objects {
+            let Some(reference) = ObjectRef::of(&resource, &object) else { continue };
+            let mut change = Change::new(reference, Operation::Create, Some(object));
+            match self.pipeline.render(&mut change) {
+                Rendered::Write(edit @ Edit::Put { .. }) => edits.push(edit),
+                // On its way out: its file is among those that the sweep finds without an object.
+                Rendered::Write(Edit::Delete { .. }) | Rendered::Leave(_) => {}
+                Rendered::Refuse(error) => self.reporter.report(Notice::Refused(&error)),
+            }
+        }
+        let alive = edits.iter().map(|edit| edit.path().clone()).collect();
+        RenderedList { resource, namespace, edits, alive }
+    }
+
+    fn tell(&self, changes: &[Change], outcomes: &[Outcome]) {
+        for (change, outcome) in changes.iter().zip(outcomes) {
+            if *outcome != Outcome::Unchanged {
+                self.reporter.report(Notice::Committed { change, commit: commit_id(outcome) });
+            }
+        }
+    }
+}
+
+impl ReverserBuilder {
+    /// Sets all of the pure stages: what is selected, how it is cleaned, placed, worded and sealed.
+    #[must_use]
+    pub fn pipeline(mut self, pipeline: Pipeline) -> Self {
+        self.0.pipeline = Arc::new(pipeline);
+        self
+    }
+
+    /// Sets who knows who did it. Default: nobody.
+    #[must_use]
+    pub fn actors(mut self, actors: impl ActorSource + 'static) -> Self {
+        self.0.actors = Arc::new(actors);
+        self
+    }
+
+    /// Sets who hears what happens. Default: `tracing`.
+    #[must_use]
+    pub fn reporter(mut self, reporter: impl Reporter + 'static) -> Self {
+        self.0.reporter = Arc::new(reporter);
+        self
+    }
+
+    /// Lets a sweep delete as much as it finds.
+    #[must_use]
+    pub fn allow_mass_delete(mut self, allow: bool) -> Self {
+        self.0.allow_mass_delete = allow;
+        self
+    }
+
+    /// Sets how many bytes of rendered writes wait for Git; at the bound the watches stop reading and later go on from
+    /// their resourceVersions. Default: 64 MiB.
+    #[must_use]
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.0.queue_bytes = bytes;
+        self
+    }
+
+    /// Returns the finished one.
+    pub fn build(self) -> Reverser {
+        self.0
+    }
+}
+
+/// Returns what a source says first; a failure that may pass is tried again a few times.
+async fn first_event(source: &mut Box<dyn Source>) -> (String, Option<Event>) {
+    let mut event = source.next().await;
+    for _ in 1..FIRST_TRIES {
+        match &event {
+            Some(Event::Failed(error)) if !error.is_for_a_person() => event = source.next().await,
+            _ => break,
+        }
+    }
+    (source.id().to_owned(), event)
+}
+
+/// What a pump hands to the recorder.
+#[derive(Debug)]
+struct Item {
+    source: Arc<str>,
+    cursor: Option<String>,
+    what: What,
+    arrived: Instant,
+}
+
+#[derive(Debug)]
+enum What {
+    Change { change: Change, edit: Edit },
+    /// An update of an object that isn't selected: it may have been before.
+    Leave { change: Change },
+    List(RenderedList),
+    /// Only the position moves.
+    Nothing,
+}
+
+impl Item {
+    /// Roughly what it takes of the queue.
+    fn bytes(&self) -> usize {
+        let edit = |edit: &Edit| match edit {
+            Edit::Delete { path } => path.as_str().len(),
+            Edit::Put { path, content } => path.as_str().len() + content.len(),
+        };
+        size_of::<Self>()
+            + match &self.what {
+                What::Change { edit: one, .. } => edit(one),
+                What::List(list) => list.edits.iter().map(edit).sum(),
+                What::Leave { .. } | What::Nothing => 0,
+            }
+    }
+}
+
+/// A complete list, ready to be compared with Git.
+#[derive(Debug)]
+struct RenderedList {
+    resource: Arc<reverser_core::Resource>,
+    namespace: Option<String>,
+    edits: Vec<Edit>,
+    alive: HashSet<RepoPath>,
+}
+
+/// A batch that still grows, and the changes that its plans stand for.
+#[derive(Debug, Default)]
+struct OpenBatch {
+    batch: Batch,
+    changes: Vec<Change>,
+}
+
+impl OpenBatch {
+    fn add(&mut self, plan: CommitPlan, change: Change) {
+        self.batch.plans.push(plan);
+        self.changes.push(change);
+    }
+}
+
+/// The tasks that read sources.
+struct Pumps {
+    reverser: Reverser,
+    items: Option<Sender<Item>>,
+    tasks: JoinSet<()>,
+    running: HashMap<String, (AbortHandle, Arc<AtomicBool>)>,
+}
+
+impl Pumps {
+    fn start(&mut self, source: Box<dyn Source>, list_is_new: bool, has_failed: bool) {
+        let Some(items) = self.items.clone() else { return };
+        let id = source.id().to_owned();
+        if let Some((task, gone)) = self.running.get(&id)
+            && !task.is_finished()
+        {
+            if !gone.load(Ordering::Relaxed) {
+                return;
+            }
+            task.abort();
+        }
+        let gone = Arc::new(AtomicBool::new(false));
+        let pump = pump(self.reverser.clone(), source, items, list_is_new, has_failed, Arc::clone(&gone));
+        self.running.insert(id, (self.tasks.spawn(pump), gone));
+    }
+
+    fn gone(&mut self, id: &str, is_served: bool) {
+        if let Some((task, gone)) = self.running.get(id) {
+            gone.store(true, Ordering::Relaxed);
+            if is_served {
+                task.abort();
+            }
+        }
+    }
+
+    async fn stop(&mut self) {
+        self.items = None;
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Reads one source and hands on what it says, until nobody takes it.
+async fn pump(
+    reverser: Reverser,
+    mut source: Box<dyn Source>,
+    items: Sender<Item>,
+    mut list_is_new: bool,
+    has_failed: bool,
+    gone: Arc<AtomicBool>,
+) {
+    let id: Arc<str> = source.id().into();
+    let mut failure = has_failed.then(String::new);
+    while let Some(event) = source.next().await {
+        match &event {
+            Event::Failed(ApiError::NotServed { .. }) if gone.load(Ordering::Relaxed) => return,
+            Event::Failed(error) => {
+                let text = error.to_string();
+                // The first failure has been told when it kept the source out of the first sync.
+                if failure.as_ref().is_none_or(|told| !told.is_empty() && *told != text) {
+                    reverser.reporter.report(Notice::Failed { source: &id, error });
+                }
+                failure = Some(text);
+            }
+            Event::Change { .. } | Event::Cursor(_) | Event::Listed(_) | Event::Resumed => {
+                if failure.take().is_some() {
+                    reverser.reporter.report(Notice::Recovered { source: &id });
+                }
+            }
+        }
+        let is_list = matches!(event, Event::Listed(_));
+        for item in reverser.item(&id, event, list_is_new).into_iter().flatten() {
+            let bytes = item.bytes();
+            if !items.send(item, bytes).await {
+                return;
+            }
+        }
+        list_is_new &= !is_list;
+    }
+}
+
+fn commit_id(outcome: &Outcome) -> Option<&CommitId> {
+    match outcome {
+        Outcome::Committed(id) => Some(id),
+        Outcome::Unchanged | Outcome::Written => None,
+    }
+}

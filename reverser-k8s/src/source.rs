@@ -1,0 +1,59 @@
+//! `Source`: a stream of what happened. The flow's beginning, seen from the right.
+
+use std::{fmt::Debug, sync::Arc};
+
+use reverser_core::{Change, Resource};
+use serde_json::Value;
+
+use crate::api_error::ApiError;
+
+/// Something that knows of changes: a watch, an audit log.
+///
+/// # Contract
+/// - Events come in the order in which the changes happened, per object.
+/// - Before it reports changes it says once where it stands: [`Event::Listed`] or [`Event::Resumed`], or
+///   [`Event::Failed`] when it can do neither; after a failure it tries again by itself, without end.
+/// - `next` waits; dropping the future it returned loses no event.
+///
+/// Not promised: that an event changed anything that Git holds.
+#[async_trait::async_trait]
+pub trait Source: Debug + Send {
+    /// Names its position among the cursors; stable over restarts, and different for each cluster, resource and scope.
+    fn id(&self) -> &str;
+
+    /// Returns what happened next, or `None` when nothing will any more.
+    async fn next(&mut self) -> Option<Event>;
+}
+
+/// What a source reports.
+#[derive(Debug)]
+pub enum Event {
+    /// An object was changed. `cursor`: how far the source has been read once this is durable.
+    Change {
+        /// What happened.
+        change: Change,
+        /// `None` when more of the same position follows.
+        cursor: Option<String>,
+    },
+    /// Nothing happened up to here.
+    Cursor(String),
+    /// It can't go on for the moment, and tries again by itself.
+    Failed(ApiError),
+    /// These are all the objects there are: whatever else Git has in this scope is gone.
+    Listed(Listed),
+    /// It goes on where the cursor stood; nothing has been missed.
+    Resumed,
+}
+
+/// A complete list of one resource's objects.
+#[derive(Debug)]
+pub struct Listed {
+    /// What was listed.
+    pub resource: Arc<Resource>,
+    /// The namespace it was listed in; `None`: everywhere.
+    pub namespace: Option<String>,
+    /// The objects as the API server returned them.
+    pub objects: Vec<Value>,
+    /// Where changes go on.
+    pub cursor: String,
+}

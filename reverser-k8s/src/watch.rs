@@ -1,0 +1,290 @@
+//! One resource of one cluster, watched without a gap: list, watch from there, resume from a cursor.
+//!
+//! kube's `watcher` always lists when it starts; a cursor that survives a restart needs the requests themselves.
+//!
+//! ```text
+//!            ┌────────── 410 ───────────┐
+//!            ▼                          │
+//! start ──► List ──► Connect{version} ──┴──► Stream{version} ──► end of the connection: Connect
+//!   └── with a cursor ──► Resume ──► Connect
+//! ```
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream::BoxStream};
+use kube::{
+    Client,
+    api::{ListParams, VersionMatch, WatchEvent, WatchParams},
+    core::Request,
+};
+use reverser_core::{Change, ObjectRef, Operation, Resource};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    api_error::ApiError,
+    backoff::Backoff,
+    source::{Event, Listed, Source},
+};
+
+/// Objects in one page of a list: what kubectl asks for.
+const PAGE: u32 = 500;
+
+/// How long after a refusal that only a person can lift the next try is made.
+const REFUSED_WAIT: Duration = Duration::from_secs(15);
+
+/// How long a request may take before it counts as failed. A list page of 500 large objects takes seconds.
+const LIST_LIMIT: Duration = Duration::from_secs(60);
+
+/// Watches one resource in one namespace or everywhere. No selector goes to the server: an object that leaves one
+/// would look deleted.
+pub struct Watch {
+    api: Scope,
+    id: String,
+    state: State,
+    backoff: Backoff,
+}
+
+/// A resource in a namespace, or everywhere, and the requests that it takes.
+struct Scope {
+    client: Client,
+    resource: Arc<Resource>,
+    namespace: Option<String>,
+}
+
+type Events = BoxStream<'static, Result<WatchEvent<Value>, kube::Error>>;
+
+enum State {
+    /// Read everything.
+    List,
+    /// Say that nothing was missed, and go on from here.
+    Resume { version: String },
+    /// Open a stream of what comes after `version`.
+    Connect { version: String },
+    /// Read the stream; `version` is the last one seen.
+    Stream { version: String, events: Events },
+    /// Try again later.
+    Wait { until: tokio::time::Instant, then: Box<State> },
+}
+
+impl Watch {
+    /// Returns a watch that begins with a complete list. `cluster` tells this cluster from every other, such as the
+    /// uid of its `kube-system` namespace: positions of one cluster mean nothing in another.
+    pub fn new(client: Client, cluster: &str, resource: Arc<Resource>, namespace: Option<String>) -> Self {
+        let scope = namespace.as_ref().map(|namespace| format!("/{namespace}")).unwrap_or_default();
+        let id = format!("{cluster}/{resource}{scope}");
+        let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
+        Self { api: Scope { client, resource, namespace }, id, state: State::List, backoff }
+    }
+
+    /// Goes on behind `cursor` instead, as an earlier run left it.
+    #[must_use]
+    pub fn resume(mut self, cursor: impl Into<String>) -> Self {
+        self.state = State::Resume { version: cursor.into() };
+        self
+    }
+
+    /// Returns what is watched.
+    pub fn resource(&self) -> &Arc<Resource> {
+        &self.api.resource
+    }
+
+    /// Returns the namespace that it is watched in; `None`: everywhere.
+    pub fn namespace(&self) -> Option<&str> {
+        self.api.namespace.as_deref()
+    }
+
+    /// Waits before `then` is tried again; returns what to report.
+    fn fail(&mut self, error: ApiError, then: State) -> Event {
+        let wait = if error.is_for_a_person() { REFUSED_WAIT } else { self.backoff.next_wait() };
+        self.state = State::Wait { until: tokio::time::Instant::now() + wait, then: Box::new(then) };
+        Event::Failed(error)
+    }
+}
+
+impl Scope {
+    async fn list(&self) -> Result<Listed, ApiError> {
+        let mut objects = Vec::new();
+        let mut page = ListParams { limit: Some(PAGE), ..ListParams::default() };
+        loop {
+            let answer: Page = self.get_page(&page).await?;
+            objects.extend(answer.items);
+            match answer.metadata.r#continue.filter(|token| !token.is_empty()) {
+                Some(token) => page.continue_token = Some(token),
+                None => {
+                    return Ok(Listed {
+                        resource: Arc::clone(&self.resource),
+                        namespace: self.namespace.clone(),
+                        objects,
+                        cursor: answer.metadata.resource_version,
+                    });
+                }
+            }
+        }
+    }
+
+    async fn get_page(&self, page: &ListParams) -> Result<Page, ApiError> {
+        let request = Request::new(path(&self.resource, self.namespace.as_deref())).list(page);
+        let request = request.map_err(kube::Error::BuildRequest).map_err(|error| self.error(error, "list"))?;
+        let answer = tokio::time::timeout(LIST_LIMIT, self.client.request(request)).await;
+        answer.map_err(|_elapsed| self.error(timed_out(), "list"))?.map_err(|error| self.error(error, "list"))
+    }
+
+    async fn connect(&self, version: &str) -> Result<Events, ApiError> {
+        let params = WatchParams { bookmarks: true, ..WatchParams::default() };
+        let request = Request::new(path(&self.resource, self.namespace.as_deref())).watch(&params, version);
+        let request = request.map_err(kube::Error::BuildRequest).map_err(|error| self.error(error, "watch"))?;
+        let events = self.client.request_events::<Value>(request).await.map_err(|error| self.error(error, "watch"))?;
+        Ok(events.boxed())
+    }
+
+    fn error(&self, error: kube::Error, verbs: &'static str) -> ApiError {
+        ApiError::of(error, verbs, &self.resource, self.namespace.as_deref())
+    }
+
+    fn change(&self, operation: Operation, object: Value) -> Option<Event> {
+        let reference = ObjectRef::of(&self.resource, &object)?;
+        let change = Change::new(reference, operation, Some(object));
+        let cursor = change.resource_version.clone();
+        Some(Event::Change { change, cursor })
+    }
+}
+
+#[async_trait::async_trait]
+impl Source for Watch {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    async fn next(&mut self) -> Option<Event> {
+        // Each arm awaits before it changes the state, so that a dropped future leaves the machine where it was.
+        loop {
+            match &mut self.state {
+                State::List => match self.api.list().await {
+                    Ok(listed) => {
+                        self.backoff.reset();
+                        self.state = State::Connect { version: listed.cursor.clone() };
+                        return Some(Event::Listed(listed));
+                    }
+                    // The pages of a list share one version, and it grew too old between two of them: begin again.
+                    Err(ApiError::Expired) => {}
+                    Err(error) => return Some(self.fail(error, State::List)),
+                },
+                State::Resume { version } => {
+                    self.state = State::Connect { version: std::mem::take(version) };
+                    return Some(Event::Resumed);
+                }
+                State::Connect { version } => {
+                    let version = version.clone();
+                    match self.api.connect(&version).await {
+                        Ok(events) => self.state = State::Stream { version, events },
+                        Err(ApiError::Expired) => self.state = State::List,
+                        Err(error) => return Some(self.fail(error, State::Connect { version })),
+                    }
+                }
+                State::Stream { version, events } => {
+                    let event = events.next().await;
+                    if let Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object))) =
+                        &event
+                        && let Some(seen) = object["metadata"]["resourceVersion"].as_str()
+                    {
+                        *version = seen.to_owned();
+                        self.backoff.reset();
+                    }
+                    let version = version.clone();
+                    let reported = match event {
+                        Some(Ok(WatchEvent::Added(object))) => self.api.change(Operation::Create, object),
+                        Some(Ok(WatchEvent::Modified(object))) => self.api.change(Operation::Update, object),
+                        Some(Ok(WatchEvent::Deleted(object))) => self.api.change(Operation::Delete, object),
+                        Some(Ok(WatchEvent::Bookmark(bookmark))) => {
+                            let cursor = bookmark.metadata.resource_version;
+                            if let State::Stream { version, .. } = &mut self.state {
+                                version.clone_from(&cursor);
+                            }
+                            Some(Event::Cursor(cursor))
+                        }
+                        Some(Ok(WatchEvent::Error(status))) if status.code == 410 => {
+                            self.state = State::List;
+                            None
+                        }
+                        Some(Ok(WatchEvent::Error(status))) => {
+                            let error = self.api.error(kube::Error::Api(status), "watch");
+                            Some(self.fail(error, State::Connect { version }))
+                        }
+                        Some(Err(error)) => {
+                            let error = self.api.error(error, "watch");
+                            Some(self.fail(error, State::Connect { version }))
+                        }
+                        // The server ends every watch after some minutes.
+                        None => {
+                            self.state = State::Connect { version };
+                            None
+                        }
+                    };
+                    if reported.is_some() {
+                        return reported;
+                    }
+                }
+                State::Wait { until, .. } => {
+                    tokio::time::sleep_until(*until).await;
+                    if let State::Wait { then, .. } = std::mem::replace(&mut self.state, State::List) {
+                        self.state = *then;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Returns whether `resource` may be listed in `namespace`: one object is asked for.
+pub async fn may_list(client: &Client, resource: &Resource, namespace: Option<&str>) -> Result<(), ApiError> {
+    // Version 0 is answered from the server's cache: nothing is read from etcd.
+    let one = ListParams {
+        limit: Some(1),
+        version_match: Some(VersionMatch::NotOlderThan),
+        resource_version: Some("0".into()),
+        ..ListParams::default()
+    };
+    let error = |error| ApiError::of(error, "list", resource, namespace);
+    let request = Request::new(path(resource, namespace)).list(&one);
+    let request = request.map_err(kube::Error::BuildRequest).map_err(error)?;
+    let answer = tokio::time::timeout(LIST_LIMIT, client.request::<Page>(request)).await;
+    answer.map_err(|_elapsed| error(timed_out()))?.map_err(error)?;
+    Ok(())
+}
+
+/// The list types of all resources have this in common.
+#[derive(Deserialize)]
+struct Page {
+    metadata: PageMeta,
+    #[serde(default = "Vec::new", deserialize_with = "nullable")]
+    items: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PageMeta {
+    resource_version: String,
+    r#continue: Option<String>,
+}
+
+/// Some aggregated servers write `items: null` for none.
+fn nullable<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Value>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn path(resource: &Resource, namespace: Option<&str>) -> String {
+    let root = if resource.group.is_empty() { "/api" } else { "/apis" };
+    let place = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
+    format!("{root}/{}{place}/{}", resource.api_version(), resource.plural)
+}
+
+fn timed_out() -> kube::Error {
+    kube::Error::Service(format!("no answer within {} s", LIST_LIMIT.as_secs()).into())
+}

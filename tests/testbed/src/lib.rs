@@ -1,0 +1,43 @@
+//! Real servers on loopback, for tests, benchmarks and `reverser demo`: no mocks.
+//!
+//! ```text
+//! KUBEBUILDER_ASSETS, PATH ──┐
+//! go build of the pins in go/ ┴─► etcd ◄── kube-apiserver ◄── kube-controller-manager
+//!                                               ▲ users with certificates and RBAC, kubectl
+//!      what is tested: reads the API ───────────┘
+//!                      pushes ──────► GitHttp ──► git http-backend ──► BareRepo
+//! ```
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), reverser_testbed::Error> {
+//! use reverser_testbed::{ControlPlane, ControlPlaneOptions, GitHttp};
+//!
+//! let plane = ControlPlane::start(ControlPlaneOptions::default()).await?;
+//! let server = GitHttp::start().await?;
+//! let repo = server.create("team.git").await?;
+//! println!("{} {}", plane.kubeconfig().display(), server.url("team.git"));
+//! assert!(repo.log("main").await?.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Everything ends when it is dropped, and the processes end with ours, however ours ends.
+#![cfg(unix)]
+
+mod authority;
+mod binaries;
+mod child;
+mod control_plane;
+mod error;
+mod eventually;
+mod git;
+mod git_http;
+
+pub use crate::{
+    binaries::{Tool, kubernetes_version, locate},
+    control_plane::{Audit, ControlPlane, ControlPlaneOptions, client_for, rule},
+    error::Error,
+    eventually::{eventually, try_eventually},
+    git::{BareRepo, LoggedCommit, git},
+    git_http::{GitHttp, Outage},
+};
