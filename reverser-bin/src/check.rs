@@ -85,12 +85,15 @@ async fn cluster(connected: &Connected, findings: &mut Findings) {
         .map(|watch| (watch.resource().clone(), watch.namespace().map(str::to_owned)))
         .collect();
     let total = scopes.len();
-    let refused: Vec<_> = stream::iter(scopes)
-        .map(|(resource, namespace)| async move { may_list(&connected.client, &resource, namespace.as_deref()).await.err() })
-        .buffered(LISTS)
-        .filter_map(futures::future::ready)
-        .collect()
-        .await;
+    let refused: Vec<_> =
+        stream::iter(scopes)
+            .map(|(resource, namespace)| async move {
+                may_list(&connected.client, &resource, namespace.as_deref()).await.err()
+            })
+            .buffered(LISTS)
+            .filter_map(futures::future::ready)
+            .collect()
+            .await;
     findings.right(&format!("{} of {total} resources may be listed", total - refused.len()));
     for error in refused {
         findings.wrong(&chain(&error));
@@ -108,7 +111,8 @@ async fn server(client: &Client) -> anyhow::Result<(String, Option<SignedDuratio
     let date = answer.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
     let there = date.and_then(|date| rfc2822::parse(date).ok()).map(|there| there.timestamp());
     // The header has whole seconds.
-    let skew = there.map(|there| Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(there).duration_since(there));
+    let skew =
+        there.map(|there| Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(there).duration_since(there));
     Ok((version.git_version, skew))
 }
 
@@ -126,7 +130,9 @@ async fn repository(args: &CheckArgs, findings: &mut Findings) {
     {
         match folder.parent().filter(|parent| parent.is_dir()) {
             Some(_) => findings.right(&format!("repository {url}: will be created")),
-            None => findings.wrong(&format!("repository {url}: neither it nor the folder it would be in exists; create that folder")),
+            None => findings.wrong(&format!(
+                "repository {url}: neither it nor the folder it would be in exists; create that folder"
+            )),
         }
         return;
     }
@@ -143,7 +149,8 @@ async fn repository(args: &CheckArgs, findings: &mut Findings) {
         Err(error) => return findings.wrong(&format!("repository: {}", chain(&error))),
     }
     match probe.writable().await {
-        Ok(()) => findings.right("repository: may be pushed to (a protected branch or a hook shows only when something is pushed)"),
+        Ok(()) => findings
+            .right("repository: may be pushed to (a protected branch or a hook shows only when something is pushed)"),
         Err(error) => findings.wrong(&format!("repository: {}", chain(&error))),
     }
 }

@@ -38,7 +38,8 @@ pub(crate) async fn connect(
 ) -> anyhow::Result<Connected> {
     let config = config(cluster).await?;
     let address = config.cluster_url.to_string();
-    let client = Client::try_from(config).with_context(|| format!("--kubeconfig: could not set up a connection to {address}"))?;
+    let client = Client::try_from(config)
+        .with_context(|| format!("--kubeconfig: could not set up a connection to {address}"))?;
     let scope = scope(select, folder);
     let reached = Cluster::connect(client.clone(), &address, &scope).await.with_context(|| hint(cluster, &address))?;
     let selector = selector(select, reached.catalog())?;
@@ -121,6 +122,7 @@ fn scope(select: &SelectArgs, folder: Option<&RepoPath>) -> String {
     let mut include: Vec<_> = select.include.iter().map(|include| include.0).collect();
     include.sort_unstable();
     let mut hasher = DefaultHasher::new();
-    (folder.map(RepoPath::as_str), format!("{:?}", select.selector), include, env!("CARGO_PKG_VERSION")).hash(&mut hasher);
+    (folder.map(RepoPath::as_str), format!("{:?}", select.selector), include, env!("CARGO_PKG_VERSION"))
+        .hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }

@@ -7,14 +7,14 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use k8s_openapi::{
+    api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use kube::{
     Api, Client, ResourceExt,
     api::{DynamicObject, Patch, PatchParams, PostParams},
     core::{ApiResource, GroupVersionKind},
     runtime::{conditions::is_crd_established, wait::await_condition},
-};
-use k8s_openapi::{
-    api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use reverser_core::yaml;
 use reverser_git::RemoteUrl;
@@ -166,7 +166,8 @@ async fn play(stage: &Stage, repo: &Path) -> anyhow::Result<()> {
     create(&sessions(&stage.speaker), manifest(FEEDBACK)?).await?;
     patch(&sessions(&stage.speaker), "demo", json!({"spec": {"state": "live"}})).await?;
 
-    let votes = [("Git", "No", "Curious"), ("API", "No", "Convinced"), ("GUI", "Yes", "Sceptical"), ("API", "No", "Convinced")];
+    let votes =
+        [("Git", "No", "Curious"), ("API", "No", "Convinced"), ("GUI", "Yes", "Sceptical"), ("API", "No", "Convinced")];
     for ((number, voter), (start, likes, feels)) in (1..).zip(&stage.voters).zip(votes) {
         let mut vote = manifest(SUBMISSION)?;
         vote["metadata"]["name"] = format!("voter-{number}").into();
@@ -180,7 +181,12 @@ async fn play(stage: &Stage, repo: &Path) -> anyhow::Result<()> {
     patch(&submissions(&stage.voters[2]), "voter-3", json!({"spec": {"answers": answers}})).await?;
     submissions(&stage.moderator).delete("voter-4", &Default::default()).await?;
     sleep(PACE).await;
-    patch(&sessions(&stage.speaker), "demo", json!({"spec": {"state": "closed", "title": "KubeCon 2026 Demo (closed)"}})).await?;
+    patch(
+        &sessions(&stage.speaker),
+        "demo",
+        json!({"spec": {"state": "closed", "title": "KubeCon 2026 Demo (closed)"}}),
+    )
+    .await?;
     sessions(&stage.speaker).delete("feedback", &Default::default()).await?;
     landed(repo, &format!("[DELETE] {GROUP}/v1alpha1/quizsessions/feedback")).await
 }
@@ -219,7 +225,9 @@ async fn landed(repo: &Path, subject: &str) -> anyhow::Result<()> {
             }
         }
     };
-    tokio::time::timeout(LANDS, looking).await.with_context(|| format!("no commit {subject} within {} s", LANDS.as_secs()))
+    tokio::time::timeout(LANDS, looking)
+        .await
+        .with_context(|| format!("no commit {subject} within {} s", LANDS.as_secs()))
 }
 
 /// What a reader wants to see at the end: the history, the files, and how to go on looking.
@@ -262,7 +270,12 @@ fn repo_args(repo: &Path) -> anyhow::Result<RepoArgs> {
     let state_dir = repo.with_file_name("state");
     Ok(RepoArgs {
         repo: url,
-        place: PlaceArgs { branch: "main".parse()?, path: None, state_dir: Some(state_dir), committer: repository::committer() },
+        place: PlaceArgs {
+            branch: "main".parse()?,
+            path: None,
+            state_dir: Some(state_dir),
+            committer: repository::committer(),
+        },
     })
 }
 
@@ -277,7 +290,8 @@ fn begin_afresh() -> anyhow::Result<PathBuf> {
         std::fs::remove_dir_all(&folder).with_context(context)?;
     }
     std::fs::create_dir(&folder).with_context(context)?;
-    std::fs::write(folder.join(MARKER), "made by `reverser demo`, and removed by the next one\n").with_context(context)?;
+    std::fs::write(folder.join(MARKER), "made by `reverser demo`, and removed by the next one\n")
+        .with_context(context)?;
     Ok(folder)
 }
 

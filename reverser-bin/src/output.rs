@@ -34,8 +34,9 @@ impl Output {
             // Logs of libraries would tear the lines apart; what matters is reported in them.
             return Self::terminal();
         }
-        let filter = EnvFilter::try_from_default_env()
-            .unwrap_or_else(|_unset| EnvFilter::new("warn,reverser_bin=info,reverser_core=info,reverser_git=info,reverser_k8s=info"));
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_unset| {
+            EnvFilter::new("warn,reverser_bin=info,reverser_core=info,reverser_git=info,reverser_k8s=info")
+        });
         let registry = tracing_subscriber::registry().with(filter);
         let started = match args.log_format {
             Some(LogFormat::Json) => {
@@ -136,7 +137,9 @@ impl Reporter for Teller {
         }
         match &self.output {
             Output::Log => return LogReporter.report(notice),
-            Output::Terminal(bar) if self.count_lists && matches!(notice, Notice::Listed { .. } | Notice::Failed { .. }) => {
+            Output::Terminal(bar)
+                if self.count_lists && matches!(notice, Notice::Listed { .. } | Notice::Failed { .. }) =>
+            {
                 bar.inc(1);
             }
             Output::Lines | Output::Terminal(_) => {}

@@ -25,7 +25,8 @@ pub(crate) async fn open(url: &RemoteUrl, place: &PlaceArgs, output: &Output) ->
         create_bare(folder, &place.branch).await.with_context(|| format!("--repo {url}: could not create it"))?;
         output.say(&format!("created a bare repository at {}", folder.display()));
     }
-    let mut writer = GitWriter::open(url.clone(), url.credentials()).branch(place.branch.clone()).committer(place.committer.clone());
+    let mut writer =
+        GitWriter::open(url.clone(), url.credentials()).branch(place.branch.clone()).committer(place.committer.clone());
     if let Some(path) = &place.path {
         writer = writer.under(path.clone());
     }
@@ -58,7 +59,8 @@ pub(crate) fn committer() -> Signature {
 /// Returns when somebody wants the command to end: Ctrl-C, or SIGTERM as Kubernetes sends it. The second time, the
 /// command ends at once; what was recorded is on disk.
 pub(crate) async fn stopped() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         // Without handlers the signals end the command as they always do.
         return std::future::pending().await;
     };

@@ -61,7 +61,9 @@ async fn open_folder(folder: &Path) -> anyhow::Result<DirectorySink> {
 async fn sync(reverser: Reverser, mut sources: Vec<Box<dyn Source>>) -> anyhow::Result<()> {
     let failed = reverser.sync(&mut sources).await?;
     match failed.into_values().find(|error| !error.is_forbidden()) {
-        Some(error) => Err(anyhow::Error::new(error).context("the snapshot is not complete; run it again to complete it")),
+        Some(error) => {
+            Err(anyhow::Error::new(error).context("the snapshot is not complete; run it again to complete it"))
+        }
         None => Ok(()),
     }
 }

@@ -14,7 +14,8 @@ pub fn author(actor: &Actor) -> Signature {
     if is_address {
         return Signature::new(&actor.name, &actor.name);
     }
-    let local: String = actor.name.chars().map(|c| if c.is_alphanumeric() || "-_.+".contains(c) { c } else { '.' }).collect();
+    let local: String =
+        actor.name.chars().map(|c| if c.is_alphanumeric() || "-_.+".contains(c) { c } else { '.' }).collect();
     Signature::new(&actor.name, &format!("{}@{DOMAIN}", local.trim_matches('.')))
 }
 

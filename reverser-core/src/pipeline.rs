@@ -208,14 +208,17 @@ mod tests {
         let pipeline = Pipeline::default();
         let configmaps = resource("configmaps", "ConfigMap");
         let text = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: shop\n";
-        let owns = |path: &str, text: &[u8], namespace| {
-            pipeline.owns(&path.parse().unwrap(), text, &configmaps, namespace)
-        };
+        let owns =
+            |path: &str, text: &[u8], namespace| pipeline.owns(&path.parse().unwrap(), text, &configmaps, namespace);
         assert!(owns("v1/configmaps/shop/a.yaml", text, None));
         assert!(owns("v1/configmaps/shop/a.yaml", text, Some("shop")));
         assert!(!owns("v1/configmaps/shop/a.yaml", text, Some("other")));
         assert!(!owns("v1/configmaps/shop/hand-written.yaml", text, None));
         assert!(!owns("v1/configmaps/shop/a.yaml", b"# notes", None));
-        assert!(!owns("v1/configmaps/shop/a.yaml", b"apiVersion: v1\nkind: Other\nmetadata: {name: a, namespace: shop}\n", None));
+        assert!(!owns(
+            "v1/configmaps/shop/a.yaml",
+            b"apiVersion: v1\nkind: Other\nmetadata: {name: a, namespace: shop}\n",
+            None
+        ));
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! A deny-list, one table in `sanitize/rules.rs`: what isn't named there is kept, also `{}`, `[]`, `""`, `null` and the
 //! fields of kinds that nobody has heard of. Some fields are written by authors and by servers (`clusterIP`,
-//! `nodePort`, a Pod's `nodeName`); these are kept when the object shows that somebody applied them, by `kubectl
-//! apply`'s annotation or an `Apply` entry of managedFields. An object that no server has stored (it has neither uid
-//! nor resourceVersion) is a manifest already, and keeps them all.
+//! `nodePort`, a Pod's `nodeName`); these are kept when the object shows that somebody sent them, by `kubectl apply`'s
+//! annotation or its managedFields. An object that no server has stored (it has neither uid nor resourceVersion) is a
+//! manifest already, and keeps them all.
 //!
 //! ```
 //! use serde_json::json;
@@ -25,7 +25,10 @@ use std::{borrow::Cow, cell::LazyCell};
 
 use serde_json::Value;
 
-use self::{evidence::Evidence, rules::RULES};
+use self::{
+    evidence::Evidence,
+    rules::{RULES, Sharing},
+};
 
 mod evidence;
 mod rules;
@@ -86,7 +89,8 @@ impl Sanitizer {
                 continue;
             }
             find(object, rule.path, &mut vec![], &mut |value, location| {
-                let is_authored = || rule.is_shared && (!is_stored || evidence.is_authored(location));
+                let is_authored =
+                    || rule.sharing != Sharing::Never && (!is_stored || evidence.is_authored(location, rule.sharing));
                 if rule.when.holds(object, value) && !is_authored() {
                     locations.push(location.to_vec());
                 }

@@ -94,7 +94,9 @@ mod tests {
     fn everything_but_noise_is_captured() {
         let all = Selector::default();
         assert_eq!(all.resource(&resource("apps", "deployments", true)), Ok(()));
-        assert!(matches!(all.resource(&resource("", "events", true)), Err(LeftOut::Noise(row)) if row.name == "events"));
+        assert!(
+            matches!(all.resource(&resource("", "events", true)), Err(LeftOut::Noise(row)) if row.name == "events")
+        );
         assert_eq!(all.resource(&resource("examples.com", "events", true)), Ok(()));
     }
 
@@ -118,7 +120,8 @@ mod tests {
             json!({"metadata": {"name": "web-1", "namespace": "shop", "ownerReferences": [
                 {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "u", "controller": controller}]}})
         };
-        let left_out = |selector: &Selector, body: &Value| selector.object(&object(resource("", "pods", true), body), body);
+        let left_out =
+            |selector: &Selector, body: &Value| selector.object(&object(resource("", "pods", true), body), body);
         let all = Selector::default();
         assert!(matches!(left_out(&all, &pod(true)), Err(LeftOut::Noise(row)) if row.name == "controlled"));
         assert_eq!(left_out(&all, &pod(false)), Ok(()));

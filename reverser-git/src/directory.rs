@@ -238,7 +238,9 @@ fn kind(path: &Path) -> io::Result<Kind> {
         Ok(found) if found.is_dir() => Ok(Kind::Folder),
         Ok(found) if found.is_symlink() => Ok(Kind::Link),
         Ok(_) => Ok(Kind::File),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Kind::Nothing),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(Kind::Nothing)
+        }
         Err(error) => Err(error),
     }
 }

@@ -128,8 +128,8 @@ impl Id {
 
     /// The tree without entries, which every git knows.
     pub(crate) const EMPTY_TREE: Self = Self([
-        0x4b, 0x82, 0x5d, 0xc6, 0x42, 0xcb, 0x6e, 0xb9, 0xa0, 0x60, 0xe5, 0x4b, 0xf8, 0xd6, 0x92, 0x88, 0xfb, 0xee, 0x49,
-        0x04,
+        0x4b, 0x82, 0x5d, 0xc6, 0x42, 0xcb, 0x6e, 0xb9, 0xa0, 0x60, 0xe5, 0x4b, 0xf8, 0xd6, 0x92, 0x88, 0xfb, 0xee,
+        0x49, 0x04,
     ]);
 
     /// Reads 40 hexadecimal digits.
@@ -180,7 +180,8 @@ impl From<Id> for CommitId {
 pub(crate) fn sha1(data: &[u8]) -> Result<Id, Arc<dyn std::error::Error + Send + Sync>> {
     let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
     hasher.update(data);
-    let id = hasher.try_finalize().map_err(|error| Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(error)))?;
+    let id =
+        hasher.try_finalize().map_err(|error| Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(error)))?;
     Ok(Id::from_gix(&id))
 }
 

@@ -2,7 +2,12 @@
 
 use std::{fmt::Debug, io, sync::Arc, time::Duration};
 
-use crate::{branch::BranchName, remedy::Remedy, sink::{CommitId, SinkError}, url::RemoteUrl};
+use crate::{
+    branch::BranchName,
+    remedy::Remedy,
+    sink::{CommitId, SinkError},
+    url::RemoteUrl,
+};
 
 pub(crate) mod cli;
 

@@ -62,8 +62,8 @@ pub(crate) struct Store {
     has_state: bool,
     /// How many packs there are.
     packs: usize,
-    /// Held until the store is dropped, so it comes last.
-    _lock: File,
+    /// Held until the store is dropped.
+    _lock: Lock,
 }
 
 /// A commit that the remote doesn't have, as far as is known.
@@ -315,8 +315,7 @@ impl Store {
             Some(latest) => known[latest + 1..].to_vec(),
             None => self.unpushed.iter().map(|unpushed| unpushed.id).collect(),
         };
-        let mut replayed =
-            Replayed { rewritten: latest_there.is_none() && self.base.is_some(), ..Replayed::default() };
+        let mut replayed = Replayed { rewritten: latest_there.is_none() && self.base.is_some(), ..Replayed::default() };
         self.tree_id = self.commit_of(onto)?.tree;
         self.tree = Folder::of(self.tree_id);
         let (mut tip, mut made) = (onto, VecDeque::new());
@@ -388,8 +387,11 @@ impl Store {
     fn write_pack(&mut self) -> Result<(), SinkError> {
         let objects = self.objects.take_added();
         let failed = |error| self.failed("write a pack into", error);
-        let pack = Pack::new(&objects)
-            .map_err(|source| SinkError::Store { action: "write a pack into", sink: self.name(), source })?;
+        let pack = Pack::new(&objects).map_err(|source| SinkError::Store {
+            action: "write a pack into",
+            sink: self.name(),
+            source,
+        })?;
         let folder = self.git_dir.join("objects/pack");
         // The index last: a pack is there once it has one.
         for (extension, content) in [("pack", &pack.pack), ("idx", &pack.index)] {
@@ -518,8 +520,20 @@ pub(crate) fn create(git_dir: &Path, branch: &BranchName) -> io::Result<()> {
     sync_folder(git_dir)
 }
 
+/// The lock of a state folder, given back when it is dropped.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing isn't enough: a child process that is being started has a copy of every open file for a moment. An error
+        // leaves just that.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Takes the lock of the state folder and leaves the process id in it, for the error that the next one gets.
-fn lock(state_dir: &Path) -> Result<File, OpenError> {
+fn lock(state_dir: &Path) -> Result<Lock, OpenError> {
     let failed = |source| OpenError::Folder { folder: state_dir.to_owned(), source: Arc::new(source) };
     let path = state_dir.join("lock");
     let mut file =
@@ -535,7 +549,7 @@ fn lock(state_dir: &Path) -> Result<File, OpenError> {
     }
     file.set_len(0).and_then(|()| file.rewind()).map_err(&failed)?;
     writeln!(file, "process {}", std::process::id()).map_err(&failed)?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 /// Removes what a process that was killed has left: locks, which would make git fail, refs whose content a power failure

@@ -72,7 +72,8 @@ async fn edits_apply_in_order(sink: &dyn GitSink) {
     assert!(is_change(&commit_one(sink, plan("later wins", edits)).await));
     assert_eq!(read(sink, "order").await.as_deref(), Some("3"));
 
-    let plans = vec![plan("first", [put("order", "4")]), plan("same", [put("order", "4")]), plan("gone", [delete("order")])];
+    let plans =
+        vec![plan("first", [put("order", "4")]), plan("same", [put("order", "4")]), plan("gone", [delete("order")])];
     let receipt = sink.commit(Batch { plans, cursors: BTreeMap::new() }).await.expect("a batch is committed");
     let changes: Vec<_> = receipt.outcomes.iter().map(is_change).collect();
     assert_eq!(changes, [true, false, true]);
@@ -119,7 +120,8 @@ async fn batches_are_counted(sink: &dyn GitSink) {
 }
 
 async fn commit_one(sink: &dyn GitSink, plan: CommitPlan) -> Outcome {
-    let receipt = sink.commit(Batch { plans: vec![plan], cursors: BTreeMap::new() }).await.expect("a batch is committed");
+    let receipt =
+        sink.commit(Batch { plans: vec![plan], cursors: BTreeMap::new() }).await.expect("a batch is committed");
     assert_eq!(receipt.outcomes.len(), 1, "one outcome a plan");
     receipt.outcomes.into_iter().next().expect("there is one")
 }

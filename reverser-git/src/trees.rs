@@ -116,7 +116,8 @@ impl Folder {
             rows.push((name, mode, id));
         }
         // A folder is in the place that its name would have with a slash behind it.
-        let order = |name: &[u8], mode| name.iter().copied().chain((mode == FOLDER).then_some(b'/')).collect::<Vec<_>>();
+        let order =
+            |name: &[u8], mode| name.iter().copied().chain((mode == FOLDER).then_some(b'/')).collect::<Vec<_>>();
         rows.sort_by_cached_key(|(name, mode, _)| order(name, *mode));
         let mut tree = Vec::with_capacity(rows.iter().map(|(name, ..)| name.len() + 28).sum());
         for (name, mode, id) in rows {
@@ -273,7 +274,9 @@ mod tests {
 
     fn paths(folder: &mut Folder, below: &str, objects: &Objects) -> Vec<String> {
         let mut paths = Vec::new();
-        folder.walk(below.as_bytes(), objects, &mut |path, _| paths.push(String::from_utf8_lossy(path).into_owned())).unwrap();
+        folder
+            .walk(below.as_bytes(), objects, &mut |path, _| paths.push(String::from_utf8_lossy(path).into_owned()))
+            .unwrap();
         paths
     }
 

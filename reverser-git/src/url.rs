@@ -297,7 +297,9 @@ mod tests {
 
     #[test]
     fn an_error_names_no_password() {
-        for text in ["https://bot:s3cret%@host/a", "https://bot:s3cret@/a", "https://b:s3cret@host", "ssh://b:s3cret@h/a"] {
+        for text in
+            ["https://bot:s3cret%@host/a", "https://bot:s3cret@/a", "https://b:s3cret@host", "ssh://b:s3cret@h/a"]
+        {
             let error = text.parse::<RemoteUrl>().unwrap_err();
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
         }

@@ -1,11 +1,6 @@
 //! `GitWriter`: one branch of one remote, written durably on this machine and pushed in the background.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use reverser_core::{Edit, RepoPath, Signature};
@@ -187,7 +182,8 @@ impl GitWriterBuilder {
         let (push_state, push_state_seen) = watch::channel(PushState::default());
         let (pushed, pushed_seen) = watch::channel(0);
         let span = tracing::info_span!("git_writer", remote = %self.url, branch = %self.branch);
-        let owner = Owner::open(store, remote, self.branch.clone(), push_state, pushed).instrument(span.clone()).await?;
+        let owner =
+            Owner::open(store, remote, self.branch.clone(), push_state, pushed).instrument(span.clone()).await?;
         // Its end is seen by whoever holds a writer: every call says `Closed`.
         tokio::spawn(owner.run(received).instrument(span));
         Ok(GitWriter {

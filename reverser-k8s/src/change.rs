@@ -5,48 +5,47 @@ use std::sync::Arc;
 use reverser_core::{Change, ObjectRef, Operation, Resource};
 use serde::Serialize;
 
-/// Returns the change that created `object`.
+/// Returns the change that created `object`. See [`of`].
 pub fn created<K>(object: &K) -> Result<Change, ChangeError>
 where
     K: kube::Resource<DynamicType = ()> + Serialize,
 {
-    change(object, Operation::Create)
+    of(object, &(), Operation::Create)
 }
 
-/// Returns the change that updated `object` to what it is.
+/// Returns the change that updated `object` to what it is. See [`of`].
 pub fn updated<K>(object: &K) -> Result<Change, ChangeError>
 where
     K: kube::Resource<DynamicType = ()> + Serialize,
 {
-    change(object, Operation::Update)
+    of(object, &(), Operation::Update)
 }
 
-/// Returns the change that deleted `object`.
+/// Returns the change that deleted `object`. See [`of`].
 pub fn deleted<K>(object: &K) -> Result<Change, ChangeError>
 where
     K: kube::Resource<DynamicType = ()> + Serialize,
 {
-    change(object, Operation::Delete)
+    of(object, &(), Operation::Delete)
 }
 
-/// Returns the resource that objects of type `K` belong to. Whether it has a namespace is read off an object.
-fn resource<K: kube::Resource<DynamicType = ()>>(namespaced: bool) -> Resource {
-    Resource {
-        group: K::group(&()).into(),
-        version: K::version(&()).into(),
-        kind: K::kind(&()).into(),
-        plural: K::plural(&()).into(),
-        namespaced,
-    }
-}
-
-fn change<K>(object: &K, operation: Operation) -> Result<Change, ChangeError>
+/// Returns the change that `operation` made of `object`, which the API server returned.
+///
+/// Git gets what `K` serializes: a field that its type doesn't know is lost. A `DynamicObject` knows all of them.
+pub fn of<K>(object: &K, kind: &K::DynamicType, operation: Operation) -> Result<Change, ChangeError>
 where
-    K: kube::Resource<DynamicType = ()> + Serialize,
+    K: kube::Resource + Serialize,
 {
-    let body = serde_json::to_value(object).map_err(|source| ChangeError::Serialize { kind: K::kind(&()).into(), source })?;
-    let resource = Arc::new(resource::<K>(object.meta().namespace.is_some()));
-    let reference = ObjectRef::of(&resource, &body).ok_or_else(|| ChangeError::NoName { kind: K::kind(&()).into() })?;
+    let name = || K::kind(kind).into_owned();
+    let body = serde_json::to_value(object).map_err(|source| ChangeError::Serialize { kind: name(), source })?;
+    let resource = Arc::new(Resource {
+        group: K::group(kind).into(),
+        version: K::version(kind).into(),
+        kind: name(),
+        plural: K::plural(kind).into(),
+        namespaced: object.meta().namespace.is_some(),
+    });
+    let reference = ObjectRef::of(&resource, &body).ok_or_else(|| ChangeError::NoName { kind: name() })?;
     Ok(Change::new(reference, operation, Some(body)))
 }
 
@@ -69,4 +68,28 @@ pub enum ChangeError {
         #[source]
         source: serde_json::Error,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_typed_object_becomes_a_change_of_its_resource() {
+        let object =
+            json!({"metadata": {"name": "a", "namespace": "shop", "resourceVersion": "7"}, "data": {"k": "v"}});
+        let object: ConfigMap = serde_json::from_value(object).unwrap();
+        let change = updated(&object).unwrap();
+        assert_eq!(change.object.to_string(), "v1/configmaps/a");
+        assert_eq!((change.operation, change.resource_version.as_deref()), (Operation::Update, Some("7")));
+    }
+
+    #[test]
+    fn an_object_without_a_name_is_an_error_that_says_what_to_record() {
+        let error = created(&ConfigMap::default()).unwrap_err().to_string();
+        assert!(error.contains("a ConfigMap without metadata.name"), "{error}");
+    }
 }

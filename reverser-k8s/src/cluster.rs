@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use kube::{Api, Client};
 use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
 use reverser_core::{LeftOut, Pipeline, Resource};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -62,7 +62,12 @@ impl Cluster {
     }
 
     /// Returns a watch for each of `resources` and each selected namespace; those that `cursors` know go on there.
-    pub fn watches(&self, resources: &[Arc<Resource>], pipeline: &Pipeline, cursors: &BTreeMap<String, String>) -> Vec<Watch> {
+    pub fn watches(
+        &self,
+        resources: &[Arc<Resource>],
+        pipeline: &Pipeline,
+        cursors: &BTreeMap<String, String>,
+    ) -> Vec<Watch> {
         resources
             .iter()
             .flat_map(|resource| self.watches_of(resource, pipeline))
@@ -134,7 +139,9 @@ impl Cluster {
             again.tick().await;
             let is_late = tokio::time::Instant::now() >= deadline;
             match Catalog::read(&self.client).await {
-                Ok(catalog) if is_late || expected.iter().all(|expected| expected.holds(&catalog)) => return Some(catalog),
+                Ok(catalog) if is_late || expected.iter().all(|expected| expected.holds(&catalog)) => {
+                    return Some(catalog);
+                }
                 Ok(_) => {}
                 Err(error) if is_late => {
                     tracing::warn!(error = %crate::report::chain(&error), "could not read discovery; CRDs that come now are picked up later");

@@ -32,7 +32,8 @@ struct Served {
 impl Catalog {
     /// Asks the API server.
     pub async fn read(client: &Client) -> Result<Self, DiscoverError> {
-        let both = async { tokio::try_join!(client.list_core_api_versions_aggregated(), client.list_api_groups_aggregated()) };
+        let both =
+            async { tokio::try_join!(client.list_core_api_versions_aggregated(), client.list_api_groups_aggregated()) };
         let answer = tokio::time::timeout(LIMIT, both).await;
         let (core, groups) =
             answer.map_err(|_elapsed| DiscoverError::TimeOut { limit: LIMIT })?.map_err(DiscoverError::from_api)?;
@@ -137,7 +138,9 @@ impl Served {
     fn is_named(&self, name: &str) -> bool {
         let Resource { group, version, .. } = &*self.resource;
         self.names().any(|own| {
-            name == own || name == format!("{own}.{group}") || name == format!("{own}.{version}.{group}").trim_end_matches('.')
+            name == own
+                || name == format!("{own}.{group}")
+                || name == format!("{own}.{version}.{group}").trim_end_matches('.')
         })
     }
 }

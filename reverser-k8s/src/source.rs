@@ -57,3 +57,42 @@ pub struct Listed {
     /// Where changes go on.
     pub cursor: String,
 }
+
+/// Says what it was given and then nothing more: a source for tests.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Debug)]
+pub struct Scripted {
+    id: String,
+    events: std::collections::VecDeque<Event>,
+    then_waits: bool,
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl Scripted {
+    /// Returns a source that ends after `events`.
+    pub fn new(id: impl Into<String>, events: impl IntoIterator<Item = Event>) -> Self {
+        Self { id: id.into(), events: events.into_iter().collect(), then_waits: false }
+    }
+
+    /// Stays open after its last event, as a watch does.
+    #[must_use]
+    pub fn then_waits(mut self) -> Self {
+        self.then_waits = true;
+        self
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+#[async_trait::async_trait]
+impl Source for Scripted {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    async fn next(&mut self) -> Option<Event> {
+        match self.events.pop_front() {
+            None if self.then_waits => std::future::pending().await,
+            event => event,
+        }
+    }
+}

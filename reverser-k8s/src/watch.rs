@@ -184,8 +184,9 @@ impl Source for Watch {
                 }
                 State::Stream { version, events } => {
                     let event = events.next().await;
-                    if let Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object))) =
-                        &event
+                    if let Some(Ok(
+                        WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object),
+                    )) = &event
                         && let Some(seen) = object["metadata"]["resourceVersion"].as_str()
                     {
                         *version = seen.to_owned();

@@ -1,19 +1,19 @@
 //! What an object says about who wrote its fields.
 //!
-//! Two witnesses: the last-applied annotation is the manifest that somebody gave to `kubectl apply`, and an `Apply`
-//! entry of managedFields lists what somebody sent with server-side apply. An `Update` entry is none: it owns defaults
-//! and what admission added, too.
+//! The last-applied annotation is the manifest that somebody gave to `kubectl apply`; an entry of managedFields lists
+//! what somebody sent, with server-side apply (`Apply`) or any other way (`Update`). [`Sharing`] says which of them
+//! counts.
 
 use serde_json::Value;
 
-use super::At;
+use super::{At, rules::Sharing};
 
 /// The witnesses of one object.
 #[derive(Debug)]
 pub(super) struct Evidence<'a> {
     object: &'a Value,
     last_applied: Option<Value>,
-    applied: Vec<&'a Value>,
+    entries: Vec<&'a Value>,
 }
 
 impl<'a> Evidence<'a> {
@@ -25,20 +25,21 @@ impl<'a> Evidence<'a> {
             .and_then(|text| serde_json::from_str(text).ok());
         let entries = metadata["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
         // An entry with a subresource is a controller's report.
-        let applied = entries
-            .iter()
-            .filter(|entry| {
-                entry["operation"] == "Apply" && entry["subresource"].as_str().unwrap_or_default().is_empty()
-            })
-            .map(|entry| &entry["fieldsV1"])
-            .collect();
-        Self { object, last_applied, applied }
+        let entries =
+            entries.iter().filter(|entry| entry["subresource"].as_str().unwrap_or_default().is_empty()).collect();
+        Self { object, last_applied, entries }
     }
 
-    /// Returns whether somebody applied the value at `location`.
-    pub(super) fn is_authored(&self, location: &[At]) -> bool {
-        self.last_applied.as_ref().is_some_and(|applied| is_applied(applied, self.object, location))
-            || self.applied.iter().any(|fields| is_owned(fields, self.object, location))
+    /// Returns whether somebody wrote the value at `location`.
+    pub(super) fn is_authored(&self, location: &[At], sharing: Sharing) -> bool {
+        let counts = |entry: &Value| match sharing {
+            Sharing::Applied => entry["operation"] == "Apply",
+            Sharing::Never => false,
+            Sharing::Sent => true,
+        };
+        let is_applied = |applied: &Value| sharing != Sharing::Never && is_applied(applied, self.object, location);
+        self.last_applied.as_ref().is_some_and(is_applied)
+            || self.entries.iter().any(|entry| counts(entry) && is_owned(&entry["fieldsV1"], self.object, location))
     }
 }
 

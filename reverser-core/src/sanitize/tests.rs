@@ -181,7 +181,7 @@ fn a_headless_service_keeps_cluster_ip_none() {
 }
 
 #[test]
-fn a_node_port_that_somebody_applied_is_kept_and_its_allocated_neighbour_is_not() {
+fn a_node_port_that_somebody_sent_is_kept_and_its_allocated_neighbour_is_not() {
     let service = |metadata: Value| {
         let mut service = json!({"apiVersion": "v1", "kind": "Service", "spec": {"clusterIP": "10.96.0.9", "ports": [
             {"port": 80, "protocol": "TCP", "nodePort": 30080}, {"port": 81, "protocol": "TCP", "nodePort": 30081},
@@ -199,9 +199,11 @@ fn a_node_port_that_somebody_applied_is_kept_and_its_allocated_neighbour_is_not(
         "k:{\"port\":81,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}},
     }}});
     assert_eq!(service(json!({"uid": "u", "managedFields": [{"operation": "Apply", "fieldsV1": fields}]})), kept);
-    // An Update entry owns what the server allocated as well.
+    // What created the object owns what it sent, and not what the server allocated afterwards.
+    assert_eq!(service(json!({"uid": "u", "managedFields": [{"operation": "Update", "fieldsV1": fields}]})), kept);
     let none = json!({"ports": [{"port": 80, "protocol": "TCP"}, {"port": 81, "protocol": "TCP"}]});
-    assert_eq!(service(json!({"uid": "u", "managedFields": [{"operation": "Update", "fieldsV1": fields}]})), none);
+    let report = json!([{"operation": "Update", "subresource": "status", "fieldsV1": fields}]);
+    assert_eq!(service(json!({"uid": "u", "managedFields": report})), none);
 }
 
 #[test]
@@ -286,6 +288,20 @@ fn a_service_account_keeps_the_secrets_that_an_author_lists() {
     - name: bot-token-extra
     - name: other-token-x7k2p
     ");
+}
+
+#[test]
+fn a_secret_that_a_controller_listed_is_no_authors() {
+    let account = |operation: &str| {
+        let fields = json!({"f:secrets": {"k:{\"name\":\"bot-token-x7k2p\"}": {".": {}, "f:name": {}}}});
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "secrets": [{"name": "bot-token-x7k2p"}],
+            "metadata": {"name": "bot", "uid": "u", "managedFields": [{"operation": operation, "fieldsV1": fields}]},
+        });
+        Sanitizer::faithful().clean(account)
+    };
+    assert!(account("Update").get("secrets").is_none());
+    assert!(account("Apply").get("secrets").is_some());
 }
 
 #[test]

@@ -101,7 +101,9 @@ fn label_value(value: &str) -> Option<String> {
 
 /// The text isn't a label selector.
 #[derive(Debug, thiserror::Error)]
-#[error("label selector {text:?}: {part:?} at character {at} is not 'key', '!key', 'key=value', 'key!=value', 'key in (a,b)' or 'key notin (a,b)'")]
+#[error(
+    "label selector {text:?}: {part:?} at character {at} is not 'key', '!key', 'key=value', 'key!=value', 'key in (a,b)' or 'key notin (a,b)'"
+)]
 pub struct LabelSelectorError {
     text: String,
     part: String,
@@ -121,7 +123,9 @@ mod tests {
 
     #[test]
     fn selectors_mean_what_kubectl_means() {
-        for yes in ["app=web", "app==web,example.com/tier", "app in (api, web)", "x!=1", "x notin (1)", "!x", "app!=api"] {
+        for yes in
+            ["app=web", "app==web,example.com/tier", "app in (api, web)", "x!=1", "x notin (1)", "!x", "app!=api"]
+        {
             assert!(selects(yes), "{yes}");
         }
         for no in ["app=api", "x", "!app", "app notin (web,api)", "app in (api)", "app=web,x=1"] {

@@ -84,16 +84,7 @@ pub const NOISE: &[Noise] = &[
         what: Untouched {
             plural: "serviceaccounts",
             namespace: "kube-system",
-            names: &[
-                "*-controller",
-                "*-autoscaler",
-                "*-publisher",
-                "*-cleaner",
-                "*-signer",
-                "generic-garbage-collector",
-                "namespace-controller",
-                "legacy-service-account-token-cleaner",
-            ],
+            names: &["*-controller", "*-autoscaler", "*-publisher", "*-cleaner", "*-signer", "*-collector", "*-binder"],
         },
     },
     Noise {
@@ -173,7 +164,10 @@ pub const NOISE: &[Noise] = &[
     Noise {
         name: "certificatesigningrequests",
         reason: "requests of kubelets and components, deleted after hours",
-        what: All(&[("certificates.k8s.io", "certificatesigningrequests"), ("certificates.k8s.io", "podcertificaterequests")]),
+        what: All(&[
+            ("certificates.k8s.io", "certificatesigningrequests"),
+            ("certificates.k8s.io", "podcertificaterequests"),
+        ]),
     },
     Noise {
         name: "storageversions",

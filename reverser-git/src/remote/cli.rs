@@ -24,7 +24,6 @@ use crate::{
 pub const MINIMUM_GIT_VERSION: GitVersion = GitVersion { major: 2, minor: 32 };
 
 /// A remote that the installed `git` talks to, so that the user's credential helpers, ssh configuration and proxies work.
-#[derive(Debug)]
 pub struct CliRemote {
     url: RemoteUrl,
     /// The local bare repository: commits are pushed from and fetched into it.
@@ -115,6 +114,13 @@ impl CliRemote {
             words = words.replace(password.as_str(), "***");
         }
         words
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for CliRemote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CliRemote").field("url", &self.url).field("git_dir", &self.git_dir).finish_non_exhaustive()
     }
 }
 
@@ -261,13 +267,13 @@ impl fmt::Display for GitVersion {
 fn git(git_dir: Option<&Path>, options: &[String]) -> Command {
     let mut command = Command::new("git");
     for option in [
-        "gc.auto=0",           // consolidation is ours
-        "maintenance.auto=0",  // and this is its other name
+        "gc.auto=0",                // consolidation is ours
+        "maintenance.auto=0",       // and this is its other name
         "core.hooksPath=/dev/null", // the user's hooks are for the user's work
-        "fetch.unpackLimit=1", // packs, not loose objects
-        "fetch.prune=false",   // refs are ours to remove
-        "push.gpgSign=false",  // a push certificate is a choice that nobody made here
-        "core.fsync=all",      // what git writes into the queue must last as well; unknown before 2.36, and ignored
+        "fetch.unpackLimit=1",      // packs, not loose objects
+        "fetch.prune=false",        // refs are ours to remove
+        "push.gpgSign=false",       // a push certificate is a choice that nobody made here
+        "core.fsync=all", // what git writes into the queue must last as well; unknown before 2.36, and ignored
     ] {
         command.args(["-c", option]);
     }
@@ -599,10 +605,7 @@ mod tests {
             Some(Class::Authentication)
         );
         assert_eq!(class("fatal: repository 'https://h/a/' not found"), Some(Class::NotFound));
-        assert_eq!(
-            class("fatal: unable to access 'http://h/a/': Could not resolve host: h"),
-            Some(Class::Network)
-        );
+        assert_eq!(class("fatal: unable to access 'http://h/a/': Could not resolve host: h"), Some(Class::Network));
         assert_eq!(
             class("fatal: unable to access 'http://h/a/': The requested URL returned error: 503"),
             Some(Class::Network)
@@ -623,6 +626,27 @@ mod tests {
         assert!(version("git version 2.9.1") < MINIMUM_GIT_VERSION);
         assert!(version("git version 2.100") > MINIMUM_GIT_VERSION);
         assert_eq!(parse_version("hub version 2.14"), None);
+    }
+
+    #[tokio::test]
+    async fn a_password_is_for_its_origin_alone_and_on_no_command_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let answer_file = folder.path().join("it's a file");
+        let url: RemoteUrl = "https://host:8443/a.git".parse().unwrap();
+        let credentials = Credentials::Basic { username: "bot".into(), password: "s3cret".into() };
+        let remote = CliRemote::open(url, &credentials, folder.path(), &answer_file).await.unwrap();
+        assert!(!format!("{remote:?} {:?}", remote.command("push")).contains("s3cret"));
+        assert_eq!(remote.words(b"fatal: s3cret\n  is wrong\n"), "fatal: ***; is wrong");
+
+        let fill = async |host: &str| {
+            let request = folder.path().join("request");
+            std::fs::write(&request, format!("protocol=https\nhost={host}\n\n")).unwrap();
+            let mut command = git(None, &remote.login);
+            command.args(["credential", "fill"]).stdin(std::fs::File::open(request).unwrap());
+            String::from_utf8(command.output().await.unwrap().stdout).unwrap()
+        };
+        assert_eq!(fill("host:8443").await, "protocol=https\nhost=host:8443\nusername=bot\npassword=s3cret\n");
+        assert!(!fill("elsewhere").await.contains("s3cret"));
     }
 
     #[test]

@@ -261,7 +261,8 @@ impl Objects {
                 // At level Request there is no answer; what was sent is a whole object unless it is a patch.
                 let sent = event.request_object.as_ref().filter(|_| verb != "patch");
                 let Some(body) = response.filter(is_object).or(sent.filter(is_object)) else { return vec![] };
-                let created = verb == "create" || event.response_status.as_ref().is_some_and(|status| status.code == 201);
+                let created =
+                    verb == "create" || event.response_status.as_ref().is_some_and(|status| status.code == 201);
                 let operation = if created { Operation::Create } else { Operation::Update };
                 change_of(&resource, operation, body.clone()).into_iter().collect()
             }
@@ -279,7 +280,8 @@ impl Objects {
             version: reference.api_version.clone(),
             kind: kind.unwrap_or_default().to_owned(),
             plural: reference.resource.clone(),
-            namespaced: reference.namespace.is_some() || body.is_some_and(|body| text(body, "/metadata/namespace").is_some()),
+            namespaced: reference.namespace.is_some()
+                || body.is_some_and(|body| text(body, "/metadata/namespace").is_some()),
         });
         if kind.is_some_and(|kind| !kind.ends_with("List") && kind != "DeleteOptions") {
             self.resources.insert(key, Arc::clone(&resource));
@@ -377,7 +379,10 @@ impl LogFile {
         }
         let mut parsed: serde_json::Result<Value> = serde_json::from_str(&text);
         // An indented EventList has many lines; it begins the file.
-        if self.line == 1 && parsed.as_ref().is_err_and(serde_json::Error::is_eof) && self.reader.read_to_string(&mut text).is_ok() {
+        if self.line == 1
+            && parsed.as_ref().is_err_and(serde_json::Error::is_eof)
+            && self.reader.read_to_string(&mut text).is_ok()
+        {
             parsed = serde_json::from_str(&text);
         }
         match parsed {
@@ -498,14 +503,24 @@ mod tests {
             event(3, "bob", "get", 200, json!({})),
             event(4, "eve", "update", 409, json!({})),
             event(5, "eve", "patch", 200, json!({"requestURI": "/x?dryRun=All"})),
-            event(6, "kcm", "update", 200, json!({"objectRef": {"resource": "deployments", "subresource": "status", "name": "web"}})),
+            event(
+                6,
+                "kcm",
+                "update",
+                200,
+                json!({"objectRef": {"resource": "deployments", "subresource": "status", "name": "web"}}),
+            ),
             event(7, "bob", "update", 200, json!({})),
             event(8, "carol", "delete", 200, json!({"responseObject": {"kind": "Status", "details": {"uid": "u"}}})),
         ]);
         let (all, skipped) = drain(replay(&[log]));
         assert_eq!(
             told(&all),
-            ["CREATE apps/v1/deployments/web@1 alice", "UPDATE apps/v1/deployments/web@2 bob", "DELETE apps/v1/deployments/web@ carol"]
+            [
+                "CREATE apps/v1/deployments/web@1 alice",
+                "UPDATE apps/v1/deployments/web@2 bob",
+                "DELETE apps/v1/deployments/web@ carol"
+            ]
         );
         assert_eq!((skipped.reads, skipped.failures, skipped.dry_runs, skipped.subresources), (1, 1, 1, 1));
         assert_eq!(skipped.without_body, [(("update".to_owned(), "deployments.apps".to_owned()), 1)].into());
@@ -555,8 +570,11 @@ mod tests {
         let indented = serde_json::to_string_pretty(&json!({"kind": "EventList", "items": [
             event(2, "bob", "patch", 200, web("2", 2))]}))
         .unwrap();
-        let line = format!("{}\n", json!({"kind": "EventList", "items": [
-            event(1, "alice", "create", 201, web("1", 1)), event(3, "carol", "patch", 200, web("3", 3))]}));
+        let line = format!(
+            "{}\n",
+            json!({"kind": "EventList", "items": [
+            event(1, "alice", "create", 201, web("1", 1)), event(3, "carol", "patch", 200, web("3", 3))]})
+        );
         let (all, skipped) = drain(replay(&[line, indented]));
         assert_eq!(told(&all).len(), 3, "{skipped:?}");
         assert_eq!(all[1].2, Some(Actor::user("bob")));
@@ -564,7 +582,11 @@ mod tests {
 
     #[test]
     fn a_broken_line_is_named_and_the_next_one_is_read() {
-        let log = format!("{}\n{{\"kind\":\n{}", event(1, "alice", "create", 201, web("1", 1)), lines(&[event(2, "bob", "patch", 200, web("2", 2))]));
+        let log = format!(
+            "{}\n{{\"kind\":\n{}",
+            event(1, "alice", "create", 201, web("1", 1)),
+            lines(&[event(2, "bob", "patch", 200, web("2", 2))])
+        );
         let (all, skipped) = drain(replay(&[log]));
         assert_eq!(all.len(), 2);
         assert_eq!(skipped.broken_lines, 1);

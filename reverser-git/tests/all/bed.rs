@@ -1,0 +1,219 @@
+//! A remote on disk, a state folder, and the git that looks at them.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    future::Future,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use reverser_core::{CommitPlan, Edit, Signature};
+use reverser_git::{
+    Batch, BranchName, CommitId, Credentials, GitSink, GitWriter, GitWriterBuilder, Outcome, PushPhase, Receipt,
+    RemoteError, RemoteUrl, remote::create_bare,
+};
+use tempfile::TempDir;
+
+/// All that a test needs; gone with it.
+pub(crate) struct Bed {
+    folder: TempDir,
+}
+
+impl Bed {
+    /// With an empty bare repository as the remote.
+    pub(crate) async fn new() -> Self {
+        let bed = Self { folder: tempfile::tempdir().unwrap() };
+        create_bare(&bed.remote(), &BranchName::default()).await.unwrap();
+        bed
+    }
+
+    pub(crate) fn remote(&self) -> PathBuf {
+        self.folder.path().join("remote.git")
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    pub(crate) fn local(&self) -> PathBuf {
+        self.state_dir().join("repository.git")
+    }
+
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn builder(&self) -> GitWriterBuilder {
+        let url: RemoteUrl = self.remote().to_str().unwrap().parse().unwrap();
+        GitWriter::open(url, Credentials::FromGit)
+            .state_dir(self.state_dir())
+            .committer(Signature::new("bot", "bot@example.com"))
+    }
+
+    pub(crate) async fn start(&self) -> GitWriter {
+        self.builder().start().await.unwrap()
+    }
+
+    /// Ends the writer with nothing left to push, and lets git look at both repositories.
+    pub(crate) async fn finish(&self, writer: GitWriter) {
+        let closed = writer.close(LIMIT).await.unwrap();
+        assert_eq!(closed.unpushed, 0, "{:?}", closed.error);
+        self.check();
+    }
+
+    /// `git fsck` finds nothing to complain about.
+    pub(crate) fn check(&self) {
+        for repository in [self.local(), self.remote()] {
+            git(&repository, &["fsck", "--full", "--strict", "--no-dangling"]);
+        }
+    }
+
+    /// Somebody else commits a file and pushes it.
+    pub(crate) fn others_commit(&self, path: &str, content: &str) {
+        let clone = self.folder.path().join("clone");
+        if !clone.exists() {
+            git(self.folder.path(), &["clone", "--quiet", "remote.git", "clone"]);
+            git(&clone, &["config", "user.name", "Bob"]);
+            git(&clone, &["config", "user.email", "bob@example.com"]);
+        }
+        git(&clone, &["fetch", "--quiet", "origin"]);
+        if git_succeeds(&clone, &["rev-parse", "--verify", "--quiet", "origin/main"]) {
+            git(&clone, &["reset", "--quiet", "--hard", "origin/main"]);
+        }
+        let file = clone.join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, content).unwrap();
+        git(&clone, &["add", "--all"]);
+        git(&clone, &["commit", "--quiet", "-m", &format!("others: {path}")]);
+        git(&clone, &["push", "--quiet", "origin", "HEAD:main"]);
+    }
+
+    /// The remote's subjects, the oldest first.
+    pub(crate) fn subjects(&self) -> Vec<String> {
+        self.log("main", "%s")
+    }
+
+    pub(crate) fn log(&self, branch: &str, format: &str) -> Vec<String> {
+        let format = format!("--format={format}");
+        let log = git(&self.remote(), &["log", "--first-parent", "--reverse", &format, branch]);
+        log.lines().map(str::to_owned).collect()
+    }
+
+    /// A file's content on the remote's branch.
+    pub(crate) fn show(&self, path: &str) -> String {
+        git(&self.remote(), &["cat-file", "blob", &format!("main:{path}")])
+    }
+
+    pub(crate) fn packs(&self) -> usize {
+        let packs = fs::read_dir(self.local().join("objects/pack")).unwrap();
+        packs.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|name| name == "pack")).count()
+    }
+
+    /// Makes the remote refuse every push.
+    pub(crate) fn refuse_pushes(&self) {
+        use std::os::unix::fs::PermissionsExt;
+        let hook = self.hook();
+        fs::create_dir_all(hook.parent().unwrap()).unwrap();
+        fs::write(&hook, "#!/bin/sh\necho no pushes on Friday >&2\nexit 1\n").unwrap();
+        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    pub(crate) fn allow_pushes(&self) {
+        fs::remove_file(self.hook()).unwrap();
+    }
+
+    pub(crate) fn take_remote_away(&self) {
+        fs::rename(self.remote(), self.folder.path().join("away.git")).unwrap();
+    }
+
+    pub(crate) fn bring_remote_back(&self) {
+        fs::rename(self.folder.path().join("away.git"), self.remote()).unwrap();
+    }
+
+    fn hook(&self) -> PathBuf {
+        self.remote().join("hooks/pre-receive")
+    }
+}
+
+pub(crate) fn git(folder: &Path, arguments: &[&str]) -> String {
+    let output = command(folder, arguments).output().unwrap();
+    assert!(output.status.success(), "git {arguments:?} in {}: {output:?}", folder.display());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn git_succeeds(folder: &Path, arguments: &[&str]) -> bool {
+    command(folder, arguments).output().unwrap().status.success()
+}
+
+/// git without any configuration of the machine's.
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(folder).args(arguments);
+    command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null").env("LC_ALL", "C");
+    command
+}
+
+/// A plan of Ann's that puts one file, at a date of its own.
+pub(crate) fn plan(path: &str, content: &str) -> CommitPlan {
+    CommitPlan {
+        author: Some(Signature::new("Ann", "ann@example.com")),
+        date: Timestamp::from_second(1_700_000_000).unwrap(),
+        message: format!("put {path}\n\nbody of {path}\n"),
+        edits: vec![Edit::Put { path: path.parse().unwrap(), content: content.into() }],
+    }
+}
+
+pub(crate) fn batch(plans: impl IntoIterator<Item = CommitPlan>) -> Batch {
+    Batch { plans: plans.into_iter().collect(), cursors: BTreeMap::new() }
+}
+
+pub(crate) async fn commit(writer: &GitWriter, path: &str, content: &str) -> Receipt {
+    writer.commit(batch([plan(path, content)])).await.unwrap()
+}
+
+/// Commits a file and waits until it is on the remote.
+pub(crate) async fn push(writer: &GitWriter, path: &str, content: &str) {
+    let receipt = commit(writer, path, content).await;
+    pushed(writer, &receipt).await;
+}
+
+pub(crate) async fn pushed(writer: &GitWriter, receipt: &Receipt) {
+    let pushed = tokio::time::timeout(LIMIT, writer.pushed(receipt)).await;
+    pushed.unwrap_or_else(|_| panic!("not pushed: {:?}", *writer.push_state().borrow())).unwrap();
+}
+
+/// Waits until a push has failed; returns why.
+pub(crate) async fn failure(writer: &GitWriter) -> RemoteError {
+    let mut state = writer.push_state();
+    let waiting = state.wait_for(|state| matches!(state.phase, PushPhase::Waiting { .. }));
+    let state = tokio::time::timeout(LIMIT, waiting).await.expect("no push failed").unwrap().clone();
+    match state.phase {
+        PushPhase::Waiting { error, .. } => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn id(receipt: &Receipt) -> CommitId {
+    match &receipt.outcomes[..] {
+        [Outcome::Committed(id)] => id.clone(),
+        other => panic!("not one commit: {other:?}"),
+    }
+}
+
+/// Asks over and over until there is an answer.
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {LIMIT:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Long enough for a busy machine; nothing waits for it to pass.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);

@@ -1,0 +1,72 @@
+//! A process that is killed: its own, which is this test binary started again.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use reverser_git::{GitSink, testing::path};
+
+use crate::bed::{Bed, commit, git};
+
+#[tokio::test]
+async fn a_killed_process_loses_no_acknowledged_commit() {
+    let bed = Bed::new().await;
+    let mut acknowledged = 0;
+    for round in 1..=6 {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "crash::the_process_that_is_killed", "--ignored", "--nocapture"])
+            .env(BED, bed.folder("."))
+            .env(NEXT, acknowledged.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let counts =
+            lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("committed ")?.parse::<usize>().ok());
+        // After another number of commits each time, so that the kill meets commits and pushes at other points.
+        acknowledged = counts.take(7 * round).last().expect("the process has committed nothing") + 1;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        git(&bed.local(), &["fsck", "--full", "--strict", "--no-dangling"]);
+    }
+    let writer = bed.start().await;
+    let cursor = writer.cursors().await.unwrap().get("count").unwrap().parse::<usize>().unwrap();
+    assert!(cursor + 1 >= acknowledged, "the cursor is at {cursor}, {acknowledged} were acknowledged");
+    for n in 0..acknowledged {
+        assert!(writer.read(&path(&format!("file-{n}"))).await.unwrap().is_some(), "file-{n} is lost");
+    }
+    commit(&writer, "last", "1").await;
+    bed.finish(writer).await;
+    // One commit each, in order, and nothing after what the cursor says.
+    let mut expected: Vec<_> = (0..=cursor).map(|n| format!("put file-{n}")).collect();
+    expected.push("put last".to_owned());
+    assert_eq!(bed.subjects(), expected);
+}
+
+/// Commits until it is killed.
+#[tokio::test]
+#[ignore = "only as a process of a_killed_process_loses_no_acknowledged_commit"]
+async fn the_process_that_is_killed() {
+    let folder = PathBuf::from(env::var_os(BED).unwrap());
+    let first: usize = env::var(NEXT).unwrap().parse().unwrap();
+    let url = absolute(&folder.join("remote.git")).to_str().unwrap().parse().unwrap();
+    let builder = reverser_git::GitWriter::open(url, reverser_git::Credentials::FromGit);
+    let writer = builder.state_dir(absolute(&folder.join("state"))).start().await.unwrap();
+    for n in first.. {
+        let mut batch = crate::bed::batch([crate::bed::plan(&format!("file-{n}"), &n.to_string())]);
+        batch.cursors.insert("count".to_owned(), n.to_string());
+        writer.commit(batch).await.unwrap();
+        writeln!(std::io::stdout(), "committed {n}").unwrap();
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+const BED: &str = "REVERSER_TEST_BED";
+const NEXT: &str = "REVERSER_TEST_NEXT";

@@ -1,0 +1,201 @@
+use std::{fs, time::Duration};
+
+use reverser_git::{GitSink, PushPhase, Remedy, RemoteError, SinkError, testing::path};
+
+use crate::bed::{Bed, LIMIT, commit, failure, git, push, pushed};
+
+#[tokio::test]
+async fn a_push_race_loses_no_commit_of_anybody() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "ours-1", "1").await;
+    bed.others_commit("theirs", "1");
+    push(&writer, "ours-2", "2").await;
+    bed.finish(writer).await;
+    assert_eq!(bed.subjects(), ["put ours-1", "others: theirs", "put ours-2"]);
+    let replayed = git(&bed.remote(), &["log", "-1", "--format=%an <%ae> %at %cn%n%B", "main"]);
+    assert_eq!(replayed, "Ann <ann@example.com> 1700000000 bot\nput ours-2\n\nbody of ours-2\n\n");
+    assert_eq!(bed.show("theirs"), "1");
+    assert_eq!(bed.show("ours-2"), "2");
+}
+
+#[tokio::test]
+async fn several_unpushed_commits_are_replayed_in_order_with_what_they_delete() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "old/file", "1").await;
+    bed.refuse_pushes();
+    let mut last = commit(&writer, "a", "1").await;
+    failure(&writer).await;
+    bed.allow_pushes();
+    bed.others_commit("theirs", "1");
+    for (path, content) in [("a", "2"), ("old", "a file where a folder was"), ("b", "1")] {
+        last = commit(&writer, path, content).await;
+    }
+    pushed(&writer, &last).await;
+    bed.finish(writer).await;
+    assert_eq!(bed.subjects(), ["put old/file", "others: theirs", "put a", "put a", "put old", "put b"]);
+    let files = git(&bed.remote(), &["ls-tree", "-r", "--name-only", "main"]);
+    assert_eq!(files, "a\nb\nold\ntheirs\n");
+}
+
+#[tokio::test]
+async fn a_replayed_commit_that_changes_nothing_is_dropped() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "base", "1").await;
+    bed.refuse_pushes();
+    commit(&writer, "same", "1").await;
+    failure(&writer).await;
+    bed.allow_pushes();
+    bed.others_commit("same", "1");
+    push(&writer, "next", "1").await;
+    bed.finish(writer).await;
+    assert_eq!(bed.subjects(), ["put base", "others: same", "put next"]);
+}
+
+#[tokio::test]
+async fn a_refused_push_says_why_and_goes_out_when_it_is_allowed() {
+    let bed = Bed::new().await;
+    bed.refuse_pushes();
+    let writer = bed.start().await;
+    let receipt = commit(&writer, "a", "1").await;
+    let error = failure(&writer).await;
+    assert!(matches!(&error, RemoteError::Refused { words, .. } if words == "no pushes on Friday"), "{error:?}");
+    assert_eq!(error.remedy(), Remedy::FixConfiguration);
+    let text = error.to_string();
+    for part in [bed.remote().to_str().unwrap(), "refs/heads/main", "pre-receive hook declined", "no pushes on Friday"]
+    {
+        assert!(text.contains(part), "{text}");
+    }
+    let state = writer.push_state().borrow().clone();
+    assert_eq!(state.unpushed, 1);
+    assert!(state.unpushed_since.is_some() && state.last_push.is_none());
+    bed.allow_pushes();
+    pushed(&writer, &receipt).await;
+    bed.finish(writer).await;
+}
+
+#[tokio::test]
+async fn a_remote_that_is_away_gets_everything_when_it_is_back() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "a", "1").await;
+    bed.take_remote_away();
+    let receipt = commit(&writer, "b", "1").await;
+    let error = failure(&writer).await;
+    assert!(matches!(error, RemoteError::NotFound { .. }), "{error:?}");
+    bed.bring_remote_back();
+    pushed(&writer, &receipt).await;
+    let mut state = writer.push_state();
+    let idle = state.wait_for(|state| matches!(state.phase, PushPhase::Idle) && state.unpushed == 0);
+    tokio::time::timeout(LIMIT, idle).await.unwrap().unwrap();
+    bed.finish(writer).await;
+    assert_eq!(bed.subjects(), ["put a", "put b"]);
+}
+
+#[tokio::test]
+async fn the_branch_that_is_checked_out_is_refused_with_advice() {
+    let bed = Bed::new().await;
+    let tree = bed.folder("tree");
+    git(&bed.folder("."), &["init", "--quiet", "--initial-branch=main", "tree"]);
+    let url = tree.to_str().unwrap().parse().unwrap();
+    let writer = reverser_git::GitWriter::open(url, reverser_git::Credentials::FromGit).state_dir(bed.state_dir());
+    let writer = writer.start().await.unwrap();
+    commit(&writer, "a", "1").await;
+    let text = failure(&writer).await.to_string();
+    assert!(text.contains("checked out") && text.contains("push to a bare repository"), "{text}");
+    let closed = writer.close(Duration::ZERO).await.unwrap();
+    assert_eq!(closed.unpushed, 1);
+}
+
+#[tokio::test]
+async fn closing_ends_at_a_refusal_and_says_what_is_left() {
+    let bed = Bed::new().await;
+    bed.refuse_pushes();
+    let writer = bed.start().await;
+    commit(&writer, "a", "1").await;
+    let closed = writer.close(LIMIT).await.unwrap();
+    assert_eq!(closed.unpushed, 1);
+    assert!(matches!(closed.error, Some(RemoteError::Refused { .. })), "{:?}", closed.error);
+    assert!(matches!(writer.cursors().await, Err(SinkError::Closed { .. })));
+    assert!(matches!(writer.close(LIMIT).await, Err(SinkError::Closed { .. })));
+}
+
+#[tokio::test]
+async fn unpushed_commits_stand_on_a_rewritten_history() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "a", "1").await;
+    push(&writer, "b", "1").await;
+    bed.others_commit("theirs", "1");
+    let clone = bed.folder("clone");
+    git(&clone, &["checkout", "--quiet", "--orphan", "fresh"]);
+    git(&clone, &["commit", "--quiet", "-m", "rewritten"]);
+    git(&clone, &["rm", "--quiet", "b"]);
+    git(&clone, &["commit", "--quiet", "-m", "without b"]);
+    git(&clone, &["push", "--quiet", "--force", "origin", "HEAD:main"]);
+    push(&writer, "c", "1").await;
+    bed.finish(writer).await;
+    assert_eq!(bed.subjects(), ["rewritten", "without b", "put c"]);
+}
+
+#[tokio::test]
+async fn a_branch_that_was_rewound_to_our_ancestor_is_not_brought_back() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "a", "1").await;
+    push(&writer, "removed", "1").await;
+    git(&bed.remote(), &["update-ref", "refs/heads/main", "main~1"]);
+    push(&writer, "b", "1").await;
+    bed.finish(writer).await;
+    assert_eq!(bed.subjects(), ["put a", "put b"]);
+}
+
+#[tokio::test]
+async fn a_branch_that_is_gone_is_pushed_again() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "a", "1").await;
+    git(&bed.remote(), &["update-ref", "-d", "refs/heads/main"]);
+    push(&writer, "b", "1").await;
+    bed.finish(writer).await;
+    assert_eq!(bed.subjects(), ["put a", "put b"]);
+}
+
+#[tokio::test]
+async fn two_writers_on_one_branch_lose_nothing() {
+    let bed = Bed::new().await;
+    let one = bed.start().await;
+    let two = bed.builder().state_dir(bed.folder("state-2")).start().await.unwrap();
+    let write = |writer: reverser_git::GitWriter, name: &'static str| async move {
+        let mut last = None;
+        for n in 0..30 {
+            last = Some(commit(&writer, &format!("{name}/{n}"), "x").await);
+        }
+        pushed(&writer, &last.unwrap()).await;
+        writer
+    };
+    let (one, two) = tokio::join!(tokio::spawn(write(one, "one")), tokio::spawn(write(two, "two")));
+    two.unwrap().close(LIMIT).await.unwrap();
+    bed.finish(one.unwrap()).await;
+    let mut subjects = bed.subjects();
+    assert_eq!(subjects.len(), 60);
+    subjects.sort();
+    subjects.dedup();
+    assert_eq!(subjects.len(), 60, "none doubled");
+}
+
+#[tokio::test]
+async fn the_users_hooks_do_not_run() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    let hook = bed.local().join("hooks/pre-push");
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs::write(&hook, "#!/bin/sh\nexit 1\n").unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    push(&writer, "a", "1").await;
+    assert_eq!(writer.read(&path("a")).await.unwrap().as_deref(), Some(&b"1"[..]));
+    bed.finish(writer).await;
+}

@@ -1,0 +1,161 @@
+use std::{fs, time::Duration};
+
+use reverser_git::{GitSink, OpenError, Outcome, RemoteError, testing::path};
+
+use crate::bed::{Bed, commit, eventually, failure, git, push, pushed};
+
+#[tokio::test]
+async fn the_first_start_needs_the_remote() {
+    let bed = Bed::new().await;
+    bed.take_remote_away();
+    let error = bed.builder().start().await.unwrap_err();
+    assert!(matches!(error, OpenError::Remote(RemoteError::NotFound { .. })), "{error:?}");
+    assert!(error.to_string().contains(bed.remote().to_str().unwrap()), "{error}");
+    bed.bring_remote_back();
+    bed.finish(bed.start().await).await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_no_repository_is_an_error() {
+    let bed = Bed::new().await;
+    bed.take_remote_away();
+    fs::create_dir(bed.remote()).unwrap();
+    let error = bed.builder().start().await.unwrap_err();
+    assert!(error.to_string().starts_with("there is no git repository at"), "{error}");
+}
+
+#[tokio::test]
+async fn later_starts_go_on_without_the_remote_and_push_what_is_left() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "a", "1").await;
+    bed.take_remote_away();
+    commit(&writer, "b", "1").await;
+    assert_eq!(writer.close(Duration::ZERO).await.unwrap().unpushed, 1);
+
+    let writer = bed.start().await;
+    assert_eq!(writer.push_state().borrow().unpushed, 1);
+    let receipt = commit(&writer, "c", "1").await;
+    failure(&writer).await;
+    bed.bring_remote_back();
+    pushed(&writer, &receipt).await;
+    bed.finish(writer).await;
+    assert_eq!(bed.subjects(), ["put a", "put b", "put c"]);
+}
+
+#[tokio::test]
+async fn a_start_pushes_what_an_earlier_run_left() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    bed.take_remote_away();
+    commit(&writer, "a", "1").await;
+    writer.close(Duration::ZERO).await.unwrap();
+    bed.bring_remote_back();
+    bed.others_commit("theirs", "1");
+
+    let writer = bed.start().await;
+    bed.finish(writer).await;
+    assert_eq!(bed.subjects(), ["others: theirs", "put a"]);
+}
+
+#[tokio::test]
+async fn a_start_takes_in_what_others_pushed_meanwhile() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "a", "1").await;
+    bed.finish(writer).await;
+    bed.others_commit("theirs", "1");
+    let writer = bed.start().await;
+    assert_eq!(writer.read(&path("theirs")).await.unwrap().as_deref(), Some(&b"1"[..]));
+    let receipt = commit(&writer, "theirs", "1").await;
+    assert_eq!(receipt.outcomes, [Outcome::Unchanged]);
+    bed.finish(writer).await;
+}
+
+#[tokio::test]
+async fn a_push_whose_answer_was_lost_is_not_repeated() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "a", "1").await;
+    let seen = bed.local().join("refs/remotes/origin/main");
+    let before = fs::read(&seen).unwrap();
+    push(&writer, "b", "1").await;
+    push(&writer, "c", "1").await;
+    bed.finish(writer).await;
+    bed.others_commit("theirs", "1");
+    // As a crash between the remote's answer and its note leaves it.
+    fs::write(&seen, before).unwrap();
+
+    let writer = bed.start().await;
+    assert_eq!(writer.push_state().borrow().unpushed, 0);
+    push(&writer, "d", "1").await;
+    bed.finish(writer).await;
+    assert_eq!(bed.subjects(), ["put a", "put b", "put c", "others: theirs", "put d"]);
+}
+
+#[tokio::test]
+async fn a_branch_that_is_absent_begins_at_the_default_branch() {
+    let bed = Bed::new().await;
+    bed.others_commit("theirs", "1");
+    let writer = bed.builder().branch("clusters/one".parse().unwrap()).start().await.unwrap();
+    assert_eq!(writer.push_state().borrow().unpushed, 0);
+    push(&writer, "ours", "1").await;
+    bed.finish(writer).await;
+    assert_eq!(bed.log("clusters/one", "%s"), ["others: theirs", "put ours"]);
+    assert_eq!(bed.subjects(), ["others: theirs"], "the default branch stays");
+}
+
+#[tokio::test]
+async fn a_state_folder_has_one_writer() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    let error = bed.builder().start().await.unwrap_err();
+    assert!(matches!(error, OpenError::Locked { .. }), "{error:?}");
+    let text = error.to_string();
+    let holder = format!("process {}", std::process::id());
+    assert!(text.contains(&holder) && text.contains(bed.state_dir().to_str().unwrap()), "{text}");
+    bed.finish(writer).await;
+    bed.finish(bed.start().await).await;
+}
+
+#[tokio::test]
+async fn stale_locks_and_half_written_files_are_no_obstacle() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "a", "1").await;
+    bed.finish(writer).await;
+    let local = bed.local();
+    for lock in ["refs/heads/main.lock", "refs/reverser/main.lock", "refs/remotes/origin/main.lock", "packed-refs.lock"]
+    {
+        fs::write(local.join(lock), "").unwrap();
+    }
+    fs::write(local.join("objects/pack/tmp_reverser.pack"), "half").unwrap();
+    fs::write(local.join("refs/heads/main"), "").unwrap();
+
+    let writer = bed.start().await;
+    push(&writer, "b", "1").await;
+    bed.finish(writer).await;
+    assert!(!local.join("packed-refs.lock").exists());
+    assert_eq!(git(&local, &["rev-parse", "main"]), git(&bed.remote(), &["rev-parse", "main"]));
+}
+
+#[tokio::test]
+async fn a_writer_that_was_dropped_has_lost_nothing() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    for n in 0..20 {
+        commit(&writer, &format!("file-{n}"), "x").await;
+    }
+    drop(writer);
+    let writer = eventually("the state folder is free", || async {
+        match bed.builder().start().await {
+            Ok(writer) => Some(writer),
+            Err(OpenError::Locked { .. }) => None,
+            Err(error) => panic!("{error:?}"),
+        }
+    })
+    .await;
+    bed.finish(writer).await;
+    let expected: Vec<_> = (0..20).map(|n| format!("put file-{n}")).collect();
+    assert_eq!(bed.subjects(), expected);
+}
