@@ -94,7 +94,7 @@ fn one_line(text: &str) -> String {
 
 /// A reason may have several lines, and no control characters but the line feed: git cuts a message at NUL.
 fn paragraph(text: &str) -> String {
-    text.lines().map(|line| one_line(line)).collect::<Vec<_>>().join("\n")
+    text.lines().map(one_line).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

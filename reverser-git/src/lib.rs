@@ -1,4 +1,37 @@
-//! A durable Git writer: authored commits, pushed as an exact compare-and-swap, never forced, never lost.
+//! A durable Git writer: small authored commits, pushed as an exact compare-and-swap, never forced, never lost.
+//!
+//! ```text
+//! plans ─► GitSink ─► commit ──────────────────────────► push ───────────────► remote
+//!                     local bare repository: one pack,   compare-and-swap; on
+//!                     fsync, one ref; this is the queue  a moved tip fetch, replay
+//! ```
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let (remote, state) = (folder.path().join("remote.git"), folder.path().join("state"));
+//! use std::{collections::BTreeMap, time::Duration};
+//!
+//! use reverser_core::{CommitPlan, Edit, Signature};
+//! use reverser_git::{Batch, BranchName, Credentials, GitSink, GitWriter, remote::create_bare};
+//!
+//! create_bare(&remote, &BranchName::default()).await?;
+//! let url = remote.to_string_lossy().parse()?;
+//! let writer = GitWriter::open(url, Credentials::FromGit).state_dir(state).start().await?;
+//!
+//! let plan = CommitPlan {
+//!     author: Some(Signature::new("Ann", "ann@example.com")),
+//!     date: jiff::Timestamp::now(),
+//!     message: "Add a greeting".to_owned(),
+//!     edits: vec![Edit::Put { path: "greetings/hello.yaml".parse()?, content: b"hello: world\n".to_vec() }],
+//! };
+//! let receipt = writer.commit(Batch { plans: vec![plan], cursors: BTreeMap::new() }).await?; // on this disk
+//! writer.pushed(&receipt).await?; // on the remote
+//! writer.close(Duration::from_secs(10)).await?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod branch;
 mod commit;

@@ -325,7 +325,7 @@ impl Store {
                 Some(parent) => self.commit_of(*parent)?.tree,
                 None => Id::EMPTY_TREE,
             };
-            for (path, file) in trees::difference(old, commit.tree, &self.objects)? {
+            for trees::Change { path, file } in trees::difference(old, commit.tree, &self.objects)? {
                 match file {
                     Some(file) => self.tree.put(&path, file, &self.objects)?,
                     None => self.tree.remove(&path, &self.objects)?,

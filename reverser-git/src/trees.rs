@@ -186,12 +186,19 @@ impl Folder {
     }
 }
 
-/// What one tree has to become another: each path with what stands there afterwards. Removals come first, so that a file
-/// can take a folder's place and the other way round.
-pub(crate) fn difference(old: Id, new: Id, objects: &Objects) -> Result<Vec<(Vec<u8>, Option<File>)>, SinkError> {
+/// One path at which two trees differ.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) path: Vec<u8>,
+    /// What stands there afterwards, unless it is a folder or nothing.
+    pub(crate) file: Option<File>,
+}
+
+/// Returns where two trees differ. Removals come first, so that a file can take a folder's place and the other way round.
+pub(crate) fn difference(old: Id, new: Id, objects: &Objects) -> Result<Vec<Change>, SinkError> {
     let mut changes = Vec::new();
     compare(old, new, &mut Vec::new(), objects, &mut changes)?;
-    changes.sort_by_key(|(_, file)| file.is_some());
+    changes.sort_by_key(|change| change.file.is_some());
     Ok(changes)
 }
 
@@ -200,7 +207,7 @@ fn compare(
     new: Id,
     path: &mut Vec<u8>,
     objects: &Objects,
-    changes: &mut Vec<(Vec<u8>, Option<File>)>,
+    changes: &mut Vec<Change>,
 ) -> Result<(), SinkError> {
     let entries = |id| -> Result<BTreeMap<Name, File>, SinkError> {
         let rows = parse(&objects.read(id, Kind::Tree)?).ok_or_else(|| objects.malformed(id))?;
@@ -218,7 +225,7 @@ fn compare(
         let length = path.len();
         path.extend_from_slice(name);
         if leaf(before) != leaf(after) {
-            changes.push((path.clone(), leaf(after)));
+            changes.push(Change { path: path.clone(), file: leaf(after) });
         }
         if tree(before) != tree(after) {
             path.push(b'/');
@@ -339,9 +346,9 @@ mod tests {
         let new = tree.write(&mut objects).unwrap();
 
         let changes = difference(old, new, &objects).unwrap();
-        assert!(changes.is_sorted_by_key(|(_, file)| file.is_some()));
+        assert!(changes.is_sorted_by_key(|change| change.file.is_some()));
         let mut replayed = Folder::of(old);
-        for (path, file) in &changes {
+        for Change { path, file } in &changes {
             match file {
                 Some(file) => replayed.put(path, *file, &objects).unwrap(),
                 None => replayed.remove(path, &objects).unwrap(),

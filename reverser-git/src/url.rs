@@ -4,6 +4,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
 };
 
 use crate::{
@@ -20,12 +21,18 @@ use crate::{
 /// [`credentials`]: Self::credentials
 #[derive(Clone, PartialEq, Eq)]
 pub struct RemoteUrl {
+    /// Shared, since every error about a remote names it.
+    parts: Arc<Parts>,
+}
+
+#[derive(PartialEq, Eq)]
+struct Parts {
     /// What git is given; never has a password.
     text: String,
     place: Place,
 }
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 enum Place {
     Http { origin: String, credentials: Credentials },
     Local(PathBuf),
@@ -35,7 +42,7 @@ enum Place {
 impl RemoteUrl {
     /// Returns the folder when the repository is on this machine's disk.
     pub fn is_local_path(&self) -> Option<&Path> {
-        match &self.place {
+        match &self.parts.place {
             Place::Local(path) => Some(path),
             Place::Http { .. } | Place::Ssh => None,
         }
@@ -43,7 +50,7 @@ impl RemoteUrl {
 
     /// Returns the user name and password that the URL had; [`Credentials::FromGit`] when it had none.
     pub fn credentials(&self) -> Credentials {
-        match &self.place {
+        match &self.parts.place {
             Place::Http { credentials, .. } => credentials.clone(),
             Place::Local(_) | Place::Ssh => Credentials::FromGit,
         }
@@ -51,7 +58,7 @@ impl RemoteUrl {
 
     /// Returns the repository's name, its last path segment without `.git`: `my-cluster`. Not unique.
     pub fn name(&self) -> &str {
-        let path = self.text.trim_end_matches('/');
+        let path = self.parts.text.trim_end_matches('/');
         let last = path.rsplit(['/', ':']).next().unwrap_or_default();
         match last.strip_suffix(".git").unwrap_or(last) {
             // `…/repo/.git` is a repository inside its working tree.
@@ -60,14 +67,18 @@ impl RemoteUrl {
         }
     }
 
+    fn new(text: String, place: Place) -> Self {
+        Self { parts: Arc::new(Parts { text, place }) }
+    }
+
     /// Returns what git is given. Never has a password.
     pub(crate) fn as_str(&self) -> &str {
-        &self.text
+        &self.parts.text
     }
 
     /// Returns scheme, host and port of an http(s) URL: the scope of its credentials.
     pub(crate) fn origin(&self) -> Option<&str> {
-        match &self.place {
+        match &self.parts.place {
             Place::Http { origin, .. } => Some(origin),
             Place::Local(_) | Place::Ssh => None,
         }
@@ -75,24 +86,24 @@ impl RemoteUrl {
 
     /// Returns whether git reaches it over ssh.
     pub(crate) fn is_ssh(&self) -> bool {
-        matches!(self.place, Place::Ssh)
+        matches!(self.parts.place, Place::Ssh)
     }
 
     /// Returns a number that tells this repository from others of its name, the same in every run: FNV-1a of the URL.
     pub(crate) fn fingerprint(&self) -> u32 {
-        self.text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+        self.parts.text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
     }
 }
 
 impl fmt::Display for RemoteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.parts.text)
     }
 }
 
 impl fmt::Debug for RemoteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RemoteUrl({})", self.text)
+        write!(f, "RemoteUrl({})", self.parts.text)
     }
 }
 
@@ -136,7 +147,7 @@ fn local(path: &str) -> Result<RemoteUrl, RemoteUrlError> {
     let path =
         std::path::absolute(path).map_err(|source| RemoteUrlError::CurrentFolder { path: path.into(), source })?;
     let text = path.to_str().ok_or(RemoteUrlError::NotUtf8)?.to_owned();
-    Ok(RemoteUrl { text, place: Place::Local(path) })
+    Ok(RemoteUrl::new(text, Place::Local(path)))
 }
 
 fn http(scheme: &str, rest: &str) -> Result<RemoteUrl, RemoteUrlError> {
@@ -152,11 +163,11 @@ fn http(scheme: &str, rest: &str) -> Result<RemoteUrl, RemoteUrlError> {
     let Some((username, password)) = userinfo.and_then(|userinfo| userinfo.split_once(':')) else {
         let user = userinfo.map(|user| format!("{user}@")).unwrap_or_default();
         let text = format!("{scheme}://{user}{host}{path}");
-        return Ok(RemoteUrl { text, place: Place::Http { origin, credentials: Credentials::FromGit } });
+        return Ok(RemoteUrl::new(text, Place::Http { origin, credentials: Credentials::FromGit }));
     };
     let decode = |text| percent_decode(text).ok_or_else(|| RemoteUrlError::Encoding { url: format!("{origin}{path}") });
     let credentials = Credentials::Basic { username: decode(username)?, password: decode(password)? };
-    Ok(RemoteUrl { text: format!("{origin}{path}"), place: Place::Http { origin, credentials } })
+    Ok(RemoteUrl::new(format!("{origin}{path}"), Place::Http { origin, credentials }))
 }
 
 fn ssh(text: &str, rest: &str) -> Result<RemoteUrl, RemoteUrlError> {
@@ -172,7 +183,7 @@ fn ssh(text: &str, rest: &str) -> Result<RemoteUrl, RemoteUrlError> {
     if path.trim_matches('/').is_empty() {
         return Err(RemoteUrlError::Path { url: text.to_owned() });
     }
-    Ok(RemoteUrl { text: text.to_owned(), place: Place::Ssh })
+    Ok(RemoteUrl::new(text.to_owned(), Place::Ssh))
 }
 
 fn scp_like(text: &str, host: &str, path: &str) -> Result<RemoteUrl, RemoteUrlError> {
@@ -182,7 +193,7 @@ fn scp_like(text: &str, host: &str, path: &str) -> Result<RemoteUrl, RemoteUrlEr
     if path.trim_matches('/').is_empty() {
         return Err(RemoteUrlError::Path { url: text.to_owned() });
     }
-    Ok(RemoteUrl { text: text.to_owned(), place: Place::Ssh })
+    Ok(RemoteUrl::new(text.to_owned(), Place::Ssh))
 }
 
 /// The text doesn't say where a repository is.

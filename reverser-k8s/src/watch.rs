@@ -64,7 +64,7 @@ enum State {
     /// Read the stream; `version` is the last one seen.
     Stream { version: String, events: Events },
     /// Try again later.
-    Wait { until: tokio::time::Instant, then: Box<State> },
+    Wait { until: tokio::time::Instant, then: Box<Self> },
 }
 
 impl Watch {

@@ -72,7 +72,7 @@ fn parse(part: &str) -> Option<Requirement> {
     }
     if let Some((key, list)) = part.strip_suffix(')').and_then(|part| part.split_once('(')) {
         let (key, operator) = key.trim_end().rsplit_once(char::is_whitespace)?;
-        let values = list.split(',').map(|value| label_value(value)).collect::<Option<Vec<_>>>()?;
+        let values = list.split(',').map(label_value).collect::<Option<Vec<_>>>()?;
         return match operator {
             "in" => Some(Requirement::In(name(key)?, values)),
             "notin" => Some(Requirement::NotIn(name(key)?, values)),

@@ -1,0 +1,20 @@
+//! `cargo run -p reverser-examples --bin embed -- REPO`: records sizes of quizzes; see [`reverser_examples::embed`].
+
+use anyhow::Context;
+use kube::Client;
+use reverser_examples::embed;
+use reverser_git::GitWriter;
+use tokio::signal::ctrl_c;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt().init();
+    let repo: reverser_git::RemoteUrl = std::env::args().nth(1).context("usage: embed REPO")?.parse()?;
+    let credentials = repo.credentials();
+    let git = GitWriter::open(repo, credentials).under("platform".parse()?).start().await?;
+    embed::run(Client::try_default().await?, git, async {
+        // Without a handler for it Ctrl-C ends the program as always.
+        let _unheard = ctrl_c().await;
+    })
+    .await
+}
