@@ -12,12 +12,16 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
-    Api, Client, CustomResource, ResourceExt,
+    Api, Client, CustomResource, CustomResourceExt, ResourceExt,
+    api::{Patch, PatchParams},
     runtime::{
         Controller,
+        conditions::is_crd_established,
         controller::Action,
         finalizer::{self, Event, finalizer},
+        wait::await_condition,
         watcher,
     },
 };
@@ -39,6 +43,9 @@ pub const REASON: &str = "examples.configbutler.ai/reason";
 /// Keeps a deleted greeting until its deletion is recorded.
 const FINALIZER: &str = "examples.configbutler.ai/recorded";
 
+/// How long an API server may take to serve a new API; it takes a second.
+const ESTABLISHED: Duration = Duration::from_secs(30);
+
 /// How long the last push may take at the end; what isn't pushed by then goes out with the next start.
 const LAST_PUSH: Duration = Duration::from_secs(20);
 
@@ -48,6 +55,17 @@ const LAST_PUSH: Duration = Duration::from_secs(20);
 pub struct GreetingSpec {
     /// What to say.
     pub text: String,
+}
+
+/// Installs the API that the operator serves, and waits until it is there.
+pub async fn install(client: Client) -> anyhow::Result<()> {
+    let crds = Api::<CustomResourceDefinition>::all(client);
+    let crd = Greeting::crd();
+    let name = crd.name_any();
+    crds.patch(&name, &PatchParams::apply("embed").force(), &Patch::Apply(&crd)).await?;
+    let established = await_condition(crds, &name, is_crd_established());
+    tokio::time::timeout(ESTABLISHED, established).await??;
+    Ok(())
 }
 
 /// What reconciling needs.

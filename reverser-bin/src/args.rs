@@ -57,8 +57,15 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    #[command(flatten)]
-    pub(crate) repo: RepoArgs,
+    /// The repository: a path, or a file, http(s), ssh or scp-like URL
+    #[arg(long, value_name = "REPO")]
+    pub(crate) repo: RemoteUrl,
+    /// The branch that is to be committed to
+    #[arg(long, value_name = "BRANCH", default_value = "main")]
+    pub(crate) branch: BranchName,
+    /// The folder inside the repository [default: its root]
+    #[arg(long, value_name = "DIR", value_parser = folder)]
+    pub(crate) path: Option<RepoPath>,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
@@ -153,8 +160,8 @@ pub(crate) struct PlaceArgs {
     /// and branch, below the user's state folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Who commits, and who is the author where nobody is known to be
-    #[arg(long, value_name = "NAME <EMAIL>", default_value = "reverser <reverser@cluster.local>")]
+    /// Who commits, and who is the author where nobody is known to be, as 'Name <email>'
+    #[arg(long, value_name = "IDENTITY", default_value = "reverser <reverser@cluster.local>")]
     pub(crate) committer: Signature,
 }
 
@@ -222,7 +229,8 @@ fn folder(text: &str) -> Result<RepoPath, reverser_core::RepoPathError> {
 }
 
 fn noise_help() -> String {
-    let rows = NOISE.iter().map(|row| format!("  {:<27} {}\n", row.name, row.reason));
+    // Two lines a row: the parser's wrapping knows no columns.
+    let rows = NOISE.iter().map(|row| format!("  {}\n      {}\n", row.name, row.reason));
     format!(
         "What no user authors is left out; --include NAME captures it all the same (--include all: everything):\n\n{}\n\
          Secrets are never written: there is nothing to encrypt them with yet.",

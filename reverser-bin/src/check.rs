@@ -44,7 +44,7 @@ impl Findings {
 pub(crate) async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let mut findings = Findings::default();
     git(&mut findings).await;
-    match connect(&args.cluster, &args.select, args.repo.place.path.as_ref()).await {
+    match connect(&args.cluster, &args.select, args.path.as_ref()).await {
         Ok(connected) => cluster(&connected, &mut findings).await,
         Err(error) if error.is::<crate::Usage>() => return Err(error),
         Err(error) => findings.wrong(&format!("API server: {}", chain(error.as_ref()))),
@@ -124,15 +124,16 @@ async fn git(findings: &mut Findings) {
 }
 
 async fn repository(args: &CheckArgs, findings: &mut Findings) {
-    let (url, branch) = (&args.repo.repo, &args.repo.place.branch);
+    let (url, branch) = (&args.repo, &args.branch);
     if let Some(folder) = url.is_local_path()
         && !folder.exists()
     {
-        match folder.parent().filter(|parent| parent.is_dir()) {
-            Some(_) => findings.right(&format!("repository {url}: will be created")),
-            None => findings.wrong(&format!(
-                "repository {url}: neither it nor the folder it would be in exists; create that folder"
-            )),
+        match folder.ancestors().find(|above| above.exists()) {
+            Some(above) if above.is_dir() => findings.right(&format!("repository {url}: will be created")),
+            Some(above) => {
+                findings.wrong(&format!("repository {url}: {} is no folder; give another path", above.display()));
+            }
+            None => findings.wrong(&format!("repository {url}: there is no such place; give another path")),
         }
         return;
     }

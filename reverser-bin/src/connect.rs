@@ -58,6 +58,9 @@ fn hint(args: &ClusterArgs, address: &str) -> String {
 async fn config(args: &ClusterArgs) -> anyhow::Result<Config> {
     let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
     let read = match &args.kubeconfig {
+        Some(file) if !file.exists() => {
+            return Err(Usage(format!("--kubeconfig {}: there is no such file", file.display())).into());
+        }
         Some(file) => Kubeconfig::read_from(file).with_context(|| format!("--kubeconfig {}", file.display())).map(Some),
         None => read_default(),
     };

@@ -9,11 +9,18 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::{Zoned, tz::TimeZone};
 use reverser_git::{PushPhase, PushState};
-use reverser_k8s::{LogReporter, Notice, Reporter, report::chain};
+use reverser_k8s::{
+    LogReporter, Notice, Reporter,
+    report::{chain, resource_of},
+};
 use tokio::sync::watch;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::args::{LogFormat, OutputArgs};
+
+/// What is logged unless `RUST_LOG` says otherwise. kube's client warns of every connection that ends, which is how
+/// watches live; what matters of it is reported by the flow.
+const LOGGED: &str = "warn,kube_client=off,reverser_bin=info,reverser_core=info,reverser_git=info,reverser_k8s=info";
 
 /// Where output goes; cheap to clone.
 #[derive(Clone, Debug)]
@@ -34,17 +41,15 @@ impl Output {
             // Logs of libraries would tear the lines apart; what matters is reported in them.
             return Self::terminal();
         }
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_unset| {
-            EnvFilter::new("warn,reverser_bin=info,reverser_core=info,reverser_git=info,reverser_k8s=info")
-        });
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new(LOGGED));
         let registry = tracing_subscriber::registry().with(filter);
         let started = match args.log_format {
             Some(LogFormat::Json) => {
-                registry.with(fmt::layer().json().flatten_event(true).with_writer(stdout)).try_init()
+                registry.with(fmt::layer().json().flatten_event(true).with_target(false).with_writer(stdout)).try_init()
             }
-            Some(LogFormat::Text) | None => {
-                registry.with(fmt::layer().with_ansi(stdout().is_terminal()).with_writer(stdout)).try_init()
-            }
+            Some(LogFormat::Text) | None => registry
+                .with(fmt::layer().with_target(false).with_ansi(stdout().is_terminal()).with_writer(stdout))
+                .try_init(),
         };
         if let Err(error) = started {
             tracing::debug!(%error, "logging was set up before");
@@ -90,11 +95,19 @@ impl Output {
 
     /// Shows what the branch and its remote are up to, until the writer ends.
     pub(crate) async fn follow(self, mut state: watch::Receiver<PushState>, commits: Counter) {
-        let mut told = None;
+        let mut told: Option<String> = None;
         loop {
             let now = state.borrow_and_update().clone();
             match &self {
-                Self::Lines | Self::Log => log_push(&now, &mut told),
+                // The writer logs what it meets.
+                Self::Log => {}
+                Self::Lines => {
+                    if let PushPhase::Waiting { error, .. } = &now.phase
+                        && told.replace(error.to_string()).as_deref() != Some(&*error.to_string())
+                    {
+                        print_line(&status(&now, commits.count()));
+                    }
+                }
                 Self::Terminal(bar) => bar.set_message(status(&now, commits.count())),
             }
             if state.changed().await.is_err() {
@@ -191,11 +204,6 @@ fn line(notice: &Notice<'_>) -> Option<String> {
     })
 }
 
-/// A source's id begins with the cluster and the scope, which mean nothing to people.
-fn resource_of(source: &str) -> &str {
-    source.splitn(3, '/').nth(2).unwrap_or(source)
-}
-
 fn status(state: &PushState, commits: usize) -> String {
     let plural = if commits == 1 { "" } else { "s" };
     let push = match &state.phase {
@@ -210,19 +218,4 @@ fn status(state: &PushState, commits: usize) -> String {
         ),
     };
     format!("{commits} commit{plural}, {push}")
-}
-
-/// Logs what changed: a failure that is new, and that it is over.
-fn log_push(state: &PushState, told: &mut Option<String>) {
-    match &state.phase {
-        PushPhase::Waiting { error, retry_at } => {
-            let text = chain(error);
-            if told.as_ref() != Some(&text) {
-                tracing::warn!(error = %text, remedy = %error.remedy(), unpushed = state.unpushed, %retry_at, "not pushed, trying again");
-                *told = Some(text);
-            }
-        }
-        PushPhase::Idle if state.unpushed == 0 && told.take().is_some() => tracing::info!("pushed again"),
-        PushPhase::Idle | PushPhase::Pushing => {}
-    }
 }

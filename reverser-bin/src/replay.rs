@@ -41,7 +41,7 @@ pub(crate) async fn replay(args: ReplayArgs, output: &Output) -> anyhow::Result<
     status.abort();
     let commits = replayed?;
     let code = closed?;
-    output.say(&format!("{commits} commits"));
+    output.say(&count(commits, "commit"));
     for line in told(source.skipped()) {
         output.say(&line);
     }
@@ -52,7 +52,7 @@ pub(crate) async fn replay(args: ReplayArgs, output: &Output) -> anyhow::Result<
 fn told(skipped: &Skipped) -> Vec<String> {
     let mut lines = Vec::new();
     if skipped.already_replayed > 0 {
-        lines.push(format!("{} writes were replayed by an earlier run", skipped.already_replayed));
+        lines.push(format!("already there from an earlier run: {}", count(skipped.already_replayed, "write")));
     }
     let ignored = [
         (skipped.reads, "reads"),
@@ -65,20 +65,23 @@ fn told(skipped: &Skipped) -> Vec<String> {
     if !ignored.is_empty() {
         lines.push(format!("ignored: {}", ignored.join(", ")));
     }
-    if skipped.unusable() > 0 {
-        let kinds: Vec<_> = skipped
-            .without_body
-            .iter()
-            .map(|((verb, resource), count)| format!("{count} × {verb} {resource}"))
-            .collect();
+    // Nobody should audit Secrets with their bodies; they are not written anyhow.
+    let (secrets, without_body): (Vec<_>, Vec<_>) =
+        skipped.without_body.iter().partition(|((_, resource), _)| resource == "secrets");
+    if !secrets.is_empty() {
+        lines.push(format!("left out: {} of Secrets", count(secrets.iter().map(|(_, count)| **count).sum(), "write")));
+    }
+    if !without_body.is_empty() {
+        let kinds: Vec<_> =
+            without_body.iter().map(|((verb, resource), count)| format!("{count} × {verb} {resource}")).collect();
         lines.push(format!(
-            "{} writes can't be used, since the log doesn't say what was written (audit it at level RequestResponse): {}",
-            skipped.unusable(),
+            "unusable, since the log doesn't say what was written (audit it at level RequestResponse): {}: {}",
+            count(without_body.iter().map(|(_, count)| **count).sum(), "write"),
             kinds.join(", ")
         ));
     }
     if skipped.broken_lines > 0 {
-        lines.push(format!("{} lines are broken and were skipped:", skipped.broken_lines));
+        lines.push(format!("broken, and skipped: {}", count(skipped.broken_lines, "line")));
         lines.extend(skipped.broken.iter().map(|line| format!("  {line}")));
         let unnamed = skipped.broken_lines - skipped.broken.len();
         if unnamed > 0 {
@@ -86,4 +89,8 @@ fn told(skipped: &Skipped) -> Vec<String> {
         }
     }
     lines
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

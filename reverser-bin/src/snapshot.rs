@@ -2,9 +2,9 @@
 
 use std::{path::Path, process::ExitCode};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use reverser_git::DirectorySink;
-use reverser_k8s::{Reverser, ReverserBuilder, Source};
+use reverser_k8s::{Reverser, ReverserBuilder, Source, SyncGaps};
 
 use crate::{
     args::SnapshotArgs,
@@ -59,11 +59,16 @@ async fn open_folder(folder: &Path) -> anyhow::Result<DirectorySink> {
 
 /// What may not be listed was named, and the rest is complete without it; anything else makes the snapshot a failure.
 async fn sync(reverser: Reverser, mut sources: Vec<Box<dyn Source>>) -> anyhow::Result<()> {
-    let failed = reverser.sync(&mut sources).await?;
-    match failed.into_values().find(|error| !error.is_forbidden()) {
-        Some(error) => {
-            Err(anyhow::Error::new(error).context("the snapshot is not complete; run it again to complete it"))
-        }
-        None => Ok(()),
+    let SyncGaps { failed, held } = reverser.sync(&mut sources).await?;
+    if let Some(error) = failed.into_values().find(|error| !error.is_forbidden()) {
+        return Err(anyhow::Error::new(error).context("the snapshot is not complete; run it again to complete it"));
     }
+    if !held.is_empty() {
+        let held = held.iter().map(|resource| resource.qualified()).collect::<Vec<_>>().join(", ");
+        bail!(
+            "more than half of the files of {held} have no object any more, and stay: is this the right cluster? \
+             If they are to go, add --allow-mass-delete"
+        );
+    }
+    Ok(())
 }

@@ -68,6 +68,9 @@ pub struct Resource {
     pub plural: String,
     /// Whether its objects live in a namespace.
     pub namespaced: bool,
+    /// Whether it has a status subresource: then `status` is what controllers observe, else a field like any other,
+    /// which users author.
+    pub has_status: bool,
 }
 
 impl Resource {

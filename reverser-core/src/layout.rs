@@ -29,6 +29,7 @@ pub trait Layout: Debug + Send + Sync {
 ///     kind: "Deployment".into(),
 ///     plural: "deployments".into(),
 ///     namespaced: true,
+///     has_status: true,
 /// };
 /// let web =
 ///     ObjectRef { resource: Arc::new(resource), namespace: Some("shop".into()), name: "web".into(), uid: None };
@@ -68,6 +69,7 @@ mod tests {
             kind: String::new(),
             plural: plural.into(),
             namespaced: namespace.is_some(),
+            has_status: true,
         };
         ObjectRef {
             resource: Arc::new(resource),

@@ -111,6 +111,7 @@ mod tests {
             kind: "Deployment".into(),
             plural: "deployments".into(),
             namespaced: true,
+            has_status: true,
         };
         let object = ObjectRef {
             resource: Arc::new(resource),
@@ -161,6 +162,7 @@ mod tests {
             kind: String::new(),
             plural: plural.into(),
             namespaced: true,
+            has_status: true,
         };
         let sync = Synced {
             objects: [(resource("services"), 2), (resource("configmaps"), 1), (resource("pods"), 0)].into(),

@@ -120,7 +120,8 @@ impl Pipeline {
         if body["kind"].is_null() {
             body["kind"] = object.resource.kind.as_str().into();
         }
-        let text = yaml::to_string(&self.sanitizer.clean(body));
+        let sanitizer = if object.resource.has_status { self.sanitizer } else { self.sanitizer.keep_status() };
+        let text = yaml::to_string(&sanitizer.clean(body));
         if self.seal.is_sensitive(&object.resource) { self.seal.seal(object, &text) } else { Ok(text) }
     }
 }
@@ -143,6 +144,7 @@ mod tests {
             kind: kind.into(),
             plural: plural.into(),
             namespaced: true,
+            has_status: true,
         })
     }
 

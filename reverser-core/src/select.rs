@@ -83,7 +83,14 @@ mod tests {
     use super::*;
 
     fn resource(group: &str, plural: &str, namespaced: bool) -> Resource {
-        Resource { group: group.into(), version: "v1".into(), kind: String::new(), plural: plural.into(), namespaced }
+        Resource {
+            group: group.into(),
+            version: "v1".into(),
+            kind: String::new(),
+            plural: plural.into(),
+            namespaced,
+            has_status: true,
+        }
     }
 
     fn object(resource: Resource, body: &Value) -> ObjectRef {

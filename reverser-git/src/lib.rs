@@ -33,25 +33,27 @@
 //! # }
 //! ```
 
+pub mod backoff;
 mod branch;
 mod commit;
-pub mod credentials;
+mod credentials;
 mod directory;
 #[cfg(feature = "testing")]
 mod memory;
 mod objects;
 mod pack;
 mod probe;
-pub mod remedy;
+mod remedy;
 pub mod remote;
-pub mod sink;
+mod sink;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod trees;
-pub mod url;
-pub mod writer;
+mod url;
+mod writer;
 
+pub use backoff::Backoff;
 pub use branch::{BranchName, BranchNameError};
 pub use credentials::Credentials;
 pub use directory::DirectorySink;

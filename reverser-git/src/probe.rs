@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, OpenOptions},
-    hash::{BuildHasher, Hasher, RandomState},
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -10,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    backoff::random,
     branch::BranchName,
     credentials::Credentials,
     remote::{CliRemote, Remote, RemoteError, RemoteTip, cli},
@@ -90,9 +90,4 @@ fn try_write(repository: &Path) -> io::Result<()> {
     let file = objects.join(format!("tmp_reverser_probe_{:016x}", random()));
     OpenOptions::new().write(true).create_new(true).open(&file)?;
     fs::remove_file(&file)
-}
-
-fn random() -> u64 {
-    // Every `RandomState` has keys of its own.
-    RandomState::new().build_hasher().finish()
 }

@@ -20,8 +20,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read, Seek, Write},
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -39,6 +38,11 @@ use crate::{
     sink::{Batch, Outcome, SinkError, is_unchanged},
     trees::{self, Folder, REGULAR},
 };
+
+mod disk;
+
+pub(crate) use disk::create;
+use disk::{Lock, clear_leftovers, count_packs, lock, sync_folder, write_synced};
 
 /// One branch in a local bare repository, and all that is known about it.
 #[derive(Debug)]
@@ -60,6 +64,8 @@ pub(crate) struct Store {
     cursors: BTreeMap<String, String>,
     /// Whether the state ref exists: something was kept here before.
     has_state: bool,
+    /// Whether a failure may have left memory other than the disk; nothing is done before it is read again.
+    is_stale: bool,
     /// How many packs there are.
     packs: usize,
     /// Held until the store is dropped.
@@ -128,10 +134,11 @@ impl Store {
             unpushed: VecDeque::new(),
             cursors: BTreeMap::new(),
             has_state: false,
+            is_stale: true,
             packs,
             _lock: lock,
         };
-        store.load()?;
+        store.refresh()?;
         Ok(store)
     }
 
@@ -184,6 +191,7 @@ impl Store {
 
     /// Returns a file's content.
     pub(crate) fn read(&mut self, path: &RepoPath) -> Result<Option<Vec<u8>>, SinkError> {
+        self.refresh()?;
         let path = self.rooted(path);
         match self.tree.get(path.as_str().as_bytes(), &self.objects)? {
             Some(file) if file.is_regular() => self.objects.read(file.id, Kind::Blob).map(Some),
@@ -193,6 +201,7 @@ impl Store {
 
     /// Returns the files below a folder. Those whose name isn't a [`RepoPath`] are somebody else's, and left out.
     pub(crate) fn list(&mut self, folder: Option<&RepoPath>) -> Result<Vec<RepoPath>, SinkError> {
+        self.refresh()?;
         let folder = match folder {
             Some(folder) => Some(self.rooted(folder)),
             None => self.under.clone(),
@@ -234,6 +243,7 @@ impl Store {
     }
 
     fn try_commit(&mut self, batches: &[Batch], now: Timestamp) -> Result<Vec<Vec<Outcome>>, SinkError> {
+        self.refresh()?;
         let (mut tip, mut cursors, mut made) = (self.tip, self.cursors.clone(), Vec::new());
         let mut outcomes = Vec::with_capacity(batches.len());
         for batch in batches {
@@ -308,6 +318,7 @@ impl Store {
     }
 
     fn try_replay(&mut self, onto: Id, now: Timestamp) -> Result<Replayed, SinkError> {
+        self.refresh()?;
         // The branch there may hold some of ours: a push whose answer was lost, and somebody's commits on top of it.
         let known: Vec<_> = self.base.into_iter().chain(self.unpushed.iter().map(|unpushed| unpushed.id)).collect();
         let latest_there = self.latest_ancestor(onto, &known)?;
@@ -377,9 +388,7 @@ impl Store {
         self.write_pack()?;
         self.write_ref(&self.state_ref(), id)?;
         self.has_state = true;
-        if let Some(tip) = tip {
-            self.write_ref(&self.branch.full(), tip)?;
-        }
+        self.show(tip);
         (self.tip, self.base, self.cursors) = (tip, state.base, state.cursors);
         Ok(())
     }
@@ -419,16 +428,21 @@ impl Store {
         sync_folder(folder).map_err(failed)
     }
 
-    /// After a failure, memory is what the disk says; nothing half done stays.
+    /// After a failure, nothing half done stays.
     fn recover<T>(&mut self, result: Result<T, SinkError>) -> Result<T, SinkError> {
         if result.is_err() {
             self.objects.take_added();
-            // The first error is the cause; when this fails too, so will the next call.
-            if let Err(error) = self.load() {
-                tracing::error!(%error, repository = %self.git_dir.display(), "the state could not be read again");
-            }
+            self.is_stale = true;
         }
         result
+    }
+
+    fn refresh(&mut self) -> Result<(), SinkError> {
+        if self.is_stale {
+            self.load()?;
+            self.is_stale = false;
+        }
+        Ok(())
     }
 
     /// Reads the state ref, and derives everything else.
@@ -455,10 +469,15 @@ impl Store {
             Some(oldest) => self.commit_of(oldest.id)?.parents.first().copied(),
             None => self.tip,
         };
-        if let Some(tip) = self.tip {
-            self.write_ref(&self.branch.full(), tip)?;
-        }
+        self.show(self.tip);
         Ok(())
+    }
+
+    /// Lets people see the branch. No failure: nothing depends on it.
+    fn show(&self, tip: Option<Id>) {
+        if let Some(Err(error)) = tip.map(|tip| self.write_ref(&self.branch.full(), tip)) {
+            tracing::warn!(%error, "the local branch could not be moved; the commits are safe");
+        }
     }
 
     /// Returns the commits from `tip` back to one of `stops`, which is left out, or to the root; the oldest first.
@@ -500,115 +519,6 @@ impl Store {
         SinkError::store(action, &self.name(), error)
     }
 }
-
-/// Creates an empty bare repository, or finishes one that a crash left half made. Without git, so that no default of the
-/// user's (template, object format, ref storage) gets in.
-pub(crate) fn create(git_dir: &Path, branch: &BranchName) -> io::Result<()> {
-    let head = git_dir.join("HEAD");
-    if head.exists() {
-        return Ok(());
-    }
-    for folder in ["objects/info", "objects/pack", "refs/heads", "refs/tags"] {
-        fs::create_dir_all(git_dir.join(folder))?;
-    }
-    for folder in ["objects", "refs"] {
-        sync_folder(&git_dir.join(folder))?;
-    }
-    write_synced(&git_dir.join("tmp_config"), &git_dir.join("config"), CONFIG.as_bytes())?;
-    // Last: it makes the folder a repository.
-    write_synced(&git_dir.join("tmp_HEAD"), &head, format!("ref: {}\n", branch.full()).as_bytes())?;
-    sync_folder(git_dir)
-}
-
-/// The lock of a state folder, given back when it is dropped.
-#[derive(Debug)]
-struct Lock(File);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Closing isn't enough: a child process that is being started has a copy of every open file for a moment. An error
-        // leaves just that.
-        let _ = self.0.unlock();
-    }
-}
-
-/// Takes the lock of the state folder and leaves the process id in it, for the error that the next one gets.
-fn lock(state_dir: &Path) -> Result<Lock, OpenError> {
-    let failed = |source| OpenError::Folder { folder: state_dir.to_owned(), source: Arc::new(source) };
-    let path = state_dir.join("lock");
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(&failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::Error(source)) => return Err(failed(source)),
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            file.read_to_string(&mut holder).map_err(&failed)?;
-            return Err(OpenError::Locked { folder: state_dir.to_owned(), holder: holder.trim().to_owned() });
-        }
-    }
-    file.set_len(0).and_then(|()| file.rewind()).map_err(&failed)?;
-    writeln!(file, "process {}", std::process::id()).map_err(&failed)?;
-    Ok(Lock(file))
-}
-
-/// Removes what a process that was killed has left: locks, which would make git fail, refs whose content a power failure
-/// has swallowed, and files that were being written.
-fn clear_leftovers(git_dir: &Path) -> io::Result<()> {
-    let is_leftover = |name: &str| name.ends_with(".lock") || name.starts_with("tmp_");
-    let mut folders = vec![git_dir.join("refs")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                folders.push(entry.path());
-            } else if is_leftover(&entry.file_name().to_string_lossy()) || entry.metadata()?.len() == 0 {
-                fs::remove_file(entry.path())?;
-            }
-        }
-    }
-    for folder in [git_dir.to_owned(), git_dir.join("objects/pack")] {
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            if is_leftover(&entry.file_name().to_string_lossy()) {
-                fs::remove_file(entry.path())?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn count_packs(git_dir: &Path) -> io::Result<usize> {
-    let mut packs = 0;
-    for entry in fs::read_dir(git_dir.join("objects/pack"))? {
-        packs += usize::from(entry?.path().extension().is_some_and(|extension| extension == "pack"));
-    }
-    Ok(packs)
-}
-
-/// Writes a file under another name, fsyncs it and moves it into place; the folder is the caller's to sync.
-fn write_synced(temporary: &Path, target: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = File::create(temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(temporary, target)
-}
-
-/// Makes renames in a folder durable.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-const CONFIG: &str = "\
-[core]
-	repositoryformatversion = 0
-	bare = true
-[gc]
-	auto = 0
-[maintenance]
-	auto = false
-";
 
 /// A writer could not start.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -17,7 +17,6 @@ use crate::{
     writer::owner::{Owner, Request},
 };
 
-mod backoff;
 mod owner;
 
 /// Writes to one branch of one remote; clones share the writer.
@@ -263,3 +262,78 @@ fn waiting_bytes(batch: &Batch) -> u32 {
 const REQUESTS: usize = 1024;
 
 const QUEUE_BYTES: u32 = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::{
+        remote::{Pushed, RemoteTip, create_bare},
+        testing::{plan, put},
+    };
+
+    /// A remote over a connection that breaks after the server has done its work.
+    #[derive(Debug)]
+    struct Deaf {
+        remote: CliRemote,
+        url: RemoteUrl,
+        /// So many answers to pushes are lost.
+        lost: AtomicUsize,
+        pushes: AtomicUsize,
+    }
+
+    #[async_trait::async_trait]
+    impl Remote for Deaf {
+        async fn tip(&self, branch: &BranchName) -> Result<RemoteTip, RemoteError> {
+            self.remote.tip(branch).await
+        }
+
+        async fn fetch(&self, branch: &BranchName) -> Result<CommitId, RemoteError> {
+            self.remote.fetch(branch).await
+        }
+
+        async fn push(
+            &self,
+            commit: &CommitId,
+            branch: &BranchName,
+            expected: Option<&CommitId>,
+        ) -> Result<Pushed, RemoteError> {
+            self.pushes.fetch_add(1, Ordering::Relaxed);
+            let pushed = self.remote.push(commit, branch, expected).await?;
+            let lost = self.lost.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |lost| lost.checked_sub(1));
+            let (action, url) = ("push to", self.url.clone());
+            lost.map_or(Ok(pushed), |_| Err(RemoteError::TimeOut { action, url, limit: Duration::ZERO }))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_push_whose_answer_is_lost_is_found_to_have_arrived() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, remote) = (folder.path().join("state"), folder.path().join("remote.git"));
+        create_bare(&remote, &BranchName::default()).await.unwrap();
+        let url: RemoteUrl = remote.to_str().unwrap().parse().unwrap();
+        let builder = GitWriter::open(url.clone(), Credentials::FromGit);
+        let config = StoreConfig {
+            state_dir: state,
+            branch: BranchName::default(),
+            under: None,
+            committer: builder.committer.clone(),
+        };
+        let (git_dir, answer_file) = (config.git_dir(), config.answer_file());
+        let store = Store::open(config).unwrap();
+        let remote = CliRemote::open(url.clone(), &Credentials::FromGit, &git_dir, &answer_file).await.unwrap();
+        let deaf = Arc::new(Deaf { remote, url, lost: AtomicUsize::new(2), pushes: AtomicUsize::new(0) });
+        let writer = builder.start_with(store, Arc::<Deaf>::clone(&deaf)).await.unwrap();
+
+        for n in 0..3 {
+            let plans = vec![plan("put", [put("file", &n.to_string())])];
+            let receipt = writer.commit(Batch { plans, cursors: BTreeMap::new() }).await.unwrap();
+            writer.pushed(&receipt).await.unwrap();
+            let tip = deaf.tip(&BranchName::default()).await.unwrap();
+            assert_eq!(writer.push_state().borrow().last_push.as_ref().map(|push| &push.commit), tip.branch.as_ref());
+        }
+        assert_eq!(deaf.pushes.load(Ordering::Relaxed), 5);
+        assert_eq!(writer.close(Duration::from_secs(60)).await.unwrap().unpushed, 0);
+    }
+}

@@ -44,6 +44,8 @@ where
         kind: name(),
         plural: K::plural(kind).into(),
         namespaced: object.meta().namespace.is_some(),
+        // A type doesn't tell; an operator's own API has one as a rule.
+        has_status: true,
     });
     let reference = ObjectRef::of(&resource, &body).ok_or_else(|| ChangeError::NoName { kind: name() })?;
     Ok(Change::new(reference, operation, Some(body)))

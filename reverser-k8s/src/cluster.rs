@@ -97,6 +97,7 @@ impl Cluster {
             kind: "CustomResourceDefinition".into(),
             plural: "customresourcedefinitions".into(),
             namespaced: false,
+            has_status: true,
         });
         let mut crds = Watch::new(self.client.clone(), &self.id, crds, None);
         let mut poll = tokio::time::interval(POLL);

@@ -66,6 +66,10 @@ impl Catalog {
                             kind: served.response_kind.and_then(|kind| kind.kind).unwrap_or_default(),
                             plural,
                             namespaced: served.scope.as_deref() == Some("Namespaced"),
+                            has_status: served
+                                .subresources
+                                .iter()
+                                .any(|sub| sub.subresource.as_deref() == Some("status")),
                         }),
                     });
                 }

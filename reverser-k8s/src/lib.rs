@@ -20,7 +20,6 @@ pub mod reverser;
 pub mod source;
 pub mod watch;
 
-mod backoff;
 mod queue;
 
 pub use api_error::ApiError;
@@ -28,6 +27,6 @@ pub use attribute::{ActorSource, Nobody};
 pub use cluster::{Choice, Cluster};
 pub use discover::{Catalog, DiscoverError, UnknownResource};
 pub use report::{LogReporter, Notice, Reporter};
-pub use reverser::{Arrival, RecordError, Recorded, Reverser, ReverserBuilder};
+pub use reverser::{Arrival, RecordError, Recorded, Reverser, ReverserBuilder, SyncGaps};
 pub use source::{Event, Listed, Source};
 pub use watch::Watch;

@@ -95,14 +95,14 @@ impl Reporter for LogReporter {
                 "committed"
             ),
             Notice::Failed { source, error } => {
-                tracing::warn!(source, error = %chain(error), "not watched for the moment");
+                tracing::warn!(source = resource_of(source), error = %chain(error), "not watched for the moment");
             }
             Notice::Held { resource, files, of } => tracing::error!(
                 %resource, files, of,
                 "sweep held: so many files without an object look like a mistake; check, then allow mass deletion"
             ),
             Notice::Listed { resource, objects } => tracing::debug!(%resource, objects, "listed"),
-            Notice::Recovered { source } => tracing::info!(source, "watched again"),
+            Notice::Recovered { source } => tracing::info!(source = resource_of(source), "watched again"),
             Notice::Refused(error) => tracing::warn!(%error, "left out"),
             Notice::SinkFailed(error) => tracing::error!(error = %chain(error), "could not commit; trying again"),
             Notice::Started { sources } => tracing::info!(sources, "watching"),
@@ -112,9 +112,15 @@ impl Reporter for LogReporter {
                 commit = commit.map(tracing::field::display),
                 "synced"
             ),
-            Notice::Watching { source } => tracing::info!(source, "watching what has come up"),
+            Notice::Watching { source } => tracing::info!(source = resource_of(source), "watching what has come up"),
         }
     }
+}
+
+/// Returns the part of a source's id that means something to people: it begins with the cluster and what tells runs
+/// apart.
+pub fn resource_of(source: &str) -> &str {
+    source.splitn(3, '/').nth(2).unwrap_or(source)
 }
 
 /// Returns an error's message with all of its causes.

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use reverser_core::{
     Change, CommitPlan, Edit, LeftOut, ObjectRef, Operation, Pipeline, Rendered, RepoPath, SealError, message,
 };
-use reverser_git::{Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
+use reverser_git::{Backoff, Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinSet},
@@ -31,7 +31,6 @@ use tokio::{
 use crate::{
     api_error::ApiError,
     attribute::{ActorSource, Nobody},
-    backoff::Backoff,
     queue::{self, Queued, Receiver, Sender},
     report::{LogReporter, Notice, Reporter},
     source::{Event, Listed, Source},
@@ -88,6 +87,15 @@ pub enum Recorded {
     Left(LeftOut),
     /// It went to Git; `receipt` has the one outcome, and tells when it is pushed.
     Planned(Receipt),
+}
+
+/// What a first sync could not do.
+#[derive(Debug, Default)]
+pub struct SyncGaps {
+    /// Sources that could not be listed, by id, and why.
+    pub failed: BTreeMap<String, ApiError>,
+    /// Resources of which suspiciously many files have no object any more: those files stayed.
+    pub held: Vec<Arc<reverser_core::Resource>>,
 }
 
 /// A change could not be recorded.
@@ -157,12 +165,12 @@ impl Reverser {
     }
 
     /// Brings Git in line with what each source lists, as one commit. A source that can't be listed is reported and
-    /// left as it is; returns those, by id.
-    pub async fn sync(&self, sources: &mut [Box<dyn Source>]) -> Result<BTreeMap<String, ApiError>, SinkError> {
+    /// left as it is.
+    pub async fn sync(&self, sources: &mut [Box<dyn Source>]) -> Result<SyncGaps, SinkError> {
         let mut batch = Batch::default();
         let mut edits = Vec::new();
         let mut sync = message::Synced::default();
-        let mut failed = BTreeMap::new();
+        let mut gaps = SyncGaps::default();
         let mut waiting = sources.iter_mut();
         let mut firsts: FuturesUnordered<_> = waiting.by_ref().take(LISTS).map(first_event).collect();
         while let Some((id, event)) = firsts.next().await {
@@ -174,21 +182,25 @@ impl Reverser {
                     let list = self.render_list(listed);
                     self.reporter.report(Notice::Listed { resource: &resource, objects: list.edits.len() });
                     *sync.objects.entry((*resource).clone()).or_default() += list.edits.len();
-                    let removed = self.sweep(&list).await?;
-                    sync.removed += removed.len();
+                    match self.sweep(&list).await? {
+                        Sweep::Held => gaps.held.push(resource),
+                        Sweep::Remove(removed) => {
+                            sync.removed += removed.len();
+                            edits.extend(removed);
+                            batch.cursors.insert(id, cursor);
+                        }
+                    }
                     edits.extend(list.edits);
-                    edits.extend(removed);
-                    batch.cursors.insert(id, cursor);
                 }
                 Some(Event::Failed(error)) => {
                     self.reporter.report(Notice::Failed { source: &id, error: &error });
-                    failed.insert(id, error);
+                    gaps.failed.insert(id, error);
                 }
                 Some(Event::Change { .. } | Event::Cursor(_) | Event::Resumed) | None => {}
             }
         }
         self.commit_sync(batch, edits, &sync).await?;
-        Ok(failed)
+        Ok(gaps)
     }
 
     /// Brings Git in line with what each source lists, then follows them and whatever `arrivals` brings until `shutdown`.
@@ -200,8 +212,8 @@ impl Reverser {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), SinkError> {
         tokio::pin!(shutdown);
-        let failed = tokio::select! {
-            failed = self.sync(&mut sources) => failed?,
+        let SyncGaps { failed, held: _ } = tokio::select! {
+            gaps = self.sync(&mut sources) => gaps?,
             () = &mut shutdown => return Ok(()),
         };
         let (items, mut queue) = queue::bounded(self.queue_bytes);
@@ -285,7 +297,10 @@ impl Reverser {
                 }
                 What::List(list) => {
                     commits += self.close(&mut open).await?;
-                    let removed = self.sweep(&list).await?;
+                    let (removed, cursor) = match self.sweep(&list).await? {
+                        Sweep::Held => (vec![], None),
+                        Sweep::Remove(removed) => (removed, cursor),
+                    };
                     let sync = message::Synced {
                         objects: [((*list.resource).clone(), list.edits.len())].into(),
                         removed: removed.len(),
@@ -332,6 +347,10 @@ impl Reverser {
             batch.plans.push(self.pipeline.sync_plan(sync, edits, Timestamp::now()));
         }
         let outcomes = self.commit_batch(batch).await?;
+        if sync.objects.is_empty() {
+            // Every source went on where it stood.
+            return Ok(());
+        }
         self.reporter.report(Notice::Synced { sync, commit: outcomes.first().and_then(commit_id) });
         Ok(())
     }
@@ -358,8 +377,9 @@ impl Reverser {
     }
 
     /// Returns the deletions of files whose objects are gone: those that this pipeline would have written for the listed
-    /// scope, and none when they are suspiciously many.
-    async fn sweep(&self, list: &RenderedList) -> Result<Vec<Edit>, SinkError> {
+    /// scope. Held when they are suspiciously many; then the position of the list must not be saved, so that the next
+    /// start lists, and asks, again.
+    async fn sweep(&self, list: &RenderedList) -> Result<Sweep, SinkError> {
         let folder = self.pipeline.layout.folder(&list.resource);
         let files = self.sink.list(folder.as_ref()).await?;
         let mut in_scope = 0;
@@ -377,9 +397,9 @@ impl Reverser {
         }
         if removed.len() > SWEEP && removed.len() * 2 > in_scope && !self.allow_mass_delete {
             self.reporter.report(Notice::Held { resource: &list.resource, files: removed.len(), of: in_scope });
-            return Ok(vec![]);
+            return Ok(Sweep::Held);
         }
-        Ok(removed)
+        Ok(Sweep::Remove(removed))
     }
 
     /// Returns what the recorder has to do about an event of a running source; `None`: nothing.
@@ -548,6 +568,12 @@ struct RenderedList {
     alive: HashSet<RepoPath>,
 }
 
+/// What to do about files whose objects are gone.
+enum Sweep {
+    Held,
+    Remove(Vec<Edit>),
+}
+
 /// A batch that still grows, and the changes that its plans stand for.
 #[derive(Debug, Default)]
 struct OpenBatch {
@@ -664,6 +690,7 @@ mod tests {
             kind: "ConfigMap".into(),
             plural: "configmaps".into(),
             namespaced: true,
+            has_status: true,
         })
     }
 
@@ -761,6 +788,8 @@ mod tests {
         run(&careful, &sink, Scripted::new("s", [first(30), first(25)]), 2).await;
         assert_eq!(sync(&careful, 25).await, 25);
         assert_eq!(sync(&careful, 4).await, 25, "21 of 25 are held");
+        assert_eq!(sync(&bold, 4).await, 4, "and go when that is allowed");
+        assert_eq!(sync(&careful, 25).await, 25);
         assert_eq!(sync(&careful, 5).await, 5, "20 are not");
         assert_eq!(sync(&careful, 30).await, 30);
         assert_eq!(sync(&bold, 0).await, 0);
@@ -806,7 +835,7 @@ mod tests {
             Box::new(Scripted::new("good", [listed(vec![body("a", 1, "web")])])),
         ];
         let failed = reverser.sync(&mut sources).await.unwrap();
-        assert_eq!(failed.keys().collect::<Vec<_>>(), ["bad"]);
+        assert_eq!(failed.failed.keys().collect::<Vec<_>>(), ["bad"]);
         assert_eq!(subjects(&sink), ["[SYNC] 1 object"]);
     }
 }

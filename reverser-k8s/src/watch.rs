@@ -18,12 +18,12 @@ use kube::{
     core::Request,
 };
 use reverser_core::{Change, ObjectRef, Operation, Resource};
+use reverser_git::Backoff;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
     api_error::ApiError,
-    backoff::Backoff,
     source::{Event, Listed, Source},
 };
 

@@ -1,4 +1,4 @@
-//! `cargo run -p reverser-examples --bin embed -- REPO`: records sizes of quizzes; see [`reverser_examples::embed`].
+//! `cargo run -p reverser-examples --bin embed -- REPO`: an operator of greetings that records them; see [`reverser_examples::embed`].
 
 use anyhow::Context;
 use kube::Client;
@@ -12,7 +12,9 @@ async fn main() -> anyhow::Result<()> {
     let repo: reverser_git::RemoteUrl = std::env::args().nth(1).context("usage: embed REPO")?.parse()?;
     let credentials = repo.credentials();
     let git = GitWriter::open(repo, credentials).under("platform".parse()?).start().await?;
-    embed::run(Client::try_default().await?, git, async {
+    let client = Client::try_default().await?;
+    embed::install(client.clone()).await?;
+    embed::run(client, git, async {
         // Without a handler for it Ctrl-C ends the program as always.
         let _unheard = ctrl_c().await;
     })

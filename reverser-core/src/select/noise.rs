@@ -262,6 +262,7 @@ mod tests {
             kind: "ServiceAccount".into(),
             plural: "serviceaccounts".into(),
             namespaced: true,
+            has_status: true,
         });
         let row = NOISE.iter().find(|row| row.name == "default-serviceaccounts").unwrap();
         let mut body = json!({"metadata": {"name": "default", "namespace": "shop", "uid": "1"}});

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    hash::{BuildHasher, Hasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,13 +15,14 @@ use tokio::{
 };
 
 use crate::{
+    backoff::Backoff,
     branch::BranchName,
     objects::Id,
     remedy::Remedy,
     remote::{Remote, RemoteError, cli},
     sink::{Batch, CommitId, Receipt, SinkError},
     store::{OpenError, Store},
-    writer::{Closed, LastPush, PushPhase, PushState, backoff::Backoff},
+    writer::{Closed, LastPush, PushPhase, PushState},
 };
 
 /// What the owner is asked to do.
@@ -65,6 +65,8 @@ pub(crate) struct Owner {
     /// The push under way, alone.
     round: JoinSet<Round>,
     backoff: Backoff,
+    /// The failure that was told last, until a push succeeds.
+    told: Option<String>,
     last_push: Option<LastPush>,
     /// How many packs there were when joining them failed; there is no other try before they are twice as many.
     packs_kept: usize,
@@ -113,7 +115,8 @@ impl Owner {
             sequence: 0,
             phase: Phase::Idle,
             round: JoinSet::new(),
-            backoff: Backoff::new(),
+            backoff: Backoff::new(SHORTEST_WAIT, LONGEST_WAIT),
+            told: None,
             last_push: None,
             packs_kept: 0,
             push_state,
@@ -273,7 +276,14 @@ impl Owner {
         let Phase::Pushing { commit, sequence } = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
         let settled = match round {
             Round::Failed(error) => {
-                tracing::warn!(%error, remedy = %error.remedy(), "a push failed");
+                // Said once for each different failure: it is tried again for ever.
+                let text = error.to_string();
+                if self.told.as_ref() == Some(&text) {
+                    tracing::debug!(%error, "a push failed again");
+                } else {
+                    tracing::warn!(%error, remedy = %error.remedy(), "a push failed; it is tried again until it succeeds");
+                    self.told = Some(text);
+                }
                 self.wait(error);
                 return;
             }
@@ -282,7 +292,7 @@ impl Owner {
             Round::Pushed => self.note_pushed(commit, sequence).await,
         };
         match settled {
-            Ok(()) => self.backoff = Backoff::new(),
+            Ok(()) => self.backoff.reset(),
             Err(error) => {
                 // The remote is fine, the disk isn't; nothing is lost, and the next round finds out where things are.
                 tracing::error!(%error, "the outcome of a push could not be noted");
@@ -294,7 +304,10 @@ impl Owner {
     async fn note_pushed(&mut self, commit: CommitId, sequence: u64) -> Result<(), SinkError> {
         let id = Id::try_from(&commit)?;
         self.with_store(move |store| store.note_remote_tip(id)).await?;
-        tracing::debug!(%commit, "pushed");
+        match self.told.take() {
+            Some(_) => tracing::info!(%commit, "pushed again"),
+            None => tracing::debug!(%commit, "pushed"),
+        }
         self.expected = Some(commit.clone());
         self.last_push = Some(LastPush { commit, at: Timestamp::now() });
         self.pushed.send_replace(sequence);
@@ -347,10 +360,8 @@ impl Owner {
     }
 
     fn wait(&mut self, error: RemoteError) {
-        // Every `RandomState` has keys of its own.
-        let random = RandomState::new().build_hasher().finish();
         let now = Instant::now();
-        let due = now + self.backoff.next(random);
+        let due = now + self.backoff.next_wait();
         let earliest = now + if error.remedy() == Remedy::FixConfiguration { MEND_PAUSE } else { RETRY_PAUSE };
         self.phase = Phase::Waiting { error, due, earliest };
     }
@@ -475,6 +486,10 @@ async fn push(remote: Arc<dyn Remote>, commit: CommitId, branch: BranchName, exp
         Err(error) => Round::Failed(error),
     }
 }
+
+/// A push that failed is tried again after this at the earliest, and after [`LONGEST_WAIT`] at the latest.
+const SHORTEST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// From here on packs are joined between two pushes.
 const MANY_PACKS: usize = 32;

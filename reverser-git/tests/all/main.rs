@@ -1,5 +1,7 @@
 //! The writer and the other sinks against real git and repositories on disk.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 mod bed;
 mod conformance;
 mod crash;

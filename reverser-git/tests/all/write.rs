@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use reverser_core::CommitPlan;
-use reverser_git::{Batch, GitSink, testing::path};
+use reverser_git::{Batch, GitSink, SinkError, testing::path};
 
 use crate::bed::{Bed, batch, commit, git, id, plan, push, pushed};
 
@@ -133,4 +133,36 @@ async fn cursors_alone_make_no_commit_and_survive_a_restart() {
     let writer = bed.start().await;
     assert_eq!(writer.cursors().await.unwrap(), cursors);
     bed.finish(writer).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_failed_leaves_nothing_behind() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "before", "1").await;
+    // The disk is gone for a while.
+    let (objects, away) = (bed.local().join("objects"), bed.local().join("away"));
+    std::fs::rename(&objects, &away).unwrap();
+    let failed = writer.commit(batch([plan("lost-1", "1"), plan("lost-2", "1")])).await.unwrap_err();
+    assert!(matches!(failed, SinkError::Store { .. }), "{failed:?}");
+    std::fs::rename(&away, &objects).unwrap();
+    push(&writer, "after", "1").await;
+    let listed: Vec<_> = writer.list(None).await.unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(listed, ["after", "before"]);
+    bed.finish(writer).await;
+    assert_eq!(bed.subjects(), ["put before", "put after"]);
+}
+
+#[tokio::test]
+async fn a_branch_may_have_any_name_that_git_takes() {
+    let bed = Bed::new().await;
+    for (n, branch) in ["tmp_x", "a/b", "ü%2F", "locks"].into_iter().enumerate() {
+        let writer = bed.builder().branch(branch.parse().unwrap()).start().await.unwrap();
+        push(&writer, &format!("file-{n}"), "1").await;
+        bed.finish(writer).await;
+        let again = bed.builder().branch(branch.parse().unwrap()).start().await.unwrap();
+        assert_eq!(again.list(None).await.unwrap().len(), 1, "{branch}");
+        bed.finish(again).await;
+        assert_eq!(bed.log(branch, "%s"), [format!("put file-{n}")]);
+    }
 }

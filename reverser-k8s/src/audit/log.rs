@@ -218,6 +218,7 @@ mod tests {
             kind: "ConfigMap".into(),
             plural: "configmaps".into(),
             namespaced: true,
+            has_status: true,
         });
         let body = json!({"metadata": {"name": "a", "namespace": "shop", "uid": "u", "resourceVersion": version}});
         Change::new(ObjectRef::of(&resource, &body).unwrap(), operation, Some(body))

@@ -280,6 +280,8 @@ impl Objects {
             version: reference.api_version.clone(),
             kind: kind.unwrap_or_default().to_owned(),
             plural: reference.resource.clone(),
+            // A log doesn't tell; all but a few have one.
+            has_status: true,
             namespaced: reference.namespace.is_some()
                 || body.is_some_and(|body| text(body, "/metadata/namespace").is_some()),
         });

@@ -465,7 +465,6 @@ fn audit_policy() -> Value {
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived"],
-        "omitManagedFields": true,
         "rules": [
             {"level": "None", "resources": [
                 none("", &["events"]),
@@ -475,6 +474,8 @@ fn audit_policy() -> Value {
                 none("authorization.k8s.io", &["*"]),
                 none("", &["serviceaccounts/token"]), // the response is a credential
             ]},
+            // Who, and not what.
+            {"level": "Metadata", "resources": [none("", &["secrets"])]},
             {"level": "RequestResponse", "verbs": ["create", "update", "patch", "delete", "deletecollection"]},
             {"level": "None"},
         ],

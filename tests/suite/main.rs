@@ -1,0 +1,21 @@
+//! End to end: real API servers, real Git, and the command as a process of its own.
+//!
+//! ```text
+//! a test: kubectl, kube-rs ──► API server ──► reverser (a child process) ──► Git remote ◄── the test looks here
+//! ```
+//!
+//! Where no control plane can be had, the tests fail; none is skipped.
+
+mod authors;
+mod changes;
+mod check;
+mod demo;
+mod embed;
+mod errors;
+mod recovery;
+mod remote;
+mod replay;
+mod scene;
+mod secrets;
+mod selection;
+mod snapshot;

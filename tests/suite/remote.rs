@@ -1,0 +1,140 @@
+//! The remote: passwords, latency, others who push, rules that refuse.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use reverser_git::{GitWriter, testing::conforms};
+use reverser_testbed::{BareRepo, GitHttp, client_for, eventually, rule};
+use reverser_tests::LIMIT;
+
+use crate::scene::{Scene, assert_subjects, config_map, create, history, run, subjects};
+
+#[test]
+fn the_writer_conforms_over_http_with_a_password_and_latency() {
+    run(async {
+        let server = GitHttp::start().await.unwrap();
+        let repo = server.create("team.git").await.unwrap();
+        server.require(Some(("bot", "pass/word")));
+        server.delay(Duration::from_millis(40));
+        let state = tempfile::tempdir().unwrap();
+        let url: reverser_git::RemoteUrl = server.url_with("team.git", "bot", "pass%2Fword").parse().unwrap();
+        let credentials = url.credentials();
+        let writer = GitWriter::open(url, credentials).state_dir(state.path().to_owned()).start().await.unwrap();
+        conforms(&writer).await;
+        let closed = writer.close(LIMIT).await.unwrap();
+        assert_eq!(closed.unpushed, 0, "{:?}", closed.error);
+        repo.fsck().await.unwrap();
+        assert!(repo.log("main").await.unwrap().len() > 5);
+    });
+}
+
+#[test]
+fn a_password_in_the_url_is_used_and_never_shown() {
+    run(async {
+        let scene = Scene::shared("password").await;
+        let server = GitHttp::start().await.unwrap();
+        let repo = server.create("team.git").await.unwrap();
+        server.require(Some(("bot", "hunter2")));
+        let watch = scene.watch_into(&server.url_with("team.git", "bot", "hunter2"), &[]).await;
+        create(&scene.api(), config_map("web", "1")).await;
+        history(&repo, 1).await;
+        // Wrong from here on: what is said about that mustn't show it either.
+        server.require(Some(("bot", "another")));
+        create(&scene.api(), config_map("db", "1")).await;
+        watch.says("not pushed, trying again").await;
+        server.require(Some(("bot", "hunter2")));
+        history(&repo, 2).await;
+        let said = watch.terminate().await.exits_with(0);
+        assert!(!said.contains("hunter2"), "{said}");
+        // Git's credential helper reads it from this file, which is its owner's alone.
+        let found = output(&["-rl", "hunter2", scene.home.path().to_str().unwrap()]).await;
+        let files: Vec<_> = found.lines().map(Path::new).collect();
+        assert!(files.len() == 1 && files[0].ends_with("credentials"), "{files:?}");
+        assert_eq!(fs::metadata(files[0]).unwrap().permissions().mode() & 0o777, 0o600);
+    });
+}
+
+#[test]
+fn commits_of_others_stay_and_ours_come_on_top_of_them_with_their_authors() {
+    run(async {
+        let scene = Scene::shared("race").await;
+        let server = GitHttp::start().await.unwrap();
+        let repo = server.create("team.git").await.unwrap();
+        repo.commit_as_other("main", "README.md", "hello\n").await.unwrap();
+        let kubeconfig = scene.plane.user("racer", &[]).unwrap();
+        scene.plane.grant("racer", Some("race"), vec![rule(&["create"], "", &["configmaps"])]).await.unwrap();
+        let configs = Api::<ConfigMap>::namespaced(client_for(&kubeconfig).await.unwrap(), "race");
+        let audit_log = scene.plane.audit_log().unwrap();
+        let flags = ["-r", "configmaps", "--audit-log", audit_log.to_str().unwrap()];
+        let watch = scene.watch_into(&server.url("team.git"), &flags).await;
+        // Slow enough that the other is often in between a look at the remote and the push.
+        server.delay(Duration::from_millis(30));
+        const ROUNDS: usize = 10;
+        for round in 0..ROUNDS {
+            create(&configs, config_map(&format!("ours-{round}"), "1")).await;
+            let theirs = format!("theirs-{round}");
+            // Fails when our push comes in between: then again, as anybody would.
+            eventually("the other's commit", LIMIT, async || repo.commit_as_other("main", &theirs, "1\n").await).await;
+        }
+        let log = history(&repo, 1 + 2 * ROUNDS).await;
+        watch.terminate().await.exits_with(0);
+        assert_eq!(log.len(), 1 + 2 * ROUNDS, "{log:?}");
+        assert_eq!(repo.git(&["rev-list", "--min-parents=2", "--count", "main"]).await.unwrap(), "0");
+        for round in 0..ROUNDS {
+            let ours = format!("[CREATE] v1/configmaps/ours-{round}");
+            let commits: Vec<_> = log.iter().filter(|commit| commit.subject() == ours).collect();
+            assert_eq!(commits.len(), 1, "{ours}: {:?}", subjects(&log).collect::<Vec<_>>());
+            assert_eq!((commits[0].author.as_str(), commits[0].committer.as_str()), ("racer", "reverser"));
+            let theirs = format!("Edit theirs-{round}");
+            assert!(log.iter().any(|commit| commit.subject() == theirs && commit.author == "other"), "{theirs}");
+        }
+        repo.fsck().await.unwrap();
+    });
+}
+
+#[test]
+fn a_protected_branch_is_reported_tried_again_and_pushed_to_when_it_is_open() {
+    run(async {
+        let scene = Scene::shared("protected").await;
+        scene.repo.refuse_pushes(Some("main is protected: open a pull request")).unwrap();
+        let watch = scene.watch(&[]).await;
+        create(&scene.api(), config_map("web", "1")).await;
+        watch.says("main is protected: open a pull request").await;
+        create(&scene.api(), config_map("db", "1")).await;
+        watch.says_times(2, r#""message":"committed""#).await;
+        let said = watch.terminate().await.exits_with(1);
+        assert!(said.contains("2 commits are not pushed"), "{said}");
+        assert!(scene.repo.log("main").await.unwrap().is_empty());
+
+        scene.repo.refuse_pushes(None).unwrap();
+        let watch = scene.watch(&[]).await;
+        let log = scene.history(2).await;
+        assert_subjects(&log, &["[CREATE] v1/configmaps/web", "[CREATE] v1/configmaps/db"]);
+        watch.terminate().await.exits_with(0);
+    });
+}
+
+#[test]
+fn a_repository_at_a_path_is_made_and_named() {
+    run(async {
+        let scene = Scene::shared("made-for-you").await;
+        let watch = scene.watch_into("./my-cluster.git", &["--branch", "live"]).await;
+        create(&scene.api(), config_map("web", "1")).await;
+        let repo = BareRepo::existing(scene.home.path().join("my-cluster.git"));
+        eventually("the commit", LIMIT, async || match repo.log("live").await.unwrap() {
+            log if log.len() == 1 => Ok(()),
+            log => Err(log),
+        })
+        .await;
+        let said = watch.terminate().await.exits_with(0);
+        assert!(said.contains("created a bare repository at") && said.contains("my-cluster.git"), "{said}");
+        assert_eq!(repo.git(&["symbolic-ref", "HEAD"]).await.unwrap(), "refs/heads/live");
+    });
+}
+
+/// What grep finds; it fails where it finds nothing.
+async fn output(arguments: &[&str]) -> String {
+    let output = tokio::process::Command::new("grep").args(arguments).output().await.unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
