@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use reverser_git::GitSink;
 use reverser_k8s::{Nobody, Reverser, Source, audit::AuditLog};
 use tokio::sync::mpsc;
@@ -57,13 +57,15 @@ pub(crate) async fn watch(
     .build();
 
     let (arrive, arrivals) = mpsc::channel(ARRIVALS);
-    let discovery = tokio::spawn(connected.cluster.follow(Arc::clone(reverser.pipeline()), arrive));
+    let discovery = connected.cluster.follow(Arc::clone(reverser.pipeline()), arrive);
     let status = tokio::spawn(output.clone().follow(git.push_state(), commits));
     let sources = watches.into_iter().map(|watch| Box::new(watch) as Box<dyn Source>).collect();
-    let watched = reverser.run(sources, arrivals, shutdown).await;
-    discovery.abort();
+    let watched = tokio::select! {
+        watched = reverser.run(sources, arrivals, shutdown) => watched.context("could not go on recording"),
+        () = discovery => Err(anyhow!("discovery ended although changes are still followed")),
+    };
     let closed = repository::close(git, output).await;
     status.abort();
-    watched.context("could not go on recording")?;
+    watched?;
     closed
 }

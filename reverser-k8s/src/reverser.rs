@@ -7,12 +7,12 @@
 //! A pump for each source renders what it reads; one recorder takes what has gathered, asks who did it and commits all
 //! of it as one batch. The recorder alone waits for Git.
 
+mod pump;
+mod troubles;
+
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -22,16 +22,13 @@ use reverser_core::{
     Change, CommitPlan, Edit, LeftOut, ObjectRef, Operation, Pipeline, Rendered, RepoPath, SealError, message,
 };
 use reverser_git::{Backoff, Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
-use tokio::{
-    sync::mpsc,
-    task::{AbortHandle, JoinSet},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 
+use self::{pump::Pumps, troubles::Troubles};
 use crate::{
     api_error::ApiError,
     attribute::{ActorSource, Nobody},
-    queue::{self, Queued, Receiver, Sender},
+    queue::{self, Queued, Receiver},
     report::{LogReporter, Notice, Reporter},
     source::{Event, Listed, Source},
 };
@@ -58,6 +55,7 @@ pub struct Reverser {
     pipeline: Arc<Pipeline>,
     actors: Arc<dyn ActorSource>,
     reporter: Arc<dyn Reporter>,
+    troubles: Arc<Mutex<Troubles>>,
     allow_mass_delete: bool,
     queue_bytes: usize,
 }
@@ -119,6 +117,7 @@ impl Reverser {
             pipeline: Arc::default(),
             actors: Arc::new(Nobody),
             reporter: Arc::new(LogReporter),
+            troubles: Arc::default(),
             allow_mass_delete: false,
             queue_bytes: 64 << 20,
         })
@@ -154,7 +153,7 @@ impl Reverser {
         loop {
             let event = source.next().await;
             let ended = event.is_none();
-            gathered.extend(event.and_then(|event| self.item(&id, event, false)).into_iter().flatten());
+            gathered.extend(event.into_iter().flat_map(|event| self.items(&id, event, false)));
             if gathered.len() >= BATCH || ended {
                 commits += self.commit(std::mem::take(&mut gathered)).await?;
             }
@@ -193,7 +192,7 @@ impl Reverser {
                     edits.extend(list.edits);
                 }
                 Some(Event::Failed(error)) => {
-                    self.reporter.report(Notice::Failed { source: &id, error: &error });
+                    self.failed(&id, &error);
                     gaps.failed.insert(id, error);
                 }
                 Some(Event::Change { .. } | Event::Cursor(_) | Event::Resumed) | None => {}
@@ -217,12 +216,10 @@ impl Reverser {
             () = &mut shutdown => return Ok(()),
         };
         let (items, mut queue) = queue::bounded(self.queue_bytes);
-        let mut pumps =
-            Pumps { reverser: self.clone(), items: Some(items), tasks: JoinSet::new(), running: HashMap::new() };
+        let mut pumps = Pumps::new(self.clone(), items);
         self.reporter.report(Notice::Started { sources: sources.len() - failed.len() });
         for source in sources {
-            let has_failed = failed.contains_key(source.id());
-            pumps.start(source, false, has_failed);
+            pumps.start(source, false);
         }
         let recorder = self.record_queue(&mut queue);
         tokio::pin!(recorder);
@@ -233,12 +230,12 @@ impl Reverser {
                 arrival = arrivals.recv(), if is_open => match arrival {
                     Some(Arrival::New(source)) => {
                         self.reporter.report(Notice::Watching { source: source.id() });
-                        pumps.start(source, true, false);
+                        pumps.start(source, true);
                     }
                     Some(Arrival::Gone { source, is_served }) => pumps.gone(&source, is_served),
                     None => is_open = false,
                 },
-                Some(_ended) = pumps.tasks.join_next() => {}
+                () = pumps.ended() => {}
                 () = &mut shutdown => break,
             }
         }
@@ -402,27 +399,27 @@ impl Reverser {
         Ok(Sweep::Remove(removed))
     }
 
-    /// Returns what the recorder has to do about an event of a running source; `None`: nothing.
-    fn item(&self, source: &Arc<str>, event: Event, list_is_new: bool) -> Option<Vec<Item>> {
+    /// Returns what the recorder has to do about an event. `is_new`: what is listed has been made since.
+    fn items(&self, source: &Arc<str>, event: Event, is_new: bool) -> Vec<Item> {
         let arrived = Instant::now();
         let item = |what, cursor| Item { source: Arc::clone(source), cursor, what, arrived };
         match event {
-            Event::Change { change, cursor } => Some(vec![item(self.render(change), cursor)]),
-            Event::Cursor(cursor) => Some(vec![item(What::Nothing, Some(cursor))]),
-            Event::Listed(listed) if list_is_new => {
+            Event::Change { change, cursor } => vec![item(self.render(change), cursor)],
+            Event::Cursor(cursor) => vec![item(What::Nothing, Some(cursor))],
+            Event::Listed(listed) if is_new => {
                 let changes = listed.objects.into_iter().filter_map(|object| {
                     let reference = ObjectRef::of(&listed.resource, &object)?;
                     Some(Change::new(reference, Operation::Create, Some(object)))
                 });
                 let mut items: Vec<_> = changes.map(|change| item(self.render(change), None)).collect();
                 items.push(item(What::Nothing, Some(listed.cursor)));
-                Some(items)
+                items
             }
             Event::Listed(listed) => {
                 let cursor = listed.cursor.clone();
-                Some(vec![item(What::List(self.render_list(listed)), Some(cursor))])
+                vec![item(What::List(self.render_list(listed)), Some(cursor))]
             }
-            Event::Failed(_) | Event::Resumed => None,
+            Event::Failed(_) | Event::Resumed => vec![],
         }
     }
 
@@ -453,6 +450,18 @@ impl Reverser {
         }
         let alive = edits.iter().map(|edit| edit.path().clone()).collect();
         RenderedList { resource, namespace, edits, alive }
+    }
+
+    fn failed(&self, source: &str, error: &ApiError) {
+        if self.troubles.lock().unwrap_or_else(PoisonError::into_inner).failed(source, error) {
+            self.reporter.report(Notice::Failed { source, error });
+        }
+    }
+
+    fn went_on(&self, source: &str) {
+        if self.troubles.lock().unwrap_or_else(PoisonError::into_inner).went_on(source) {
+            self.reporter.report(Notice::Recovered { source });
+        }
     }
 
     fn tell(&self, changes: &[Change], outcomes: &[Outcome]) {
@@ -588,85 +597,6 @@ impl OpenBatch {
     }
 }
 
-/// The tasks that read sources.
-struct Pumps {
-    reverser: Reverser,
-    items: Option<Sender<Item>>,
-    tasks: JoinSet<()>,
-    running: HashMap<String, (AbortHandle, Arc<AtomicBool>)>,
-}
-
-impl Pumps {
-    fn start(&mut self, source: Box<dyn Source>, list_is_new: bool, has_failed: bool) {
-        let Some(items) = self.items.clone() else { return };
-        let id = source.id().to_owned();
-        if let Some((task, gone)) = self.running.get(&id)
-            && !task.is_finished()
-        {
-            if !gone.load(Ordering::Relaxed) {
-                return;
-            }
-            task.abort();
-        }
-        let gone = Arc::new(AtomicBool::new(false));
-        let pump = pump(self.reverser.clone(), source, items, list_is_new, has_failed, Arc::clone(&gone));
-        self.running.insert(id, (self.tasks.spawn(pump), gone));
-    }
-
-    fn gone(&mut self, id: &str, is_served: bool) {
-        if let Some((task, gone)) = self.running.get(id) {
-            gone.store(true, Ordering::Relaxed);
-            if is_served {
-                task.abort();
-            }
-        }
-    }
-
-    async fn stop(&mut self) {
-        self.items = None;
-        self.tasks.shutdown().await;
-    }
-}
-
-/// Reads one source and hands on what it says, until nobody takes it.
-async fn pump(
-    reverser: Reverser,
-    mut source: Box<dyn Source>,
-    items: Sender<Item>,
-    mut list_is_new: bool,
-    has_failed: bool,
-    gone: Arc<AtomicBool>,
-) {
-    let id: Arc<str> = source.id().into();
-    let mut failure = has_failed.then(String::new);
-    while let Some(event) = source.next().await {
-        match &event {
-            Event::Failed(ApiError::NotServed { .. }) if gone.load(Ordering::Relaxed) => return,
-            Event::Failed(error) => {
-                let text = error.to_string();
-                // The first failure has been told when it kept the source out of the first sync.
-                if failure.as_ref().is_none_or(|told| !told.is_empty() && *told != text) {
-                    reverser.reporter.report(Notice::Failed { source: &id, error });
-                }
-                failure = Some(text);
-            }
-            Event::Change { .. } | Event::Cursor(_) | Event::Listed(_) | Event::Resumed => {
-                if failure.take().is_some() {
-                    reverser.reporter.report(Notice::Recovered { source: &id });
-                }
-            }
-        }
-        let is_list = matches!(event, Event::Listed(_));
-        for item in reverser.item(&id, event, list_is_new).into_iter().flatten() {
-            let bytes = item.bytes();
-            if !items.send(item, bytes).await {
-                return;
-            }
-        }
-        list_is_new &= !is_list;
-    }
-}
-
 fn commit_id(outcome: &Outcome) -> Option<&CommitId> {
     match outcome {
         Outcome::Committed(id) => Some(id),
@@ -675,167 +605,4 @@ fn commit_id(outcome: &Outcome) -> Option<&CommitId> {
 }
 
 #[cfg(test)]
-mod tests {
-    use reverser_core::{Actor, Resource};
-    use reverser_git::MemorySink;
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::source::Scripted;
-
-    fn configmaps() -> Arc<Resource> {
-        Arc::new(Resource {
-            group: String::new(),
-            version: "v1".into(),
-            kind: "ConfigMap".into(),
-            plural: "configmaps".into(),
-            namespaced: true,
-            has_status: true,
-        })
-    }
-
-    fn body(name: &str, version: u32, label: &str) -> Value {
-        json!({"metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": version.to_string(),
-            "labels": {"app": label}}, "data": {"version": version.to_string()}})
-    }
-
-    fn change(operation: Operation, body: Value) -> Event {
-        let reference = ObjectRef::of(&configmaps(), &body).unwrap();
-        let change = Change::new(reference, operation, Some(body));
-        Event::Change { cursor: change.resource_version.clone(), change }
-    }
-
-    fn listed(objects: Vec<Value>) -> Event {
-        Event::Listed(Listed { resource: configmaps(), namespace: None, objects, cursor: "100".into() })
-    }
-
-    fn subjects(sink: &MemorySink) -> Vec<String> {
-        sink.commits().iter().map(|commit| commit.plan.message.lines().next().unwrap_or_default().to_owned()).collect()
-    }
-
-    /// Runs until `commits` commits are there, then shuts down.
-    async fn run(reverser: &Reverser, sink: &MemorySink, source: Scripted, commits: usize) {
-        let (_arrive, arrivals) = mpsc::channel(1);
-        let enough = async {
-            let mut again = tokio::time::interval(Duration::from_millis(1));
-            while sink.commits().len() < commits {
-                again.tick().await;
-            }
-        };
-        let sources: Vec<Box<dyn Source>> = vec![Box::new(source.then_waits())];
-        tokio::time::timeout(Duration::from_secs(10), reverser.run(sources, arrivals, enough))
-            .await
-            .unwrap_or_else(|_| panic!("{commits} commits; there are {:?}", subjects(sink)))
-            .unwrap();
-    }
-
-    #[tokio::test]
-    async fn the_first_list_is_one_commit_and_each_change_after_it_another() {
-        let sink = MemorySink::new();
-        let reverser = Reverser::new(sink.clone()).build();
-        let source = Scripted::new(
-            "c/v1/configmaps",
-            [
-                listed(vec![body("a", 1, "web"), body("b", 2, "web")]),
-                change(Operation::Create, body("c", 101, "web")),
-                change(Operation::Update, body("a", 102, "web")),
-                // Nothing that a user authored differs.
-                change(Operation::Update, body("a", 102, "web")),
-                change(Operation::Delete, body("b", 103, "web")),
-            ],
-        );
-        run(&reverser, &sink, source, 4).await;
-        assert_eq!(
-            subjects(&sink),
-            ["[SYNC] 2 objects", "[CREATE] v1/configmaps/c", "[UPDATE] v1/configmaps/a", "[DELETE] v1/configmaps/b"]
-        );
-        assert_eq!(sink.cursors().await.unwrap()["c/v1/configmaps"], "103");
-    }
-
-    #[tokio::test]
-    async fn an_object_that_leaves_the_selection_leaves_git_and_another_selections_file_stays() {
-        let sink = MemorySink::new();
-        let select = |labels: &str| Pipeline {
-            selector: reverser_core::Selector { labels: labels.parse().unwrap(), ..Default::default() },
-            ..Pipeline::default()
-        };
-        let api = Reverser::new(sink.clone()).pipeline(select("app=api")).build();
-        let web = Reverser::new(sink.clone()).pipeline(select("app=web")).build();
-        let update = |body| match change(Operation::Update, body) {
-            Event::Change { change, .. } => change,
-            _ => unreachable!("made above"),
-        };
-        web.record(update(body("a", 1, "web"))).await.unwrap();
-        api.record(update(body("b", 1, "api"))).await.unwrap();
-        assert!(matches!(web.record(update(body("b", 2, "api"))).await.unwrap(), Recorded::Left(LeftOut::NotSelected)));
-        assert!(matches!(web.record(update(body("a", 2, "api"))).await.unwrap(), Recorded::Planned(_)));
-        assert_eq!(sink.list(None).await.unwrap(), ["v1/configmaps/shop/b.yaml".parse::<RepoPath>().unwrap()]);
-        assert!(sink.commits().last().unwrap().plan.message.contains("no longer selected"));
-    }
-
-    #[tokio::test]
-    async fn a_later_list_removes_what_is_gone_unless_that_is_suspiciously_much() {
-        let names: Vec<_> = (0..30).map(|number| format!("n{number}")).collect();
-        let all = || names.iter().map(|name| body(name, 1, "web")).collect::<Vec<_>>();
-        let first = |count: usize| listed(all().into_iter().take(count).collect());
-        let sink = MemorySink::new();
-        let careful = Reverser::new(sink.clone()).build();
-        let bold = Reverser::new(sink.clone()).allow_mass_delete(true).build();
-        let sync = async |reverser: &Reverser, count| {
-            reverser.sync(&mut [Box::new(Scripted::new("s", [first(count)]))]).await.unwrap();
-            sink.list(None).await.unwrap().len()
-        };
-        run(&careful, &sink, Scripted::new("s", [first(30), first(25)]), 2).await;
-        assert_eq!(sync(&careful, 25).await, 25);
-        assert_eq!(sync(&careful, 4).await, 25, "21 of 25 are held");
-        assert_eq!(sync(&bold, 4).await, 4, "and go when that is allowed");
-        assert_eq!(sync(&careful, 25).await, 25);
-        assert_eq!(sync(&careful, 5).await, 5, "20 are not");
-        assert_eq!(sync(&careful, 30).await, 30);
-        assert_eq!(sync(&bold, 0).await, 0);
-    }
-
-    #[tokio::test]
-    async fn what_comes_up_later_is_a_commit_an_object() {
-        let sink = MemorySink::new();
-        let reverser = Reverser::new(sink.clone()).build();
-        let (arrive, arrivals) = mpsc::channel(1);
-        let source = Scripted::new("new", [listed(vec![body("a", 1, "web"), body("b", 2, "web")])]).then_waits();
-        arrive.send(Arrival::New(Box::new(source))).await.unwrap();
-        let enough = async {
-            let mut again = tokio::time::interval(Duration::from_millis(1));
-            while sink.commits().len() < 2 {
-                again.tick().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(10), reverser.run(vec![], arrivals, enough)).await.unwrap().unwrap();
-        assert_eq!(subjects(&sink), ["[CREATE] v1/configmaps/a", "[CREATE] v1/configmaps/b"]);
-    }
-
-    #[tokio::test]
-    async fn a_recorded_change_carries_its_user_and_reason() {
-        let sink = MemorySink::new();
-        let reverser = Reverser::new(sink.clone()).build();
-        let Event::Change { change, .. } = change(Operation::Create, body("a", 1, "web")) else { unreachable!() };
-        reverser.record(change.by(Actor::user("portal-user")).because("asked for in the portal")).await.unwrap();
-        let commit = &sink.commits()[0].plan;
-        assert_eq!(commit.author.as_ref().unwrap().name(), "portal-user");
-        assert!(
-            commit.message.contains("asked for in the portal") && commit.message.contains("Reverser-Evidence: host")
-        );
-    }
-
-    #[tokio::test]
-    async fn a_source_that_may_not_be_listed_keeps_nothing_else_from_the_first_sync() {
-        let sink = MemorySink::new();
-        let reverser = Reverser::new(sink.clone()).build();
-        let refused = Event::Failed(ApiError::NotServed { resource: "x/v1/y".into() });
-        let mut sources: Vec<Box<dyn Source>> = vec![
-            Box::new(Scripted::new("bad", [refused])),
-            Box::new(Scripted::new("good", [listed(vec![body("a", 1, "web")])])),
-        ];
-        let failed = reverser.sync(&mut sources).await.unwrap();
-        assert_eq!(failed.failed.keys().collect::<Vec<_>>(), ["bad"]);
-        assert_eq!(subjects(&sink), ["[SYNC] 1 object"]);
-    }
-}
+mod tests;

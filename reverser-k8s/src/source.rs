@@ -41,7 +41,7 @@ pub enum Event {
     Failed(ApiError),
     /// These are all the objects there are: whatever else Git has in this scope is gone.
     Listed(Listed),
-    /// It goes on where the cursor stood; nothing has been missed.
+    /// It goes on where it stood, at the start or after a failure; nothing has been missed.
     Resumed,
 }
 

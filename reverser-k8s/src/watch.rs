@@ -21,6 +21,7 @@ use reverser_core::{Change, ObjectRef, Operation, Resource};
 use reverser_git::Backoff;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::{
     api_error::ApiError,
@@ -33,6 +34,9 @@ const PAGE: u32 = 500;
 /// How long after a refusal that only a person can lift the next try is made.
 const REFUSED_WAIT: Duration = Duration::from_secs(15);
 
+/// A stream that ends sooner than this is opened again only after a pause.
+const SHORT_STREAM: Duration = Duration::from_secs(1);
+
 /// How long a request may take before it counts as failed. A list page of 500 large objects takes seconds.
 const LIST_LIMIT: Duration = Duration::from_secs(60);
 
@@ -43,6 +47,8 @@ pub struct Watch {
     id: String,
     state: State,
     backoff: Backoff,
+    /// A failure was reported and no success since.
+    has_failed: bool,
 }
 
 /// A resource in a namespace, or everywhere, and the requests that it takes.
@@ -62,9 +68,9 @@ enum State {
     /// Open a stream of what comes after `version`.
     Connect { version: String },
     /// Read the stream; `version` is the last one seen.
-    Stream { version: String, events: Events },
+    Stream { version: String, events: Events, opened: Instant },
     /// Try again later.
-    Wait { until: tokio::time::Instant, then: Box<Self> },
+    Wait { until: Instant, then: Box<Self> },
 }
 
 impl Watch {
@@ -74,7 +80,7 @@ impl Watch {
         let scope = namespace.as_ref().map(|namespace| format!("/{namespace}")).unwrap_or_default();
         let id = format!("{cluster}/{resource}{scope}");
         let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
-        Self { api: Scope { client, resource, namespace }, id, state: State::List, backoff }
+        Self { api: Scope { client, resource, namespace }, id, state: State::List, backoff, has_failed: false }
     }
 
     /// Goes on behind `cursor` instead, as an earlier run left it.
@@ -97,7 +103,8 @@ impl Watch {
     /// Waits before `then` is tried again; returns what to report.
     fn fail(&mut self, error: ApiError, then: State) -> Event {
         let wait = if error.is_for_a_person() { REFUSED_WAIT } else { self.backoff.next_wait() };
-        self.state = State::Wait { until: tokio::time::Instant::now() + wait, then: Box::new(then) };
+        self.state = State::Wait { until: Instant::now() + wait, then: Box::new(then) };
+        self.has_failed = true;
         Event::Failed(error)
     }
 }
@@ -163,6 +170,7 @@ impl Source for Watch {
                 State::List => match self.api.list().await {
                     Ok(listed) => {
                         self.backoff.reset();
+                        self.has_failed = false;
                         self.state = State::Connect { version: listed.cursor.clone() };
                         return Some(Event::Listed(listed));
                     }
@@ -177,12 +185,17 @@ impl Source for Watch {
                 State::Connect { version } => {
                     let version = version.clone();
                     match self.api.connect(&version).await {
-                        Ok(events) => self.state = State::Stream { version, events },
+                        Ok(events) => {
+                            self.state = State::Stream { version, events, opened: Instant::now() };
+                            if std::mem::take(&mut self.has_failed) {
+                                return Some(Event::Resumed);
+                            }
+                        }
                         Err(ApiError::Expired) => self.state = State::List,
                         Err(error) => return Some(self.fail(error, State::Connect { version })),
                     }
                 }
-                State::Stream { version, events } => {
+                State::Stream { version, events, opened } => {
                     let event = events.next().await;
                     if let Some(Ok(
                         WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object),
@@ -192,7 +205,7 @@ impl Source for Watch {
                         *version = seen.to_owned();
                         self.backoff.reset();
                     }
-                    let version = version.clone();
+                    let (version, opened) = (version.clone(), *opened);
                     let reported = match event {
                         Some(Ok(WatchEvent::Added(object))) => self.api.change(Operation::Create, object),
                         Some(Ok(WatchEvent::Modified(object))) => self.api.change(Operation::Update, object),
@@ -216,9 +229,14 @@ impl Source for Watch {
                             let error = self.api.error(error, "watch");
                             Some(self.fail(error, State::Connect { version }))
                         }
-                        // The server ends every watch after some minutes.
+                        // The server ends every watch after some minutes; one that ends at once is in trouble.
                         None => {
-                            self.state = State::Connect { version };
+                            let then = State::Connect { version };
+                            self.state = if opened.elapsed() < SHORT_STREAM {
+                                State::Wait { until: Instant::now() + self.backoff.next_wait(), then: Box::new(then) }
+                            } else {
+                                then
+                            };
                             None
                         }
                     };

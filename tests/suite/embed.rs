@@ -42,7 +42,20 @@ fn an_operator_records_what_its_users_change_with_their_names_and_words() {
         patch(&greetings, "hello", change).await;
         scene.history(2).await;
         let path = "platform/examples.configbutler.ai/v1/greetings/greetings/hello.yaml";
-        insta::assert_snapshot!(scene.repo.read("main", path).await.unwrap(), @"");
+        insta::assert_snapshot!(scene.repo.read("main", path).await.unwrap(), @r"
+        apiVersion: examples.configbutler.ai/v1
+        kind: Greeting
+        metadata:
+          name: hello
+          namespace: greetings
+          annotations:
+            examples.configbutler.ai/reason: It is late
+            examples.configbutler.ai/requested-by: ben
+          finalizers:
+          - examples.configbutler.ai/recorded
+        spec:
+          text: good evening
+        ");
         delete(&greetings, "hello").await;
         let log = scene.history(3).await;
 

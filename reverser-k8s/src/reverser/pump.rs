@@ -1,0 +1,105 @@
+//! The tasks that read sources: one for each, ended when its resource is gone.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::{Item, Reverser};
+use crate::{
+    api_error::ApiError,
+    queue::Sender,
+    source::{Event, Source},
+};
+
+pub(super) struct Pumps {
+    reverser: Reverser,
+    /// `None` once they are stopped: the queue ends when all of its senders are gone.
+    items: Option<Sender<Item>>,
+    tasks: JoinSet<()>,
+    running: HashMap<String, Running>,
+}
+
+struct Running {
+    task: AbortHandle,
+    /// Its resource is no longer served: it ends when the server says so of the watch, too.
+    is_gone: Arc<AtomicBool>,
+}
+
+impl Pumps {
+    pub(super) fn new(reverser: Reverser, items: Sender<Item>) -> Self {
+        Self { reverser, items: Some(items), tasks: JoinSet::new(), running: HashMap::new() }
+    }
+
+    /// Reads `source` from now on; one that is read already goes on. `is_new`: what it lists at first are changes.
+    pub(super) fn start(&mut self, source: Box<dyn Source>, is_new: bool) {
+        let Some(items) = self.items.clone() else { return };
+        let id = source.id().to_owned();
+        if let Some(running) = self.running.get(&id)
+            && !running.task.is_finished()
+        {
+            if !running.is_gone.load(Ordering::Relaxed) {
+                return;
+            }
+            running.task.abort();
+        }
+        let is_gone = Arc::new(AtomicBool::new(false));
+        let task = self.tasks.spawn(pump(self.reverser.clone(), source, items, is_new, Arc::clone(&is_gone)));
+        self.running.insert(id, Running { task, is_gone });
+    }
+
+    /// Ends the reading of a source: at once when it is still served, else after what it still has to say.
+    pub(super) fn gone(&mut self, id: &str, is_served: bool) {
+        let Some(running) = self.running.get(id) else { return };
+        running.is_gone.store(true, Ordering::Relaxed);
+        if is_served {
+            running.task.abort();
+        }
+    }
+
+    /// Returns when a task has ended; never when there is none. A panic in one goes on here: a watch that died unseen
+    /// would be a gap that nobody knows of.
+    pub(super) async fn ended(&mut self) {
+        match self.tasks.join_next().await {
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Some(_) => {}
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(super) async fn stop(&mut self) {
+        self.items = None;
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Reads one source and hands on what it says, until nobody takes it.
+async fn pump(
+    reverser: Reverser,
+    mut source: Box<dyn Source>,
+    items: Sender<Item>,
+    mut is_new: bool,
+    is_gone: Arc<AtomicBool>,
+) {
+    let id: Arc<str> = source.id().into();
+    while let Some(event) = source.next().await {
+        match &event {
+            Event::Failed(ApiError::NotServed { .. }) if is_gone.load(Ordering::Relaxed) => return,
+            Event::Failed(error) => reverser.failed(&id, error),
+            Event::Change { .. } | Event::Cursor(_) | Event::Listed(_) | Event::Resumed => reverser.went_on(&id),
+        }
+        let is_list = matches!(event, Event::Listed(_));
+        for item in reverser.items(&id, event, is_new) {
+            let bytes = item.bytes();
+            if !items.send(item, bytes).await {
+                return;
+            }
+        }
+        is_new &= !is_list;
+    }
+}

@@ -1,0 +1,162 @@
+//! The flow between scripted sources and a sink in memory.
+
+use reverser_core::{Actor, Resource};
+use reverser_git::MemorySink;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::source::Scripted;
+
+fn configmaps() -> Arc<Resource> {
+    Arc::new(Resource {
+        group: String::new(),
+        version: "v1".into(),
+        kind: "ConfigMap".into(),
+        plural: "configmaps".into(),
+        namespaced: true,
+        has_status: true,
+    })
+}
+
+fn body(name: &str, version: u32, label: &str) -> Value {
+    json!({"metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": version.to_string(),
+        "labels": {"app": label}}, "data": {"version": version.to_string()}})
+}
+
+fn change(operation: Operation, body: Value) -> Event {
+    let reference = ObjectRef::of(&configmaps(), &body).unwrap();
+    let change = Change::new(reference, operation, Some(body));
+    Event::Change { cursor: change.resource_version.clone(), change }
+}
+
+fn listed(objects: Vec<Value>) -> Event {
+    Event::Listed(Listed { resource: configmaps(), namespace: None, objects, cursor: "100".into() })
+}
+
+fn subjects(sink: &MemorySink) -> Vec<String> {
+    sink.commits().iter().map(|commit| commit.plan.message.lines().next().unwrap_or_default().to_owned()).collect()
+}
+
+/// Runs until `commits` commits are there, then shuts down.
+async fn run(reverser: &Reverser, sink: &MemorySink, source: Scripted, commits: usize) {
+    let (_arrive, arrivals) = mpsc::channel(1);
+    let enough = async {
+        let mut again = tokio::time::interval(Duration::from_millis(1));
+        while sink.commits().len() < commits {
+            again.tick().await;
+        }
+    };
+    let sources: Vec<Box<dyn Source>> = vec![Box::new(source.then_waits())];
+    tokio::time::timeout(Duration::from_secs(10), reverser.run(sources, arrivals, enough))
+        .await
+        .unwrap_or_else(|_| panic!("{commits} commits; there are {:?}", subjects(sink)))
+        .unwrap();
+}
+
+#[tokio::test]
+async fn the_first_list_is_one_commit_and_each_change_after_it_another() {
+    let sink = MemorySink::new();
+    let reverser = Reverser::new(sink.clone()).build();
+    let source = Scripted::new(
+        "c/v1/configmaps",
+        [
+            listed(vec![body("a", 1, "web"), body("b", 2, "web")]),
+            change(Operation::Create, body("c", 101, "web")),
+            change(Operation::Update, body("a", 102, "web")),
+            // Nothing that a user authored differs.
+            change(Operation::Update, body("a", 102, "web")),
+            change(Operation::Delete, body("b", 103, "web")),
+        ],
+    );
+    run(&reverser, &sink, source, 4).await;
+    assert_eq!(
+        subjects(&sink),
+        ["[SYNC] 2 objects", "[CREATE] v1/configmaps/c", "[UPDATE] v1/configmaps/a", "[DELETE] v1/configmaps/b"]
+    );
+    assert_eq!(sink.cursors().await.unwrap()["c/v1/configmaps"], "103");
+}
+
+#[tokio::test]
+async fn an_object_that_leaves_the_selection_leaves_git_and_another_selections_file_stays() {
+    let sink = MemorySink::new();
+    let select = |labels: &str| Pipeline {
+        selector: reverser_core::Selector { labels: labels.parse().unwrap(), ..Default::default() },
+        ..Pipeline::default()
+    };
+    let api = Reverser::new(sink.clone()).pipeline(select("app=api")).build();
+    let web = Reverser::new(sink.clone()).pipeline(select("app=web")).build();
+    let update = |body| match change(Operation::Update, body) {
+        Event::Change { change, .. } => change,
+        _ => unreachable!("made above"),
+    };
+    web.record(update(body("a", 1, "web"))).await.unwrap();
+    api.record(update(body("b", 1, "api"))).await.unwrap();
+    assert!(matches!(web.record(update(body("b", 2, "api"))).await.unwrap(), Recorded::Left(LeftOut::NotSelected)));
+    assert!(matches!(web.record(update(body("a", 2, "api"))).await.unwrap(), Recorded::Planned(_)));
+    assert_eq!(sink.list(None).await.unwrap(), ["v1/configmaps/shop/b.yaml".parse::<RepoPath>().unwrap()]);
+    assert!(sink.commits().last().unwrap().plan.message.contains("no longer selected"));
+}
+
+#[tokio::test]
+async fn a_later_list_removes_what_is_gone_unless_that_is_suspiciously_much() {
+    let names: Vec<_> = (0..30).map(|number| format!("n{number}")).collect();
+    let all = || names.iter().map(|name| body(name, 1, "web")).collect::<Vec<_>>();
+    let first = |count: usize| listed(all().into_iter().take(count).collect());
+    let sink = MemorySink::new();
+    let careful = Reverser::new(sink.clone()).build();
+    let bold = Reverser::new(sink.clone()).allow_mass_delete(true).build();
+    let sync = async |reverser: &Reverser, count| {
+        reverser.sync(&mut [Box::new(Scripted::new("s", [first(count)]))]).await.unwrap();
+        sink.list(None).await.unwrap().len()
+    };
+    run(&careful, &sink, Scripted::new("s", [first(30), first(25)]), 2).await;
+    assert_eq!(sync(&careful, 25).await, 25);
+    assert_eq!(sync(&careful, 4).await, 25, "21 of 25 are held");
+    assert_eq!(sync(&bold, 4).await, 4, "and go when that is allowed");
+    assert_eq!(sync(&careful, 25).await, 25);
+    assert_eq!(sync(&careful, 5).await, 5, "20 are not");
+    assert_eq!(sync(&careful, 30).await, 30);
+    assert_eq!(sync(&bold, 0).await, 0);
+}
+
+#[tokio::test]
+async fn what_comes_up_later_is_a_commit_an_object() {
+    let sink = MemorySink::new();
+    let reverser = Reverser::new(sink.clone()).build();
+    let (arrive, arrivals) = mpsc::channel(1);
+    let source = Scripted::new("new", [listed(vec![body("a", 1, "web"), body("b", 2, "web")])]).then_waits();
+    arrive.send(Arrival::New(Box::new(source))).await.unwrap();
+    let enough = async {
+        let mut again = tokio::time::interval(Duration::from_millis(1));
+        while sink.commits().len() < 2 {
+            again.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), reverser.run(vec![], arrivals, enough)).await.unwrap().unwrap();
+    assert_eq!(subjects(&sink), ["[CREATE] v1/configmaps/a", "[CREATE] v1/configmaps/b"]);
+}
+
+#[tokio::test]
+async fn a_recorded_change_carries_its_user_and_reason() {
+    let sink = MemorySink::new();
+    let reverser = Reverser::new(sink.clone()).build();
+    let Event::Change { change, .. } = change(Operation::Create, body("a", 1, "web")) else { unreachable!() };
+    reverser.record(change.by(Actor::user("portal-user")).because("asked for in the portal")).await.unwrap();
+    let commit = &sink.commits()[0].plan;
+    assert_eq!(commit.author.as_ref().unwrap().name(), "portal-user");
+    assert!(commit.message.contains("asked for in the portal") && commit.message.contains("Reverser-Evidence: host"));
+}
+
+#[tokio::test]
+async fn a_source_that_may_not_be_listed_keeps_nothing_else_from_the_first_sync() {
+    let sink = MemorySink::new();
+    let reverser = Reverser::new(sink.clone()).build();
+    let refused = Event::Failed(ApiError::NotServed { resource: "x/v1/y".into() });
+    let mut sources: Vec<Box<dyn Source>> = vec![
+        Box::new(Scripted::new("bad", [refused])),
+        Box::new(Scripted::new("good", [listed(vec![body("a", 1, "web")])])),
+    ];
+    let failed = reverser.sync(&mut sources).await.unwrap();
+    assert_eq!(failed.failed.keys().collect::<Vec<_>>(), ["bad"]);
+    assert_eq!(subjects(&sink), ["[SYNC] 1 object"]);
+}

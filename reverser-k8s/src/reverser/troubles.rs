@@ -1,0 +1,63 @@
+//! Which failures are worth telling: an API server that is away fails all of its watches, over and over.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::api_error::ApiError;
+
+/// Sources that can't go on.
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    /// Those that wait for a person, by id, and what was told of them.
+    told: HashMap<String, String>,
+    /// Those whose failure will pass. As a rule all of them fail together: only the first is told.
+    passing: BTreeSet<String>,
+}
+
+impl Troubles {
+    /// Notes a failure; returns whether it is news.
+    pub(super) fn failed(&mut self, source: &str, error: &ApiError) -> bool {
+        if error.is_for_a_person() {
+            let text = error.to_string();
+            return self.told.insert(source.to_owned(), text.clone()) != Some(text);
+        }
+        let is_first = self.passing.is_empty();
+        self.passing.insert(source.to_owned());
+        is_first
+    }
+
+    /// Notes that a source goes on; returns whether that is news: it was told of, or the last of many is back.
+    pub(super) fn went_on(&mut self, source: &str) -> bool {
+        let was_told = self.told.remove(source).is_some();
+        let was_last = self.passing.remove(source) && self.passing.is_empty();
+        was_told || was_last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused() -> ApiError {
+        ApiError::NotServed { resource: "x/v1/y".into() }
+    }
+
+    #[test]
+    fn an_outage_is_told_once_and_over_when_the_last_is_back() {
+        let mut troubles = Troubles::default();
+        let told: Vec<_> = ["a", "b", "a"].iter().map(|source| troubles.failed(source, &ApiError::Expired)).collect();
+        assert_eq!(told, [true, false, false]);
+        assert!(!troubles.went_on("a"));
+        assert!(troubles.went_on("b"));
+        assert!(!troubles.went_on("b"));
+    }
+
+    #[test]
+    fn each_refusal_is_told_once() {
+        let mut troubles = Troubles::default();
+        assert!(troubles.failed("a", &refused()));
+        assert!(!troubles.failed("a", &refused()));
+        assert!(troubles.failed("b", &refused()));
+        assert!(troubles.went_on("a"));
+        assert!(troubles.failed("a", &refused()));
+    }
+}
