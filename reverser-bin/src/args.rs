@@ -259,6 +259,15 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_has_the_table_of_noise_as_it_is() {
+        let readme = include_str!("../../README.md");
+        let cell = |name: &str| format!("| `{name}` | ");
+        for row in NOISE {
+            assert!(readme.contains(&cell(row.name)), "the README lacks {}", row.name);
+        }
+    }
+
+    #[test]
     fn a_path_that_leaves_the_repository_is_a_usage_error_that_names_the_flag() {
         let error = Cli::try_parse_from(["reverser", "watch", "--repo", "x", "--path", "../y"]).unwrap_err();
         assert_eq!(error.exit_code(), 2);

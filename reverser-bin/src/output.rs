@@ -26,6 +26,7 @@ const LOGGED: &str = "warn,kube_client=off,reverser_bin=info,reverser_core=info,
 #[derive(Clone, Debug)]
 pub(crate) enum Output {
     /// Lines for people where there is no terminal.
+    #[cfg_attr(not(feature = "demo"), expect(dead_code, reason = "only the demo is for people there, too"))]
     Lines,
     /// Structured logs on standard output.
     Log,

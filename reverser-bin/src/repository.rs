@@ -3,7 +3,6 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use reverser_core::Signature;
 use reverser_git::{GitWriter, RemoteUrl, remote::create_bare};
 use reverser_k8s::report::chain;
 use tokio::signal::unix::{SignalKind, signal};
@@ -52,8 +51,8 @@ pub(crate) async fn close(git: GitWriter, output: &Output) -> anyhow::Result<Exi
 
 /// Who commits when nobody says otherwise: the default of `--committer`.
 #[cfg(feature = "demo")]
-pub(crate) fn committer() -> Signature {
-    Signature::new("reverser", "reverser@cluster.local")
+pub(crate) fn committer() -> reverser_core::Signature {
+    reverser_core::Signature::new("reverser", "reverser@cluster.local")
 }
 
 /// Returns when somebody wants the command to end: Ctrl-C, or SIGTERM as Kubernetes sends it. The second time, the

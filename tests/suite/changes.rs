@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api,
-    api::{DynamicObject, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
     core::{ApiResource, GroupVersionKind},
     runtime::{conditions::is_crd_established, wait::await_condition},
 };
@@ -14,7 +14,7 @@ use reverser_testbed::eventually;
 use reverser_tests::LIMIT;
 use serde_json::json;
 
-use crate::scene::{Scene, assert_subjects, config_map, create, delete, object, patch, run};
+use crate::scene::{Scene, assert_subjects, config_map, create, delete, object, patch, run, subjects};
 
 #[test]
 fn a_creation_an_update_and_a_deletion_are_a_commit_each() {
@@ -205,6 +205,44 @@ fn writes_that_change_nothing_a_user_authored_make_no_commit() {
         assert_subjects(&log, &["[CREATE] apps/v1/deployments/web", "[UPDATE] apps/v1/deployments/web"]);
         let file = scene.file("apps/v1/deployments", "web").await;
         assert!(file.contains("last: \"yes\"") && !file.contains("Checked"), "{file}");
+    });
+}
+
+#[test]
+fn a_deletion_is_one_commit_when_it_is_accepted_whatever_finalizers_still_do() {
+    run(async {
+        let scene = Scene::shared("finalized").await;
+        let _watch = scene.watch(&[]).await;
+        let configs = scene.api::<ConfigMap>();
+        let mut held = config_map("held", "1");
+        held.metadata.finalizers = Some(vec!["example.com/hold".into()]);
+        create(&configs, held).await;
+        delete(&configs, "held").await;
+        scene.history(2).await;
+        assert!(configs.get("held").await.unwrap().metadata.deletion_timestamp.is_some());
+        patch(&configs, "held", json!({"metadata": {"finalizers": null}})).await;
+        create(&configs, config_map("last", "1")).await;
+        let log = scene.history(3).await;
+        let expected = ["[CREATE] v1/configmaps/held", "[DELETE] v1/configmaps/held", "[CREATE] v1/configmaps/last"];
+        assert_subjects(&log, &expected);
+    });
+}
+
+#[test]
+fn what_goes_in_one_request_is_a_commit_each() {
+    run(async {
+        let scene = Scene::shared("collected").await;
+        let _watch = scene.watch(&[]).await;
+        let configs = scene.api::<ConfigMap>();
+        for name in ["a", "b", "c"] {
+            create(&configs, config_map(name, "1")).await;
+        }
+        scene.history(3).await;
+        configs.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
+        let log = scene.history(6).await;
+        let mut gone: Vec<_> = subjects(&log[3..]).collect();
+        gone.sort_unstable();
+        assert_eq!(gone, ["a", "b", "c"].map(|name| format!("[DELETE] v1/configmaps/{name}")));
     });
 }
 

@@ -47,7 +47,7 @@ fn without_a_kubeconfig_it_says_where_one_is_looked_for() {
             assert!(said.contains("KUBECONFIG") && said.contains("--kubeconfig"), "{command}: {said}");
         }
         let said =
-            home.run(&["watch", "--repo", "./cluster.git", "--kubeconfig", "no/such.config"]).await.exits_with(1);
+            home.run(&["watch", "--repo", "./cluster.git", "--kubeconfig", "no/such.config"]).await.exits_with(2);
         assert!(said.contains("--kubeconfig no/such.config"), "{said}");
         assert!(!home.path().join("cluster.git").exists(), "no repository is made for a cluster that can't be reached");
     });

@@ -42,7 +42,7 @@ fn a_password_in_the_url_is_used_and_never_shown() {
         // Wrong from here on: what is said about that mustn't show it either.
         server.require(Some(("bot", "another")));
         create(&scene.api(), config_map("db", "1")).await;
-        watch.says("not pushed, trying again").await;
+        watch.says("a push failed").await;
         server.require(Some(("bot", "hunter2")));
         history(&repo, 2).await;
         let said = watch.terminate().await.exits_with(0);

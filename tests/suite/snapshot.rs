@@ -71,8 +71,8 @@ fn a_sweep_that_would_delete_most_files_is_held_until_it_is_allowed() {
             .delete_collection(&DeleteParams::default(), &ListParams::default().fields("metadata.name!=c-0"))
             .await
             .unwrap();
-        let said = scene.home.run(&arguments).await.exits_with(0);
-        assert!(said.contains("sweep held") && said.contains("24"), "{said}");
+        let said = scene.home.run(&arguments).await.exits_with(1);
+        assert!(said.contains("sweep held") && said.contains("--allow-mass-delete"), "{said}");
         assert_eq!(scene.repo.files("main").await.unwrap().len(), 25);
         scene.home.run(&[&arguments[..], &["--allow-mass-delete"]].concat()).await.exits_with(0);
         assert_eq!(scene.repo.files("main").await.unwrap(), [scene.path("v1/configmaps", "c-0")]);
