@@ -64,7 +64,7 @@ async fn sync(reverser: Reverser, mut sources: Vec<Box<dyn Source>>) -> anyhow::
         return Err(anyhow::Error::new(error).context("the snapshot is not complete; run it again to complete it"));
     }
     if !held.is_empty() {
-        let held = held.iter().map(|resource| resource.qualified()).collect::<Vec<_>>().join(", ");
+        let held = held.iter().map(|(_, resource)| resource.qualified()).collect::<Vec<_>>().join(", ");
         bail!(
             "more than half of the files of {held} have no object any more, and stay: is this the right cluster? \
              If they are to go, add --allow-mass-delete"

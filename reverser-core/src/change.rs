@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 /// One change of one object that the API server has accepted.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Change {
     /// The object that changed.
     pub object: ObjectRef,
@@ -52,6 +52,19 @@ impl Change {
     pub fn at(mut self, at: Timestamp) -> Self {
         self.at = Some(at);
         self
+    }
+}
+
+/// Never shows the body: a change may end up in a log.
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Change")
+            .field("operation", &self.operation)
+            .field("object", &self.object)
+            .field("attribution", &self.attribution)
+            .field("resource_version", &self.resource_version)
+            .field("at", &self.at)
+            .finish_non_exhaustive()
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use reverser_core::{CommitPlan, Edit, RepoPath};
 
-use crate::sink::{Batch, GitSink, Outcome, Receipt, SinkError, is_unchanged};
+use crate::sink::{Batch, GitSink, Outcome, Receipt, SinkError, is_unchanged, move_cursors};
 
 /// Writes files into a folder. Each file is replaced by a rename, so that a reader sees the old or the new one.
 ///
@@ -96,7 +96,7 @@ impl Writer {
             File::open(folder)?.sync_all()?;
         }
         let outcomes = outcomes?;
-        self.cursors.extend(batch.cursors);
+        move_cursors(&mut self.cursors, batch.cursors);
         Ok(outcomes)
     }
 

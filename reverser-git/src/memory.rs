@@ -7,7 +7,7 @@ use std::{
 
 use reverser_core::{CommitPlan, Edit, RepoPath};
 
-use crate::sink::{Batch, CommitId, GitSink, Outcome, Receipt, SinkError, is_unchanged};
+use crate::sink::{Batch, CommitId, GitSink, Outcome, Receipt, SinkError, is_unchanged, move_cursors};
 
 /// Keeps commits in memory; clones share them. Its ids are counts, and nothing is ever pushed.
 #[derive(Clone, Debug, Default)]
@@ -86,7 +86,7 @@ impl GitSink for MemorySink {
     async fn commit(&self, batch: Batch) -> Result<Receipt, SinkError> {
         let mut state = self.state();
         let outcomes = batch.plans.into_iter().map(|plan| state.apply(plan)).collect();
-        state.cursors.extend(batch.cursors);
+        move_cursors(&mut state.cursors, batch.cursors);
         state.sequence += 1;
         Ok(Receipt { outcomes, sequence: state.sequence })
     }

@@ -44,8 +44,15 @@ pub trait GitSink: Debug + Send + Sync {
 pub struct Batch {
     /// Commits to make, in order.
     pub plans: Vec<CommitPlan>,
-    /// Opaque positions by source, such as a watch's resourceVersion. Sources that aren't named keep theirs.
+    /// Opaque positions by source, such as a watch's resourceVersion. Sources that aren't named keep theirs; an empty
+    /// position takes a source's away.
     pub cursors: BTreeMap<String, String>,
+}
+
+/// Takes in what a batch says of positions.
+pub(crate) fn move_cursors(cursors: &mut BTreeMap<String, String>, moved: BTreeMap<String, String>) {
+    cursors.extend(moved);
+    cursors.retain(|_, position| !position.is_empty());
 }
 
 /// What became of a batch.

@@ -35,7 +35,7 @@ use crate::{
     pack::Pack,
     remedy::Remedy,
     remote::RemoteError,
-    sink::{Batch, Outcome, SinkError, is_unchanged},
+    sink::{Batch, Outcome, SinkError, is_unchanged, move_cursors},
     trees::{self, Folder, REGULAR},
 };
 
@@ -258,7 +258,7 @@ impl Store {
                     None => of_batch.push(Outcome::Unchanged),
                 }
             }
-            cursors.extend(batch.cursors.clone());
+            move_cursors(&mut cursors, batch.cursors.clone());
             outcomes.push(of_batch);
         }
         if made.is_empty() && cursors == self.cursors {

@@ -108,6 +108,9 @@ async fn cursors_are_kept(sink: &dyn GitSink) {
     assert_eq!(receipt.outcomes, [Outcome::Unchanged]);
     let kept = sink.cursors().await.expect("cursors are read");
     assert_eq!(kept, cursors(&[("a watch\n%", "1"), ("b", "3 ")]), "sources that aren't named keep theirs");
+    sink.commit(Batch { plans: Vec::new(), cursors: cursors(&[("b", "")]) }).await.expect("cursors need no plan");
+    let kept = sink.cursors().await.expect("cursors are read");
+    assert_eq!(kept, cursors(&[("a watch\n%", "1")]), "an empty one is taken away");
 }
 
 async fn batches_are_counted(sink: &dyn GitSink) {

@@ -65,6 +65,13 @@ pub(crate) struct ResponseStatus {
     pub(crate) code: u16,
 }
 
+impl AuditRef {
+    /// Returns whether it is a review, which is answered and not stored.
+    fn is_question(&self) -> bool {
+        matches!(self.api_group.as_str(), "authentication.k8s.io" | "authorization.k8s.io")
+    }
+}
+
 impl AuditEvent {
     /// Returns whether this is the last word on a write that was carried out: not a read, a refusal or a dry run.
     fn is_accepted_write(&self) -> bool {
@@ -79,6 +86,22 @@ impl AuditEvent {
             || self.request_object.as_ref().is_some_and(|options| {
                 options["kind"] == "DeleteOptions" && options["dryRun"].as_array().is_some_and(|all| !all.is_empty())
             })
+    }
+
+    /// Returns whether the object came into being by this: also an update or a server-side apply can create one.
+    fn is_creation(&self) -> bool {
+        self.verb == "create" || self.response_status.as_ref().is_some_and(|status| status.code == 201)
+    }
+
+    /// Returns whether the answer proves that this request changed the object: a manager's fields were touched since it was
+    /// received. The server notes that in whole seconds; a change that only removes something leaves no such note.
+    fn has_touched(&self, object: &Value) -> bool {
+        let Some(received) = self.request_received_timestamp else { return false };
+        let managers = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+        managers.into_iter().flatten().any(|manager| {
+            let touched = manager["time"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
+            touched.is_some_and(|touched| touched.as_second() >= received.as_second())
+        })
     }
 
     /// Returns who it was: the impersonated user where there is one, as the API server treated the request.

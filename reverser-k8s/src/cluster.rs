@@ -13,11 +13,14 @@ use crate::{
     discover::{Catalog, DiscoverError},
     reverser::Arrival,
     source::{Event, Source},
-    watch::Watch,
+    watch::{Watch, within},
 };
 
 /// How often discovery is read although no CRD has changed: aggregated APIs come and go without one.
 const POLL: Duration = Duration::from_secs(60);
+
+/// How long the API server may take to say who it is.
+const IDENTITY_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long discovery may take to show a CRD that is established, or to forget one that is deleted.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -45,9 +48,15 @@ impl Cluster {
     /// them has read says nothing about what another one would have written.
     pub async fn connect(client: Client, address: &str, scope: &str) -> Result<Self, DiscoverError> {
         let catalog = Catalog::read(&client).await?;
-        let system = Api::<Namespace>::all(client.clone()).get_opt("kube-system").await;
-        let uid = system.ok().flatten().and_then(|namespace| namespace.metadata.uid);
-        let id = format!("{}/{scope}", uid.as_deref().unwrap_or(address.trim_end_matches('/')));
+        let namespaces = Api::<Namespace>::all(client.clone());
+        let uid = match within(IDENTITY_LIMIT, namespaces.get_opt("kube-system")).await {
+            Ok(system) => system.and_then(|namespace| namespace.metadata.uid),
+            // Not allowed to look. Anything else may pass, and must not make it another cluster meanwhile.
+            Err(kube::Error::Api(status)) if status.code == 403 => None,
+            Err(error) => return Err(DiscoverError::from_api(error)),
+        };
+        // No slash: it separates the parts of a watch's id.
+        let id = format!("{}/{scope}", uid.unwrap_or_else(|| address.trim_end_matches('/').replace('/', "_")));
         Ok(Self { client, id, catalog })
     }
 
@@ -71,8 +80,8 @@ impl Cluster {
         resources
             .iter()
             .flat_map(|resource| self.watches_of(resource, pipeline))
-            .map(|watch| match cursors.get(watch.id()) {
-                Some(cursor) => watch.resume(cursor.clone()),
+            .map(|watch| match resumable(&watch, cursors) {
+                Some(cursor) => watch.resume(cursor),
                 None => watch,
             })
             .collect()
@@ -102,9 +111,14 @@ impl Cluster {
         let mut crds = Watch::new(self.client.clone(), &self.id, crds, None);
         let mut poll = tokio::time::interval(POLL);
         loop {
-            let mut expected = Vec::new();
+            // The last word on each CRD counts.
+            let mut expected = BTreeMap::new();
             tokio::select! {
                 event = crds.next() => {
+                    if let Some(Event::Failed(_)) = event {
+                        // Told where the CRDs themselves are recorded; the poll goes on without them.
+                        continue;
+                    }
                     expected.extend(event.as_ref().and_then(expectation));
                     // What else is there already needs no discovery of its own.
                     while let Some(Some(event)) = crds.next().now_or_never() {
@@ -133,14 +147,14 @@ impl Cluster {
     }
 
     /// Reads discovery until it shows what the CRDs say, or [`SETTLE`] is over: it runs behind them.
-    async fn settled(&self, expected: &[Expectation]) -> Option<Catalog> {
+    async fn settled(&self, expected: &BTreeMap<(String, String), bool>) -> Option<Catalog> {
         let deadline = tokio::time::Instant::now() + SETTLE;
         let mut again = tokio::time::interval(Duration::from_millis(100));
         loop {
             again.tick().await;
             let is_late = tokio::time::Instant::now() >= deadline;
             match Catalog::read(&self.client).await {
-                Ok(catalog) if is_late || expected.iter().all(|expected| expected.holds(&catalog)) => {
+                Ok(catalog) if is_late || expected.iter().all(|expected| holds(&catalog, expected)) => {
                     return Some(catalog);
                 }
                 Ok(_) => {}
@@ -160,6 +174,31 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
+/// Returns where `watch` may go on. Not where it stopped when a run with another selection has read further since: that
+/// one has recorded some of what lies between, and reading it again would turn back time. Versions of one resource
+/// compare as integers (KEP-5504).
+fn resumable(watch: &Watch, cursors: &BTreeMap<String, String>) -> Option<String> {
+    let own = cursors.get(watch.id())?;
+    let (cluster, _) = watch.id().split_once('/')?;
+    let resource = watch.resource().to_string();
+    // Namespaces of one run stand at different versions, and none of them has read what another one reads.
+    let has_read_this = |id: &str| {
+        let mut parts = id.splitn(3, '/');
+        let (other_cluster, rest) = (parts.next(), parts.nth(1));
+        let scope = rest.and_then(|rest| rest.strip_prefix(&resource));
+        other_cluster == Some(cluster)
+            && match (scope.map(|scope| scope.strip_prefix('/').unwrap_or(scope)), watch.namespace()) {
+                (None, _) => false,
+                (Some(""), _) | (Some(_), None) => true,
+                (Some(other), Some(namespace)) => other == namespace,
+            }
+    };
+    let version = |cursor: &String| cursor.parse::<u64>().ok();
+    let latest = cursors.iter().filter(|(id, _)| has_read_this(id)).filter_map(|(_, cursor)| version(cursor)).max();
+    let is_latest = version(own) >= latest;
+    is_latest.then(|| own.clone())
+}
+
 fn choose(catalog: &Catalog, pipeline: &Pipeline) -> Choice {
     let mut choice = Choice::default();
     for resource in catalog.watchable() {
@@ -172,24 +211,9 @@ fn choose(catalog: &Catalog, pipeline: &Pipeline) -> Choice {
     choice
 }
 
-/// What discovery has to show after a CRD changed.
-#[derive(Debug)]
-struct Expectation {
-    group: String,
-    plural: String,
-    served: bool,
-}
-
-impl Expectation {
-    fn holds(&self, catalog: &Catalog) -> bool {
-        let is_served =
-            catalog.watchable().any(|resource| resource.group == self.group && resource.plural == self.plural);
-        is_served == self.served
-    }
-}
-
-/// A CRD that is neither established nor gone leaves discovery as it is.
-fn expectation(event: &Event) -> Option<Expectation> {
+/// Returns what discovery has to show after a CRD changed, as ((group, plural), served). One that is neither established
+/// nor gone leaves discovery as it is.
+fn expectation(event: &Event) -> Option<((String, String), bool)> {
     let Event::Change { change, .. } = event else { return None };
     let body = change.body.as_ref()?;
     let deleted = change.operation == reverser_core::Operation::Delete;
@@ -199,9 +223,13 @@ fn expectation(event: &Event) -> Option<Expectation> {
     if !deleted && !body["status"]["conditions"].as_array().is_some_and(is_established) {
         return None;
     }
-    Some(Expectation {
-        group: body["spec"]["group"].as_str()?.to_owned(),
-        plural: body["spec"]["names"]["plural"].as_str()?.to_owned(),
-        served: !deleted,
-    })
+    let group = body["spec"]["group"].as_str()?.to_owned();
+    let plural = body["spec"]["names"]["plural"].as_str()?.to_owned();
+    Some(((group, plural), !deleted))
+}
+
+/// Returns whether discovery shows what a CRD said: its resource is served, or no longer.
+fn holds(catalog: &Catalog, (name, is_served): (&(String, String), &bool)) -> bool {
+    let (group, plural) = name;
+    catalog.watchable().any(|resource| resource.group == *group && resource.plural == *plural) == *is_served
 }

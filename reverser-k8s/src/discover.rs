@@ -198,7 +198,7 @@ pub enum DiscoverError {
 }
 
 impl DiscoverError {
-    fn from_api(source: kube::Error) -> Self {
+    pub(crate) fn from_api(source: kube::Error) -> Self {
         match &source {
             kube::Error::Api(status) if status.code == 401 => Self::Credentials { source },
             kube::Error::Api(status) if status.code == 406 => Self::TooOld { source },

@@ -9,10 +9,11 @@
 
 mod pump;
 mod troubles;
+mod written;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -24,7 +25,7 @@ use reverser_core::{
 use reverser_git::{Backoff, Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
 use tokio::{sync::mpsc, time::Instant};
 
-use self::{pump::Pumps, troubles::Troubles};
+use self::{pump::Pumps, troubles::Troubles, written::Written};
 use crate::{
     api_error::ApiError,
     attribute::{ActorSource, Nobody},
@@ -42,6 +43,10 @@ const FIRST_TRIES: usize = 3;
 /// How many changes become one batch at most, so that the first of a burst isn't kept waiting for the last.
 const BATCH: usize = 1_000;
 
+/// How long committing what has been read may take at the end. A full disk could keep it waiting for ever, and the
+/// positions of what isn't committed haven't moved.
+const LAST_COMMITS: Duration = Duration::from_secs(10);
+
 /// How long positions of sources that report nothing of note may be behind: after a crash so much is read again.
 const CURSORS_EVERY: Duration = Duration::from_secs(60);
 
@@ -56,6 +61,10 @@ pub struct Reverser {
     actors: Arc<dyn ActorSource>,
     reporter: Arc<dyn Reporter>,
     troubles: Arc<Mutex<Troubles>>,
+    written: Arc<Mutex<Written>>,
+    /// Held from the look at `written` until the sink has taken the batch, so that both see one order. An async mutex: the
+    /// sink may make it wait.
+    turn: Arc<tokio::sync::Mutex<()>>,
     allow_mass_delete: bool,
     queue_bytes: usize,
 }
@@ -81,6 +90,8 @@ pub enum Arrival {
 /// What became of a change that was recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recorded {
+    /// It was recorded already, or a later version of the object was.
+    Known,
     /// It isn't selected.
     Left(LeftOut),
     /// It went to Git; `receipt` has the one outcome, and tells when it is pushed.
@@ -92,8 +103,8 @@ pub enum Recorded {
 pub struct SyncGaps {
     /// Sources that could not be listed, by id, and why.
     pub failed: BTreeMap<String, ApiError>,
-    /// Resources of which suspiciously many files have no object any more: those files stayed.
-    pub held: Vec<Arc<reverser_core::Resource>>,
+    /// Sources, by id, and their resources of which suspiciously many files have no object any more: those files stayed.
+    pub held: Vec<(String, Arc<reverser_core::Resource>)>,
 }
 
 /// A change could not be recorded.
@@ -118,6 +129,8 @@ impl Reverser {
             actors: Arc::new(Nobody),
             reporter: Arc::new(LogReporter),
             troubles: Arc::default(),
+            written: Arc::default(),
+            turn: Arc::default(),
             allow_mass_delete: false,
             queue_bytes: 64 << 20,
         })
@@ -139,8 +152,13 @@ impl Reverser {
             Rendered::Refuse(error) => return Err(error.into()),
             Rendered::Write(edit) => edit,
         };
+        let _turn = self.turn.lock().await;
+        if !self.is_news(&change, &edit) {
+            return Ok(Recorded::Known);
+        }
         let plan = self.pipeline.plan(&change, edit, Timestamp::now());
-        let receipt = self.sink.commit(Batch { plans: vec![plan], cursors: BTreeMap::new() }).await?;
+        let committed = self.sink.commit(Batch { plans: vec![plan], cursors: BTreeMap::new() }).await;
+        let receipt = committed.inspect_err(|_not_written| self.forget(&change))?;
         self.tell(&[change], &receipt.outcomes);
         Ok(Recorded::Planned(receipt))
     }
@@ -149,13 +167,19 @@ impl Reverser {
     pub async fn drain(&self, source: &mut dyn Source) -> Result<usize, SinkError> {
         let id: Arc<str> = source.id().into();
         let mut commits = 0;
-        let mut gathered = Vec::new();
+        let (mut gathered, mut held) = (Vec::new(), HashSet::new());
         loop {
             let event = source.next().await;
             let ended = event.is_none();
+            if let Some(Event::Failed(error)) = &event {
+                self.failed(&id, error);
+            }
             gathered.extend(event.into_iter().flat_map(|event| self.items(&id, event, false)));
             if gathered.len() >= BATCH || ended {
-                commits += self.commit(std::mem::take(&mut gathered)).await?;
+                for item in &mut gathered {
+                    self.settle(item, &held);
+                }
+                commits += self.commit(std::mem::take(&mut gathered), &mut held).await?;
             }
             if ended {
                 return Ok(commits);
@@ -182,7 +206,11 @@ impl Reverser {
                     self.reporter.report(Notice::Listed { resource: &resource, objects: list.edits.len() });
                     *sync.objects.entry((*resource).clone()).or_default() += list.edits.len();
                     match self.sweep(&list).await? {
-                        Sweep::Held => gaps.held.push(resource),
+                        Sweep::Held => {
+                            // Without a position the next start lists, and asks, again.
+                            batch.cursors.insert(id.clone(), String::new());
+                            gaps.held.push((id, resource));
+                        }
                         Sweep::Remove(removed) => {
                             sync.removed += removed.len();
                             edits.extend(removed);
@@ -211,7 +239,7 @@ impl Reverser {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), SinkError> {
         tokio::pin!(shutdown);
-        let SyncGaps { failed, held: _ } = tokio::select! {
+        let SyncGaps { failed, held } = tokio::select! {
             gaps = self.sync(&mut sources) => gaps?,
             () = &mut shutdown => return Ok(()),
         };
@@ -221,7 +249,7 @@ impl Reverser {
         for source in sources {
             pumps.start(source, false);
         }
-        let recorder = self.record_queue(&mut queue);
+        let recorder = self.record_queue(&mut queue, held.into_iter().map(|(source, _)| source).collect());
         tokio::pin!(recorder);
         let mut is_open = true;
         loop {
@@ -241,11 +269,17 @@ impl Reverser {
         }
         // The pumps drop their ends of the queue, and the recorder returns when it has run dry.
         pumps.stop().await;
-        recorder.await
+        match tokio::time::timeout(LAST_COMMITS, recorder).await {
+            Ok(recorded) => recorded,
+            Err(_elapsed) => {
+                tracing::warn!("what was read last could not be committed in time; the next start reads it again");
+                Ok(())
+            }
+        }
     }
 
-    /// Commits what the queue brings until all senders are gone.
-    async fn record_queue(&self, queue: &mut Receiver<Item>) -> Result<(), SinkError> {
+    /// Commits what the queue brings until all senders are gone. Sources whose sweep is `held` keep no position.
+    async fn record_queue(&self, queue: &mut Receiver<Item>, mut held: HashSet<String>) -> Result<(), SinkError> {
         let mut save_cursors = tokio::time::interval(CURSORS_EVERY);
         let mut positions = BTreeMap::new();
         loop {
@@ -259,8 +293,12 @@ impl Reverser {
             if gathered.is_empty() {
                 return self.commit_batch(Batch { plans: vec![], cursors: positions }).await.map(|_| ());
             }
-            // Positions without a change are worth no commit of their own; they are saved with the next one.
-            let (items, rooms): (Vec<_>, Vec<_>) = gathered.into_iter().map(Queued::split).unzip();
+            let _turn = self.turn.lock().await;
+            let (mut items, rooms): (Vec<_>, Vec<_>) = gathered.into_iter().map(Queued::split).unzip();
+            for item in &mut items {
+                self.settle(item, &held);
+            }
+            // Positions without a change are worth no commit of their own: they are saved once a minute, and at the end.
             if items.iter().all(|item| matches!(item.what, What::Nothing)) {
                 positions.extend(items.into_iter().filter_map(|item| Some((item.source.to_string(), item.cursor?))));
                 continue;
@@ -268,13 +306,25 @@ impl Reverser {
             for item in &items {
                 positions.remove(&*item.source);
             }
-            self.commit(items).await?;
+            self.commit(items, &mut held).await?;
             drop(rooms);
         }
     }
 
+    /// Leaves only the position of an item that is no news, and not even that when its source has a sweep held.
+    fn settle(&self, item: &mut Item, held: &HashSet<String>) {
+        if let What::Change { change, edit } = &item.what
+            && !self.is_news(change, edit)
+        {
+            item.what = What::Nothing;
+        }
+        if held.contains(&*item.source) && !matches!(item.what, What::List(_)) {
+            item.cursor = None;
+        }
+    }
+
     /// Commits items in their order, as few batches as that takes; returns how many commits it made.
-    async fn commit(&self, items: Vec<Item>) -> Result<usize, SinkError> {
+    async fn commit(&self, items: Vec<Item>, held: &mut HashSet<String>) -> Result<usize, SinkError> {
         let mut commits = 0;
         let mut open = OpenBatch::default();
         for item in items {
@@ -288,6 +338,7 @@ impl Reverser {
                     // Whether it was captured is seen in Git, so what is before it has to be there.
                     commits += self.close(&mut open).await?;
                     if let Some(edit) = self.leaving(&mut change).await? {
+                        self.lock_written().note(&edit);
                         self.attribute(&mut change, arrived).await;
                         open.add(self.pipeline.plan(&change, edit, Timestamp::now()), change);
                     }
@@ -295,13 +346,19 @@ impl Reverser {
                 What::List(list) => {
                     commits += self.close(&mut open).await?;
                     let (removed, cursor) = match self.sweep(&list).await? {
-                        Sweep::Held => (vec![], None),
-                        Sweep::Remove(removed) => (removed, cursor),
+                        Sweep::Held => {
+                            held.insert(source.to_string());
+                            (vec![], Some(String::new()))
+                        }
+                        Sweep::Remove(removed) => {
+                            held.remove(&*source);
+                            (removed, cursor)
+                        }
                     };
-                    let sync = message::Synced {
-                        objects: [((*list.resource).clone(), list.edits.len())].into(),
-                        removed: removed.len(),
-                    };
+                    let mut sync = message::Synced { removed: removed.len(), ..message::Synced::default() };
+                    if !list.edits.is_empty() {
+                        sync.objects.insert((*list.resource).clone(), list.edits.len());
+                    }
                     let cursors = cursor.into_iter().map(|cursor| (source.to_string(), cursor)).collect();
                     let edits = list.edits.into_iter().chain(removed).collect();
                     self.commit_sync(Batch { plans: vec![], cursors }, edits, &sync).await?;
@@ -321,15 +378,22 @@ impl Reverser {
         Ok(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Committed(_))).count())
     }
 
-    /// Commits, for as long as it takes: what was read must not be lost to a full disk.
     async fn commit_batch(&self, batch: Batch) -> Result<Vec<Outcome>, SinkError> {
         if batch == Batch::default() {
             return Ok(vec![]);
         }
+        Ok(self.persist(|| self.sink.commit(batch.clone())).await?.outcomes)
+    }
+
+    /// Asks the sink for as long as it takes: what was read must not be lost to a full disk.
+    async fn persist<T, F>(&self, ask: impl Fn() -> F) -> Result<T, SinkError>
+    where
+        F: Future<Output = Result<T, SinkError>>,
+    {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(60));
         loop {
-            match self.sink.commit(batch.clone()).await {
-                Ok(receipt) => return Ok(receipt.outcomes),
+            match ask().await {
+                Ok(answer) => return Ok(answer),
                 Err(error @ SinkError::Closed { .. }) => return Err(error),
                 Err(error) => {
                     self.reporter.report(Notice::SinkFailed(&error));
@@ -340,12 +404,15 @@ impl Reverser {
     }
 
     async fn commit_sync(&self, mut batch: Batch, edits: Vec<Edit>, sync: &message::Synced) -> Result<(), SinkError> {
+        for edit in &edits {
+            self.lock_written().note(edit);
+        }
         if !edits.is_empty() {
             batch.plans.push(self.pipeline.sync_plan(sync, edits, Timestamp::now()));
         }
         let outcomes = self.commit_batch(batch).await?;
-        if sync.objects.is_empty() {
-            // Every source went on where it stood.
+        if sync == &message::Synced::default() {
+            // Every source went on where it stood, or had nothing to sweep.
             return Ok(());
         }
         self.reporter.report(Notice::Synced { sync, commit: outcomes.first().and_then(commit_id) });
@@ -365,7 +432,7 @@ impl Reverser {
             return Ok(None);
         }
         let path = self.pipeline.place(&change.object);
-        let Some(content) = self.sink.read(&path).await? else { return Ok(None) };
+        let Some(content) = self.persist(|| self.sink.read(&path)).await? else { return Ok(None) };
         if !self.pipeline.owns(&path, &content, &change.object.resource, change.object.namespace.as_deref()) {
             return Ok(None);
         }
@@ -378,7 +445,7 @@ impl Reverser {
     /// start lists, and asks, again.
     async fn sweep(&self, list: &RenderedList) -> Result<Sweep, SinkError> {
         let folder = self.pipeline.layout.folder(&list.resource);
-        let files = self.sink.list(folder.as_ref()).await?;
+        let files = self.persist(|| self.sink.list(folder.as_ref())).await?;
         let mut in_scope = 0;
         let mut removed = Vec::new();
         for path in files {
@@ -386,7 +453,7 @@ impl Reverser {
                 in_scope += 1;
                 continue;
             }
-            let Some(content) = self.sink.read(&path).await? else { continue };
+            let Some(content) = self.persist(|| self.sink.read(&path)).await? else { continue };
             if self.pipeline.owns(&path, &content, &list.resource, list.namespace.as_deref()) {
                 in_scope += 1;
                 removed.push(Edit::Delete { path });
@@ -412,7 +479,18 @@ impl Reverser {
                     Some(Change::new(reference, Operation::Create, Some(object)))
                 });
                 let mut items: Vec<_> = changes.map(|change| item(self.render(change), None)).collect();
-                items.push(item(What::Nothing, Some(listed.cursor)));
+                // An API that was away and is back: what was deleted meanwhile is only seen by what is missing.
+                let alive = items.iter().filter_map(|item| match &item.what {
+                    What::Change { edit: edit @ Edit::Put { .. }, .. } => Some(edit.path().clone()),
+                    _ => None,
+                });
+                let list = RenderedList {
+                    alive: alive.collect(),
+                    resource: Arc::clone(&listed.resource),
+                    namespace: listed.namespace,
+                    edits: vec![],
+                };
+                items.push(item(What::List(list), Some(listed.cursor)));
                 items
             }
             Event::Listed(listed) => {
@@ -450,6 +528,19 @@ impl Reverser {
         }
         let alive = edits.iter().map(|edit| edit.path().clone()).collect();
         RenderedList { resource, namespace, edits, alive }
+    }
+
+    fn is_news(&self, change: &Change, edit: &Edit) -> bool {
+        self.lock_written().is_news(change, edit)
+    }
+
+    /// What could not be written is news again.
+    fn forget(&self, change: &Change) {
+        self.lock_written().forget(&self.pipeline.place(&change.object));
+    }
+
+    fn lock_written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failed(&self, source: &str, error: &ApiError) {

@@ -46,7 +46,6 @@ pub enum Event {
 }
 
 /// A complete list of one resource's objects.
-#[derive(Debug)]
 pub struct Listed {
     /// What was listed.
     pub resource: Arc<Resource>,
@@ -56,6 +55,18 @@ pub struct Listed {
     pub objects: Vec<Value>,
     /// Where changes go on.
     pub cursor: String,
+}
+
+/// Never shows the objects: an event may end up in a log.
+impl std::fmt::Debug for Listed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listed")
+            .field("resource", &self.resource)
+            .field("namespace", &self.namespace)
+            .field("objects", &self.objects.len())
+            .field("cursor", &self.cursor)
+            .finish()
+    }
 }
 
 /// Says what it was given and then nothing more: a source for tests.

@@ -21,7 +21,7 @@ use reverser_core::{Change, ObjectRef, Operation, Resource};
 use reverser_git::Backoff;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     api_error::ApiError,
@@ -36,6 +36,12 @@ const REFUSED_WAIT: Duration = Duration::from_secs(15);
 
 /// A stream that ends sooner than this is opened again only after a pause.
 const SHORT_STREAM: Duration = Duration::from_secs(1);
+
+/// How long a server may take to begin a watch.
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+
+/// A server ends each watch after 290 s (`timeoutSeconds`, kube's default); a stream that lasts longer is dead.
+const STREAM_LIMIT: Duration = Duration::from_secs(320);
 
 /// How long a request may take before it counts as failed. A list page of 500 large objects takes seconds.
 const LIST_LIMIT: Duration = Duration::from_secs(60);
@@ -100,6 +106,11 @@ impl Watch {
         self.api.namespace.as_deref()
     }
 
+    /// Waits before `then`, so that a server that says no at once is not asked in a tight loop.
+    fn pause(&mut self, then: State) {
+        self.state = State::Wait { until: Instant::now() + self.backoff.next_wait(), then: Box::new(then) };
+    }
+
     /// Waits before `then` is tried again; returns what to report.
     fn fail(&mut self, error: ApiError, then: State) -> Event {
         let wait = if error.is_for_a_person() { REFUSED_WAIT } else { self.backoff.next_wait() };
@@ -133,16 +144,15 @@ impl Scope {
     async fn get_page(&self, page: &ListParams) -> Result<Page, ApiError> {
         let request = Request::new(path(&self.resource, self.namespace.as_deref())).list(page);
         let request = request.map_err(kube::Error::BuildRequest).map_err(|error| self.error(error, "list"))?;
-        let answer = tokio::time::timeout(LIST_LIMIT, self.client.request(request)).await;
-        answer.map_err(|_elapsed| self.error(timed_out(), "list"))?.map_err(|error| self.error(error, "list"))
+        list_page(&self.client, request).await.map_err(|error| self.error(error, "list"))
     }
 
     async fn connect(&self, version: &str) -> Result<Events, ApiError> {
         let params = WatchParams { bookmarks: true, ..WatchParams::default() };
         let request = Request::new(path(&self.resource, self.namespace.as_deref())).watch(&params, version);
         let request = request.map_err(kube::Error::BuildRequest).map_err(|error| self.error(error, "watch"))?;
-        let events = self.client.request_events::<Value>(request).await.map_err(|error| self.error(error, "watch"))?;
-        Ok(events.boxed())
+        let events = within(CONNECT_LIMIT, self.client.request_events::<Value>(request)).await;
+        Ok(events.map_err(|error| self.error(error, "watch"))?.boxed())
     }
 
     fn error(&self, error: kube::Error, verbs: &'static str) -> ApiError {
@@ -175,7 +185,7 @@ impl Source for Watch {
                         return Some(Event::Listed(listed));
                     }
                     // The pages of a list share one version, and it grew too old between two of them: begin again.
-                    Err(ApiError::Expired) => {}
+                    Err(ApiError::Expired) => self.pause(State::List),
                     Err(error) => return Some(self.fail(error, State::List)),
                 },
                 State::Resume { version } => {
@@ -191,12 +201,13 @@ impl Source for Watch {
                                 return Some(Event::Resumed);
                             }
                         }
-                        Err(ApiError::Expired) => self.state = State::List,
+                        Err(ApiError::Expired) => self.pause(State::List),
                         Err(error) => return Some(self.fail(error, State::Connect { version })),
                     }
                 }
                 State::Stream { version, events, opened } => {
-                    let event = events.next().await;
+                    // A connection that was cut silently says nothing more; the server would have ended the stream.
+                    let event = timeout_at(*opened + STREAM_LIMIT, events.next()).await.unwrap_or(None);
                     if let Some(Ok(
                         WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object),
                     )) = &event
@@ -218,7 +229,7 @@ impl Source for Watch {
                             Some(Event::Cursor(cursor))
                         }
                         Some(Ok(WatchEvent::Error(status))) if status.code == 410 => {
-                            self.state = State::List;
+                            self.pause(State::List);
                             None
                         }
                         Some(Ok(WatchEvent::Error(status))) => {
@@ -232,11 +243,11 @@ impl Source for Watch {
                         // The server ends every watch after some minutes; one that ends at once is in trouble.
                         None => {
                             let then = State::Connect { version };
-                            self.state = if opened.elapsed() < SHORT_STREAM {
-                                State::Wait { until: Instant::now() + self.backoff.next_wait(), then: Box::new(then) }
+                            if opened.elapsed() < SHORT_STREAM {
+                                self.pause(then);
                             } else {
-                                then
-                            };
+                                self.state = then;
+                            }
                             None
                         }
                     };
@@ -273,8 +284,7 @@ pub async fn may_list(client: &Client, resource: &Resource, namespace: Option<&s
     let error = |error| ApiError::of(error, "list", resource, namespace);
     let request = Request::new(path(resource, namespace)).list(&one);
     let request = request.map_err(kube::Error::BuildRequest).map_err(error)?;
-    let answer = tokio::time::timeout(LIST_LIMIT, client.request::<Page>(request)).await;
-    answer.map_err(|_elapsed| error(timed_out()))?.map_err(error)?;
+    list_page(client, request).await.map_err(error)?;
     Ok(())
 }
 
@@ -304,6 +314,17 @@ fn path(resource: &Resource, namespace: Option<&str>) -> String {
     format!("{root}/{}{place}/{}", resource.api_version(), resource.plural)
 }
 
-fn timed_out() -> kube::Error {
-    kube::Error::Service(format!("no answer within {} s", LIST_LIMIT.as_secs()).into())
+/// Reads a page as text first: `Client::request` logs the whole text of an answer that it can't parse.
+async fn list_page(client: &Client, request: http::Request<Vec<u8>>) -> Result<Page, kube::Error> {
+    let text = within(LIST_LIMIT, client.request_text(request)).await?;
+    serde_json::from_str(&text).map_err(kube::Error::SerdeError)
+}
+
+/// Bounds a request in time.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    ask: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, kube::Error> {
+    let late = || kube::Error::Service(format!("no answer within {} s", limit.as_secs()).into());
+    timeout(limit, ask).await.unwrap_or_else(|_elapsed| Err(late()))
 }

@@ -46,7 +46,7 @@ struct Tail {
 }
 
 impl AuditLog {
-    /// Opens the log. The file must exist, so that a mistyped name is noticed.
+    /// Opens the log and reads what is in it. The file must exist, so that a mistyped name is noticed.
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
         let metadata = file.metadata()?;
@@ -56,7 +56,8 @@ impl AuditLog {
         if start > 0 {
             reader.skip_until(b'\n')?;
         }
-        let tail = Tail { file: Some((reader, metadata)), partial: Vec::new(), facts: Facts::default() };
+        let mut tail = Tail { file: Some((reader, metadata)), partial: Vec::new(), facts: Facts::default() };
+        tail.read_on(path)?;
         Ok(Self { path: path.to_owned(), tail: Mutex::new(tail) })
     }
 
@@ -131,16 +132,25 @@ fn is_same_file(a: &Metadata, b: &Metadata) -> bool {
 /// Who wrote which version of which object.
 #[derive(Debug, Default)]
 struct Facts {
-    by_key: HashMap<Key, Actor>,
+    by_key: HashMap<Key, Fact>,
     oldest_first: VecDeque<Key>,
+    /// The latest version of an object, by uid, that any line has told of.
+    latest: HashMap<String, u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
-    /// The uid of an object whose deletion was accepted. The response of a plain delete has no resourceVersion.
+    /// The uid of an object whose deletion was accepted. Its version is told by nobody: a plain delete answers without
+    /// one, others with the version of the last write, which was somebody else's.
     Deleted { uid: String },
     /// The uid of an object and the resourceVersion that the write gave it.
-    Written { uid: String, version: String },
+    Written { uid: String, version: u64 },
+}
+
+#[derive(Debug)]
+struct Fact {
+    actor: Actor,
+    is_creation: bool,
 }
 
 impl Facts {
@@ -149,32 +159,47 @@ impl Facts {
             return;
         }
         let Some(response) = &event.response_object else { return };
-        let is_delete = event.verb.starts_with("delete");
-        match response["items"].as_array() {
-            // deletecollection answers with what it deleted.
-            Some(items) => items.iter().for_each(|item| self.learn_object(item, is_delete, event)),
-            None => self.learn_object(response, is_delete, event),
+        if !event.verb.starts_with("delete") {
+            return self.learn_write(response, event);
+        }
+        // deletecollection answers with a list of what it deleted, a plain delete with a Status that has the uid in its
+        // details, or with the object.
+        let one = std::slice::from_ref(response);
+        for object in response["items"].as_array().map_or(one, Vec::as_slice) {
+            if let Some(uid) = text(object, "/metadata/uid").or_else(|| text(object, "/details/uid")) {
+                self.insert(Key::Deleted { uid: uid.to_owned() }, Fact { actor: event.actor(), is_creation: false });
+            }
         }
     }
 
-    fn learn_object(&mut self, object: &Value, is_delete: bool, event: &AuditEvent) {
-        // A plain delete answers with a Status, which has the uid in its details.
-        let uid = text(object, "/metadata/uid").or_else(|| text(object, "/details/uid"));
-        let Some(uid) = uid.map(str::to_owned) else { return };
-        if is_delete {
-            self.insert(Key::Deleted { uid: uid.clone() }, event);
+    /// A write that changes nothing answers as one that does, with the version that somebody else wrote. It is told apart
+    /// by the line of that other one; or, where that line is not there, by the proof that this one did write.
+    fn learn_write(&mut self, object: &Value, event: &AuditEvent) {
+        let version = text(object, "/metadata/resourceVersion").and_then(|version| version.parse().ok());
+        let (Some(uid), Some(version)) = (text(object, "/metadata/uid"), version) else { return };
+        if self.latest.len() >= FACTS {
+            // Forgetting makes it careful again, and no wiser.
+            self.latest.clear();
         }
-        if let Some(version) = text(object, "/metadata/resourceVersion").map(str::to_owned) {
-            self.insert(Key::Written { uid, version }, event);
+        let latest_before = self.latest.get(uid).copied();
+        if latest_before < Some(version) {
+            self.latest.insert(uid.to_owned(), version);
+        }
+        let is_creation = event.is_creation();
+        let has_written =
+            is_creation || latest_before.is_some_and(|latest| latest < version) || event.has_touched(object);
+        let key = Key::Written { uid: uid.to_owned(), version };
+        if has_written {
+            self.insert(key, Fact { actor: event.actor(), is_creation });
         }
     }
 
-    fn insert(&mut self, key: Key, event: &AuditEvent) {
-        // The first writer of a version stays: a patch that changes nothing answers with the same version.
+    fn insert(&mut self, key: Key, fact: Fact) {
+        // The first one stays: the deletion that was accepted first, the write that a later one found done.
         if self.by_key.contains_key(&key) {
             return;
         }
-        self.by_key.insert(key.clone(), event.actor());
+        self.by_key.insert(key.clone(), fact);
         self.oldest_first.push_back(key);
         if self.oldest_first.len() > FACTS
             && let Some(oldest) = self.oldest_first.pop_front()
@@ -185,13 +210,13 @@ impl Facts {
 
     fn actor_of(&self, change: &Change) -> Option<Actor> {
         let uid = change.object.uid.clone()?;
-        let deleted = Key::Deleted { uid: uid.clone() };
-        let key = match (change.operation, &change.resource_version) {
-            (Operation::Delete, _) => deleted,
-            (_, Some(version)) => Key::Written { uid, version: version.clone() },
-            (_, None) => return None,
-        };
-        self.by_key.get(&key).cloned()
+        if change.operation == Operation::Delete {
+            return self.by_key.get(&Key::Deleted { uid }).map(|fact| fact.actor.clone());
+        }
+        let version = change.resource_version.as_ref()?.parse().ok()?;
+        let fact = self.by_key.get(&Key::Written { uid, version })?;
+        // An object that is listed after somebody has updated it was not created by them.
+        (change.operation != Operation::Create || fact.is_creation).then(|| fact.actor.clone())
     }
 }
 
@@ -205,9 +230,13 @@ mod tests {
     use super::*;
 
     fn line(user: &str, verb: &str, response: Value) -> String {
+        line_at("2026-03-23T10:00:05.4Z", user, verb, response)
+    }
+
+    fn line_at(received: &str, user: &str, verb: &str, response: Value) -> String {
         let event = json!({"kind": "Event", "apiVersion": "audit.k8s.io/v1", "stage": "ResponseComplete", "verb": verb,
             "requestURI": "/api/v1/namespaces/shop/configmaps", "user": {"username": user},
-            "responseStatus": {"code": 200}, "responseObject": response});
+            "responseStatus": {"code": 200}, "responseObject": response, "requestReceivedTimestamp": received});
         format!("{event}\n")
     }
 
@@ -225,16 +254,14 @@ mod tests {
     }
 
     fn object(version: &str) -> Value {
-        json!({"kind": "ConfigMap", "metadata": {"name": "a", "uid": "u", "resourceVersion": version}})
+        json!({"kind": "ConfigMap", "metadata": {"name": "a", "uid": "u", "resourceVersion": version,
+            "managedFields": [{"manager": "kubectl", "time": "2026-03-23T10:00:05Z"}]}})
     }
 
     #[test]
     fn a_write_is_found_by_uid_and_version_and_a_deletion_by_uid() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("audit.log");
         let status = json!({"kind": "Status", "details": {"uid": "u"}});
-        std::fs::write(&path, line("alice", "create", object("1")) + &line("bob", "delete", status)).unwrap();
-        let log = AuditLog::open(&path).unwrap();
+        let log = log_of(&[line("alice", "create", object("1")), line("bob", "delete", status)]);
         assert_eq!(log.look_up(&change(Operation::Create, "1")), Some(Actor::user("alice")));
         assert_eq!(log.look_up(&change(Operation::Update, "2")), None);
         assert_eq!(log.look_up(&change(Operation::Delete, "9")), Some(Actor::user("bob")));
@@ -257,6 +284,45 @@ mod tests {
         std::fs::write(&path, line("carol", "update", object("4"))).unwrap();
         assert_eq!(log.look_up(&change(Operation::Update, "3")), Some(Actor::user("bob")));
         assert_eq!(log.look_up(&change(Operation::Update, "4")), Some(Actor::user("carol")));
+    }
+
+    fn log_of(lines: &[String]) -> AuditLog {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        std::fs::write(&path, lines.concat()).unwrap();
+        AuditLog::open(&path).unwrap()
+    }
+
+    fn facts_of(lines: &[String]) -> Facts {
+        let mut facts = Facts::default();
+        lines.iter().for_each(|line| facts.learn(&serde_json::from_str(line).unwrap()));
+        facts
+    }
+
+    #[test]
+    fn a_patch_that_changes_nothing_is_nobodys_write() {
+        let facts = facts_of(&[line("alice", "update", object("5")), line("flux", "patch", object("5"))]);
+        assert_eq!(facts.actor_of(&change(Operation::Update, "5")), Some(Actor::user("alice")));
+        // Alice's line was rotated away; the object's managed fields are older than the request.
+        let later = |user: &str, version: &str| line_at("2026-03-23T10:07:00.1Z", user, "patch", object(version));
+        let facts = facts_of(&[later("flux", "5"), later("bob", "6"), later("flux", "6")]);
+        assert_eq!(facts.actor_of(&change(Operation::Update, "5")), None);
+        // A removal touches no managed field, and the line before it tells that it was written later.
+        assert_eq!(facts.actor_of(&change(Operation::Update, "6")), Some(Actor::user("bob")));
+    }
+
+    #[test]
+    fn a_deleter_is_not_the_author_of_what_was_deleted() {
+        let facts = facts_of(&[line("bob", "delete", object("5"))]);
+        assert_eq!(facts.actor_of(&change(Operation::Update, "5")), None);
+        assert_eq!(facts.actor_of(&change(Operation::Delete, "6")), Some(Actor::user("bob")));
+    }
+
+    #[test]
+    fn an_object_that_is_listed_late_is_not_credited_to_whoever_updated_it() {
+        let facts = facts_of(&[line("alice", "create", object("1")), line("operator", "update", object("2"))]);
+        assert_eq!(facts.actor_of(&change(Operation::Create, "2")), None);
+        assert_eq!(facts.actor_of(&change(Operation::Create, "1")), Some(Actor::user("alice")));
     }
 
     #[tokio::test(start_paused = true)]

@@ -53,7 +53,7 @@ pub struct Skipped {
     pub failures: usize,
     /// Earlier stages of requests.
     pub other_stages: usize,
-    /// Requests that changed nothing: get, list, watch.
+    /// Requests that store nothing: get, list, watch, and reviews, which are questions.
     pub reads: usize,
     /// Writes of subresources that aren't the object itself: status, bindings, tokens.
     pub subresources: usize,
@@ -90,13 +90,19 @@ impl Replay {
 
     /// Returns the next write, in order.
     fn next_write(&mut self) -> Option<Write> {
-        while self.window.len() < WINDOW {
-            let Some(event) = self.next_event() else { break };
-            for write in self.objects.writes(event, &mut self.skipped) {
-                self.insert(write);
+        loop {
+            while self.window.len() < WINDOW {
+                let Some(event) = self.next_event() else { break };
+                for write in self.objects.writes(&event, &mut self.skipped) {
+                    self.insert(write);
+                }
             }
+            let mut write = self.window.pop_front()?;
+            if self.objects.complete(&mut write) {
+                return Some(write);
+            }
+            self.skipped.leave_out("scale", &write.change.object.resource.qualified());
         }
-        self.window.pop_front()
     }
 
     /// Returns the earliest of the files' next events. A file that can't be read on ends there.
@@ -108,33 +114,22 @@ impl Replay {
         earliest.next.take()
     }
 
-    /// Puts `write` in its place by time, and the writes of its object into the order of their versions: they trade
-    /// places.
+    /// Puts `write` in its place by time, and lets the writes of one object trade places until they are in their order.
     fn insert(&mut self, write: Write) {
-        let object = write.change.object.clone();
-        let at = self.window.partition_point(|other| other.time() <= write.time());
+        let uid = write.change.object.uid.clone();
+        let at = self.window.partition_point(|other| other.turn <= write.turn);
         self.window.insert(at, write);
-        let places: Vec<usize> = self
-            .window
-            .iter()
-            .enumerate()
-            .filter(|(_, other)| other.version.is_some() && other.change.object.is_same_place(&object))
-            .map(|(place, _)| place)
-            .collect();
-        // One write was added to an ordered list: a single pass from each side settles it.
-        for pair in places.windows(2) {
-            self.order(pair[0], pair[1]);
+        let is_of_object = |other: &Write| uid.is_some() && other.change.object.uid == uid;
+        let places: Vec<usize> = (0..self.window.len()).filter(|place| is_of_object(&self.window[*place])).collect();
+        if places.len() < 2 {
+            return;
         }
-        for pair in places.windows(2).rev() {
-            self.order(pair[0], pair[1]);
-        }
-    }
-
-    fn order(&mut self, earlier: usize, later: usize) {
-        if self.window[earlier].version > self.window[later].version
-            && self.window[earlier].change.object.uid == self.window[later].change.object.uid
-        {
-            self.window.swap(earlier, later);
+        let mut writes: Vec<Write> = places.iter().rev().filter_map(|place| self.window.remove(*place)).collect();
+        writes.reverse();
+        let turns: Vec<_> = writes.iter().map(|write| write.turn).collect();
+        writes.sort_by_key(Write::order);
+        for ((place, turn), write) in places.into_iter().zip(turns).zip(writes) {
+            self.window.insert(place, Write { turn, ..write });
         }
     }
 }
@@ -151,12 +146,11 @@ impl Source for Replay {
         }
         loop {
             let write = self.next_write()?;
-            let at = write.change.at;
-            if at < self.resumed_at && at.is_some() {
+            if write.turn.is_some() && write.turn < self.resumed_at {
                 self.skipped.already_replayed += 1;
                 continue;
             }
-            self.last_cursor = self.last_cursor.max(at);
+            self.last_cursor = self.last_cursor.max(write.turn);
             return Some(Event::Change { change: write.change, cursor: self.last_cursor.map(|time| time.to_string()) });
         }
     }
@@ -166,13 +160,26 @@ impl Source for Replay {
 #[derive(Debug)]
 struct Write {
     change: Change,
-    /// Versions of one object compare as integers (KEP-5504); a plain deletion has none and stays where its time puts it.
+    /// When it is told: its own time, or that of the write whose place it took. Never goes back, so that a later run can
+    /// begin where this one ended.
+    turn: Option<Timestamp>,
+    /// Versions of one object compare as integers (KEP-5504); a plain deletion has none.
     version: Option<u64>,
+    /// A scale request: the body is the object's last one with so many replicas, known when its turn comes.
+    replicas: Option<Value>,
 }
 
 impl Write {
-    fn time(&self) -> Option<Timestamp> {
-        self.change.at
+    /// Writes of one object come in the order of their versions; its deletion is behind those of the living object, and
+    /// before what finalizers still do to it.
+    fn order(&self) -> (u8, Option<u64>) {
+        let is_terminating = |body: &Value| !body["metadata"]["deletionTimestamp"].is_null();
+        let stage = match (self.change.operation, &self.change.body) {
+            (Operation::Delete, _) => 1,
+            (_, Some(body)) if is_terminating(body) => 2,
+            _ => 0,
+        };
+        (stage, self.version)
     }
 }
 
@@ -188,24 +195,46 @@ struct Objects {
 
 impl Objects {
     /// Returns the changes that an event stands for: none, one, or for a deletecollection many.
-    fn writes(&mut self, event: AuditEvent, skipped: &mut Skipped) -> Vec<Write> {
-        let Some(reference) = self.usable(&event, skipped) else { return Vec::new() };
-        let changes = self.changes(&event, &reference);
-        if changes.is_empty() {
+    fn writes(&mut self, event: &AuditEvent, skipped: &mut Skipped) -> Vec<Write> {
+        let Some(reference) = self.usable(event, skipped) else { return Vec::new() };
+        let writes = self.changes(event, &reference);
+        if writes.is_empty() {
             let resource = [reference.resource.as_str(), reference.api_group.as_str()].join(".");
-            let resource = resource.trim_end_matches('.').to_owned();
-            *skipped.without_body.entry((event.verb.clone(), resource)).or_default() += 1;
+            skipped.leave_out(&event.verb, resource.trim_end_matches('.'));
         }
-        changes
+        writes
             .into_iter()
-            .map(|change| {
+            .map(|(change, replicas)| {
                 let attribution = Attribution::Known { actor: event.actor(), evidence: Evidence::Audit };
-                let change = Change { attribution, at: event.at(), ..change };
-                self.remember(&change);
                 let version = change.resource_version.as_deref().and_then(|version| version.parse().ok());
-                Write { change, version }
+                Write { change: Change { attribution, at: event.at(), ..change }, turn: event.at(), version, replicas }
             })
             .collect()
+    }
+
+    /// Gives a scale request its body, and remembers the others'; returns whether there is a body to scale.
+    fn complete(&mut self, write: &mut Write) -> bool {
+        let object = &write.change.object;
+        let key = (Arc::clone(&object.resource), object.namespace.clone(), object.name.clone());
+        if let Some(replicas) = write.replicas.take() {
+            let Some(body) = self.scalable.get_mut(&key) else { return false };
+            body["spec"]["replicas"] = replicas;
+            if let Some(version) = &write.change.resource_version {
+                body["metadata"]["resourceVersion"] = version.as_str().into();
+            }
+            write.change.object.uid = text(body, "/metadata/uid").map(str::to_owned);
+            write.change.body = Some(body.clone());
+            return true;
+        }
+        match &write.change.body {
+            Some(body) if write.change.operation != Operation::Delete && body.pointer("/spec/replicas").is_some() => {
+                self.scalable.insert(key, body.clone());
+            }
+            _ => {
+                self.scalable.remove(&key);
+            }
+        }
+        true
     }
 
     /// Returns what the event is about when it is an accepted write of an object, else counts it.
@@ -213,14 +242,16 @@ impl Objects {
         let is_write = matches!(event.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection");
         let counter = if event.stage != "ResponseComplete" {
             &mut skipped.other_stages
-        } else if !is_write || event.object_ref.is_none() {
+        } else if !is_write || event.object_ref.as_ref().is_none_or(AuditRef::is_question) {
             &mut skipped.reads
         } else if event.is_dry_run() {
             &mut skipped.dry_runs
         } else if !event.is_accepted_write() {
             &mut skipped.failures
         } else {
-            let reference = event.object_ref.clone()?;
+            let mut reference = event.object_ref.clone()?;
+            // The server takes `/api/v1/namespaces/NAME` for something in that namespace.
+            reference.namespace.take_if(|_| reference.api_group.is_empty() && reference.resource == "namespaces");
             // These two answer with the object itself; `scale` is about it.
             if matches!(reference.subresource.as_str(), "" | "ephemeralcontainers" | "resize" | "scale") {
                 return Some(reference);
@@ -231,42 +262,31 @@ impl Objects {
         None
     }
 
-    fn changes(&mut self, event: &AuditEvent, reference: &AuditRef) -> Vec<Change> {
+    /// Returns changes, a scale request's with its replicas.
+    fn changes(&mut self, event: &AuditEvent, reference: &AuditRef) -> Vec<(Change, Option<Value>)> {
         let response = event.response_object.as_ref();
-        let resource = self.resource(reference, response.or(event.request_object.as_ref()));
+        let request = event.request_object.as_ref();
+        let resource = self.resource(reference, response.or(request));
         if reference.subresource == "scale" {
-            return self.scaled(&resource, reference, response.or(event.request_object.as_ref())).into_iter().collect();
-        }
-        if let Some(items) = response.and_then(|list| list["items"].as_array()) {
-            return items.iter().filter_map(|item| change_of(&resource, Operation::Delete, item.clone())).collect();
+            return scale(resource, reference, response.or(request)).into_iter().collect();
         }
         let is_object = |body: &&Value| body["kind"] != "Status" && text(body, "/metadata/name").is_some();
-        match event.verb.as_str() {
-            "delete" => {
-                let body = response.filter(is_object);
-                let object = ObjectRef {
-                    namespace: reference.namespace.clone(),
-                    name: reference.name.clone().unwrap_or_default(),
-                    uid: body
-                        .and_then(|body| text(body, "/metadata/uid"))
-                        .or_else(|| response.and_then(|status| text(status, "/details/uid")))
-                        .map(str::to_owned)
-                        .or_else(|| reference.uid.clone()),
-                    resource,
-                };
-                if object.name.is_empty() { vec![] } else { vec![Change::new(object, Operation::Delete, None)] }
+        let changes = match event.verb.as_str() {
+            "delete" => vec![deletion(resource, reference, response)],
+            "deletecollection" => {
+                let items = response.and_then(|list| list["items"].as_array());
+                let deleted = |item: &Value| change_of(&resource, Operation::Delete, item.clone());
+                items.into_iter().flatten().map(deleted).collect()
             }
-            "deletecollection" => vec![],
             verb => {
                 // At level Request there is no answer; what was sent is a whole object unless it is a patch.
-                let sent = event.request_object.as_ref().filter(|_| verb != "patch");
-                let Some(body) = response.filter(is_object).or(sent.filter(is_object)) else { return vec![] };
-                let created =
-                    verb == "create" || event.response_status.as_ref().is_some_and(|status| status.code == 201);
-                let operation = if created { Operation::Create } else { Operation::Update };
-                change_of(&resource, operation, body.clone()).into_iter().collect()
+                let sent = request.filter(|_| verb != "patch");
+                let operation = if event.is_creation() { Operation::Create } else { Operation::Update };
+                let body = response.filter(is_object).or(sent.filter(is_object));
+                vec![body.and_then(|body| change_of(&resource, operation, body.clone()))]
             }
-        }
+        };
+        changes.into_iter().flatten().map(|change| (change, None)).collect()
     }
 
     fn resource(&mut self, reference: &AuditRef, body: Option<&Value>) -> Arc<Resource> {
@@ -290,31 +310,33 @@ impl Objects {
         }
         resource
     }
+}
 
-    fn scaled(&self, resource: &Arc<Resource>, reference: &AuditRef, scale: Option<&Value>) -> Option<Change> {
-        let key = (Arc::clone(resource), reference.namespace.clone(), reference.name.clone()?);
-        let scale = scale?;
-        let replicas = scale.pointer("/spec/replicas").cloned().unwrap_or_else(|| 0.into());
-        let mut body = self.scalable.get(&key)?.clone();
-        body["spec"]["replicas"] = replicas;
-        if let Some(version) = scale.pointer("/metadata/resourceVersion") {
-            body["metadata"]["resourceVersion"] = version.clone();
-        }
-        change_of(resource, Operation::Update, body)
-    }
+/// Returns a change without a body, and the replicas that were asked for.
+fn scale(resource: Arc<Resource>, reference: &AuditRef, scale: Option<&Value>) -> Option<(Change, Option<Value>)> {
+    let scale = scale?;
+    let object = ObjectRef {
+        namespace: reference.namespace.clone(),
+        name: reference.name.clone()?,
+        uid: text(scale, "/metadata/uid").map(str::to_owned),
+        resource,
+    };
+    // No replicas: `0` is left out.
+    let replicas = scale.pointer("/spec/replicas").cloned().unwrap_or_else(|| 0.into());
+    let resource_version = text(scale, "/metadata/resourceVersion").map(str::to_owned);
+    Some((Change { resource_version, ..Change::new(object, Operation::Update, None) }, Some(replicas)))
+}
 
-    fn remember(&mut self, change: &Change) {
-        let object = &change.object;
-        let key = (Arc::clone(&object.resource), object.namespace.clone(), object.name.clone());
-        match &change.body {
-            Some(body) if body.pointer("/spec/replicas").is_some() => {
-                self.scalable.insert(key, body.clone());
-            }
-            _ => {
-                self.scalable.remove(&key);
-            }
-        }
-    }
+/// Returns a deletion; it needs no body.
+fn deletion(resource: Arc<Resource>, reference: &AuditRef, response: Option<&Value>) -> Option<Change> {
+    let uid = response.and_then(|answer| text(answer, "/details/uid").or_else(|| text(answer, "/metadata/uid")));
+    let object = ObjectRef {
+        namespace: reference.namespace.clone(),
+        name: reference.name.clone().filter(|name| !name.is_empty())?,
+        uid: uid.map(str::to_owned).or_else(|| reference.uid.clone()),
+        resource,
+    };
+    Some(Change::new(object, Operation::Delete, None))
 }
 
 fn change_of(resource: &Arc<Resource>, operation: Operation, body: Value) -> Option<Change> {
@@ -431,9 +453,8 @@ pub enum ReplayError {
 }
 
 impl Skipped {
-    /// Returns how many writes could not be used because the log has no bodies for them.
-    pub fn unusable(&self) -> usize {
-        self.without_body.values().sum()
+    fn leave_out(&mut self, verb: &str, resource: &str) {
+        *self.without_body.entry((verb.to_owned(), resource.to_owned())).or_default() += 1;
     }
 }
 
@@ -551,7 +572,7 @@ mod tests {
             "responseObject": {"kind": "Scale", "spec": {"replicas": 7}}});
         let (all, skipped) = drain(replay(&[lines(&[event(2, "bob", "patch", 200, scale)])]));
         assert!(all.is_empty());
-        assert_eq!(skipped.unusable(), 1);
+        assert_eq!(skipped.without_body, [(("scale".to_owned(), "deployments.apps".to_owned()), 1)].into());
     }
 
     #[test]
@@ -565,6 +586,83 @@ mod tests {
         let (all, _) = drain(replay(&[log]));
         let versions: Vec<_> = all.iter().map(|(_, object, _)| object.rsplit('@').next().unwrap().to_owned()).collect();
         assert_eq!(versions, ["1", "2", "3", "4"]);
+    }
+
+    fn versions(log: String) -> Vec<String> {
+        let (all, _) = drain(replay(&[log]));
+        all.iter().map(|(operation, object, _)| format!("{operation}@{}", object.rsplit('@').next().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_late_line_of_an_update_brings_nothing_back_that_was_deleted() {
+        let status = json!({"responseObject": {"kind": "Status", "details": {"uid": "u"}}});
+        let mut terminating = web("4", 1);
+        terminating["responseObject"]["metadata"]["deletionTimestamp"] = "2026-03-23T10:00:03Z".into();
+        let log = lines(&[
+            event(1, "alice", "create", 201, web("1", 1)),
+            event(3, "carol", "delete", 200, status),
+            event(4, "gc", "update", 200, terminating),
+            event(5, "bob", "patch", 200, web("2", 2)),
+        ]);
+        assert_eq!(versions(log), ["CREATE@1", "UPDATE@2", "DELETE@", "UPDATE@4"]);
+    }
+
+    #[tokio::test]
+    async fn a_scale_request_scales_what_stands_when_its_turn_comes() {
+        let scale = json!({"objectRef": {"resource": "deployments", "namespace": "shop", "name": "web", "apiGroup": "apps",
+            "apiVersion": "v1", "subresource": "scale"},
+            "responseObject": {"kind": "Scale", "metadata": {"name": "web", "uid": "u", "resourceVersion": "3"},
+                "spec": {"replicas": 9}}});
+        let mut patched = web("2", 1);
+        patched["responseObject"]["spec"]["paused"] = true.into();
+        let log = lines(&[
+            event(1, "alice", "create", 201, web("1", 1)),
+            event(2, "bob", "patch", 200, scale),
+            event(3, "carol", "patch", 200, patched),
+        ]);
+        let mut replay = replay(&[log]);
+        let mut bodies = Vec::new();
+        while let Some(event) = replay.next().await {
+            if let Event::Change { change, .. } = event {
+                bodies.push(change.body.unwrap()["spec"].clone());
+            }
+        }
+        assert_eq!(bodies[1..], [json!({"replicas": 1, "paused": true}), json!({"replicas": 9, "paused": true})]);
+    }
+
+    #[test]
+    fn a_namespace_is_not_in_itself() {
+        let namespace = |verb: &str, response: Value| {
+            event(
+                1,
+                "alice",
+                verb,
+                200,
+                json!({"objectRef": {"resource": "namespaces", "namespace": "vote", "name": "vote",
+                "apiVersion": "v1"}, "responseObject": response}),
+            )
+        };
+        let body = json!({"kind": "Namespace", "metadata": {"name": "vote", "uid": "n", "resourceVersion": "1"}});
+        let mut replay = replay(&[lines(&[namespace("patch", body.clone()), namespace("delete", body)])]);
+        let objects: Vec<_> = std::iter::from_fn(|| replay.next_write()).map(|write| write.change.object).collect();
+        assert_eq!(objects.len(), 2);
+        assert!(objects.iter().all(|object| object.namespace.is_none() && !object.resource.namespaced), "{objects:?}");
+    }
+
+    #[tokio::test]
+    async fn a_second_run_does_not_turn_back_time() {
+        let log = lines(&[
+            event(1, "alice", "create", 201, web("1", 1)),
+            event(3, "carol", "patch", 200, web("3", 3)),
+            event(5, "bob", "patch", 200, web("2", 2)),
+        ]);
+        let mut replay = replay(&[log]).resume("2026-03-23T10:00:05Z");
+        assert!(matches!(replay.next().await, Some(Event::Resumed)));
+        // The last one is told again, since others may have its very time; Git has it already.
+        let Some(Event::Change { change, .. }) = replay.next().await else { panic!("a change") };
+        assert_eq!(change.resource_version.as_deref(), Some("3"));
+        assert!(replay.next().await.is_none());
+        assert_eq!(replay.skipped().already_replayed, 2);
     }
 
     #[test]
