@@ -83,14 +83,16 @@ pub(crate) fn message(text: &str) -> Vec<u8> {
 /// ```text
 /// reverser state
 ///
+/// remote https://git.example.com/team/platform.git
 /// base 05f8…
 /// cursor configmaps.v1 4711
 /// ```
 ///
-/// `base` is the commit that the unpushed ones stand upon; it is missing when there was none. Blanks, control characters
+/// `remote` is where the branch is pushed to: what is known of one says nothing about another. `base` is the commit that the unpushed ones stand upon; it is missing when there was none. Blanks, control characters
 /// and `%` of sources and positions are written as `%XX`. Other lines are left for later versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
+    pub(crate) remote: Option<String>,
     pub(crate) base: Option<Id>,
     pub(crate) cursors: BTreeMap<String, String>,
 }
@@ -104,7 +106,9 @@ impl State {
         }
         let mut state = Self::default();
         for line in lines {
-            if let Some(hex) = line.strip_prefix("base ") {
+            if let Some(remote) = line.strip_prefix("remote ") {
+                state.remote = Some(percent_decode(remote)?);
+            } else if let Some(hex) = line.strip_prefix("base ") {
                 state.base = Some(Id::from_hex(hex)?);
             } else if let Some(cursor) = line.strip_prefix("cursor ") {
                 let (source, position) = cursor.split_once(' ')?;
@@ -119,6 +123,9 @@ impl State {
         let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%';
         let mut message = format!("{TITLE}\n\n");
         // Writing to a string doesn't fail.
+        if let Some(remote) = &self.remote {
+            let _ = writeln!(message, "remote {}", percent_encode(remote, plain));
+        }
         if let Some(base) = self.base {
             let _ = writeln!(message, "base {base}");
         }
@@ -166,7 +173,7 @@ mod tests {
         let cursors = [("a b\n%", "4711"), ("ü", ""), ("configmaps.v1", "x y")];
         let cursors = cursors.map(|(source, position)| (source.to_owned(), position.to_owned())).into();
         for base in [None, Some(Id::EMPTY_TREE)] {
-            let state = State { base, cursors: BTreeMap::clone(&cursors) };
+            let state = State { remote: Some("/a b".to_owned()), base, cursors: BTreeMap::clone(&cursors) };
             assert_eq!(State::parse(state.encode().as_bytes()), Some(state));
         }
         assert_eq!(State::parse(b"subject\n"), None);

@@ -48,6 +48,7 @@ use disk::{Lock, clear_leftovers, count_packs, lock, sync_folder, write_synced};
 #[derive(Debug)]
 pub(crate) struct Store {
     git_dir: PathBuf,
+    remote: String,
     branch: BranchName,
     /// The root of all edits.
     under: Option<RepoPath>,
@@ -94,6 +95,8 @@ pub(crate) struct Replayed {
 #[derive(Clone, Debug)]
 pub(crate) struct StoreConfig {
     pub(crate) state_dir: PathBuf,
+    /// Where the branch is pushed to, without a password.
+    pub(crate) remote: String,
     pub(crate) branch: BranchName,
     pub(crate) under: Option<RepoPath>,
     pub(crate) committer: Signature,
@@ -124,6 +127,7 @@ impl Store {
         let mut store = Self {
             objects: Objects::open(&git_dir)?,
             git_dir,
+            remote: config.remote,
             branch: config.branch,
             under: config.under,
             committer: config.committer,
@@ -139,6 +143,7 @@ impl Store {
             _lock: lock,
         };
         store.refresh()?;
+        store.is_of_remote(config.state_dir)?;
         Ok(store)
     }
 
@@ -265,7 +270,7 @@ impl Store {
             self.objects.take_added();
             return Ok(outcomes);
         }
-        self.write(tip, State { base: self.base, cursors }, now)?;
+        self.write(tip, State { remote: Some(self.remote.clone()), base: self.base, cursors }, now)?;
         self.unpushed.extend(made);
         Ok(outcomes)
     }
@@ -351,7 +356,9 @@ impl Store {
                 None => replayed.dropped += 1,
             }
         }
-        self.write(Some(tip), State { base: Some(onto), cursors: self.cursors.clone() }, now)?;
+        // Commits that the remote had are gone from it, so what the cursors say of it is no longer true.
+        let cursors = if replayed.rewritten { BTreeMap::new() } else { self.cursors.clone() };
+        self.write(Some(tip), State { remote: Some(self.remote.clone()), base: Some(onto), cursors }, now)?;
         self.unpushed = made;
         Ok(replayed)
     }
@@ -443,6 +450,16 @@ impl Store {
             self.is_stale = false;
         }
         Ok(())
+    }
+
+    /// Refuses a state folder that was made for another remote: its cursors say that everything is there already.
+    fn is_of_remote(&self, folder: PathBuf) -> Result<(), OpenError> {
+        let Some(state) = self.objects.reference(&self.state_ref())? else { return Ok(()) };
+        let state = State::parse(&self.commit_of(state)?.message).unwrap_or_default();
+        match state.remote {
+            Some(was) if was != self.remote => Err(OpenError::OtherRemote { folder, was, is: self.remote.clone() }),
+            _ => Ok(()),
+        }
     }
 
     /// Reads the state ref, and derives everything else.
@@ -544,6 +561,16 @@ pub enum OpenError {
     /// No state folder was given, and there is no home to put one in.
     #[error("no state folder was given, and neither XDG_STATE_HOME nor HOME is set")]
     NoStateDir,
+    /// The state folder belongs to another remote.
+    #[error("the state folder {} belongs to {was}, not to {is}: give each repository a state folder of its own", folder.display())]
+    OtherRemote {
+        /// The state folder.
+        folder: PathBuf,
+        /// The remote that it was made for.
+        was: String,
+        /// The one that was asked for.
+        is: String,
+    },
     /// The remote can't be read, and nothing is known from an earlier run.
     #[error(transparent)]
     Remote(#[from] RemoteError),
@@ -556,7 +583,9 @@ impl OpenError {
     /// Returns what helps.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Folder { .. } | Self::Locked { .. } | Self::NoStateDir => Remedy::FixConfiguration,
+            Self::Folder { .. } | Self::Locked { .. } | Self::NoStateDir | Self::OtherRemote { .. } => {
+                Remedy::FixConfiguration
+            }
             Self::Remote(error) => error.remedy(),
             Self::Store(error) => error.remedy(),
         }

@@ -166,6 +166,7 @@ impl GitWriterBuilder {
         };
         let config = StoreConfig {
             state_dir,
+            remote: self.url.to_string(),
             branch: self.branch.clone(),
             under: self.under.clone(),
             committer: self.committer.clone(),
@@ -316,6 +317,7 @@ mod tests {
         let builder = GitWriter::open(url.clone(), Credentials::FromGit);
         let config = StoreConfig {
             state_dir: state,
+            remote: url.to_string(),
             branch: BranchName::default(),
             under: None,
             committer: builder.committer.clone(),

@@ -15,7 +15,7 @@ use crate::{
     branch::BranchName,
     credentials::{Credentials, write_answer},
     remote::{Pushed, Remote, RemoteError, RemoteTip},
-    sink::CommitId,
+    sink::{CommitId, SinkError},
     url::RemoteUrl,
 };
 
@@ -140,6 +140,15 @@ impl Remote for CliRemote {
 
     async fn fetch(&self, branch: &BranchName) -> Result<CommitId, RemoteError> {
         let incoming = format!("refs/incoming/{}", branch.encoded());
+        // A fetch that was killed at its limit may have left its lock; there is never another one at work here.
+        let lock = self.git_dir.join(format!("{incoming}.lock"));
+        if let Err(source) = std::fs::remove_file(&lock)
+            && source.kind() != io::ErrorKind::NotFound
+        {
+            let store =
+                SinkError::store("remove a lock that was left behind in", &self.git_dir.to_string_lossy(), source);
+            return Err(RemoteError::Local { source: Arc::new(store) });
+        }
         let mut command = self.command("fetch");
         // unpackLimit: a pack, since loose objects would wait for a gc that never comes.
         command.args(["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--"]);

@@ -144,7 +144,8 @@ impl Owner {
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut closing = None;
         loop {
-            self.push_when_due().await;
+            self.consolidate_when_due().await;
+            self.push_when_due();
             self.publish();
             let (is_waiting, due) = (self.is_waiting(), self.due());
             tokio::select! {
@@ -248,16 +249,18 @@ impl Owner {
         }
     }
 
-    /// Begins a push when there is something to push, none is under way, and no wait is left.
-    async fn push_when_due(&mut self) {
-        if matches!(self.phase, Phase::Pushing { .. }) {
-            if self.store().packs() >= MOST_PACKS {
-                self.consolidate().await;
-            }
-            return;
-        }
-        if self.store().packs() >= MANY_PACKS {
+    /// Joins packs when they are many: between two pushes, and when they are very many also beside one.
+    async fn consolidate_when_due(&mut self) {
+        let is_pushing = matches!(self.phase, Phase::Pushing { .. });
+        if self.store().packs() >= if is_pushing { MOST_PACKS } else { MANY_PACKS } {
             self.consolidate().await;
+        }
+    }
+
+    /// Begins a push when there is something to push, none is under way, and no wait is left.
+    fn push_when_due(&mut self) {
+        if matches!(self.phase, Phase::Pushing { .. }) {
+            return;
         }
         let Some(tip) = self.store().unpushed().back().map(|unpushed| CommitId::from(unpushed.id)) else {
             self.phase = Phase::Idle;
@@ -343,7 +346,8 @@ impl Owner {
             self.phase = Phase::Idle;
         }
         while Instant::now() < deadline {
-            self.push_when_due().await;
+            // Without joining packs: that may take longer than there is time left.
+            self.push_when_due();
             self.publish();
             match &self.phase {
                 Phase::Idle => return,

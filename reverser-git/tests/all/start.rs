@@ -1,6 +1,8 @@
 use std::{fs, time::Duration};
 
-use reverser_git::{GitSink, OpenError, Outcome, RemoteError, testing::path};
+use reverser_git::{
+    BranchName, Credentials, GitSink, GitWriter, OpenError, Outcome, RemoteError, remote::create_bare, testing::path,
+};
 
 use crate::bed::{Bed, commit, eventually, failure, git, push, pushed};
 
@@ -158,4 +160,32 @@ async fn a_writer_that_was_dropped_has_lost_nothing() {
     bed.finish(writer).await;
     let expected: Vec<_> = (0..20).map(|n| format!("put file-{n}")).collect();
     assert_eq!(bed.subjects(), expected);
+}
+
+#[tokio::test]
+async fn a_state_folder_of_another_remote_is_refused_and_says_whose_it_is() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "a", "1").await;
+    bed.finish(writer).await;
+    let other = bed.folder("other.git");
+    create_bare(&other, &BranchName::default()).await.unwrap();
+    let url = other.to_str().unwrap().parse().unwrap();
+    let error = GitWriter::open(url, Credentials::FromGit).state_dir(bed.state_dir()).start().await.unwrap_err();
+    assert!(matches!(error, OpenError::OtherRemote { .. }), "{error:?}");
+    assert!(error.to_string().contains(bed.remote().to_str().unwrap()), "{error}");
+    bed.finish(bed.start().await).await;
+}
+
+#[tokio::test]
+async fn a_lock_that_a_killed_fetch_left_does_not_stop_the_next_one() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "a", "1").await;
+    fs::create_dir_all(bed.local().join("refs/incoming")).unwrap();
+    fs::write(bed.local().join("refs/incoming/main.lock"), "").unwrap();
+    bed.others_commit("theirs", "1");
+    push(&writer, "b", "1").await;
+    bed.finish(writer).await;
+    assert_eq!(bed.subjects(), ["put a", "others: theirs", "put b"]);
 }

@@ -160,3 +160,54 @@ async fn a_source_that_may_not_be_listed_keeps_nothing_else_from_the_first_sync(
     assert_eq!(failed.failed.keys().collect::<Vec<_>>(), ["bad"]);
     assert_eq!(subjects(&sink), ["[SYNC] 1 object"]);
 }
+
+/// What `sink` remembers of the source `s`.
+async fn position(sink: &MemorySink) -> Option<String> {
+    sink.cursors().await.unwrap().remove("s")
+}
+
+#[tokio::test]
+async fn a_held_sweep_is_asked_about_again_whatever_comes_after_it() {
+    let all: Vec<_> = (0..30).map(|number| body(&format!("n{number}"), 1, "web")).collect();
+    let sink = MemorySink::new();
+    let reverser = Reverser::new(sink.clone()).build();
+    run(&reverser, &sink, Scripted::new("s", [listed(all)]), 1).await;
+    assert_eq!(position(&sink).await.as_deref(), Some("100"));
+    let source = Scripted::new("s", [listed(vec![]), change(Operation::Create, body("new", 102, "web"))]);
+    run(&reverser, &sink, source, 2).await;
+    assert_eq!(position(&sink).await, None);
+    assert_eq!(sink.list(None).await.unwrap().len(), 31);
+}
+
+#[tokio::test]
+async fn an_api_that_comes_back_loses_what_was_deleted_meanwhile() {
+    let sink = MemorySink::new();
+    let reverser = Reverser::new(sink.clone()).build();
+    run(&reverser, &sink, Scripted::new("s", [listed(vec![body("kept", 1, "web"), body("gone", 2, "web")])]), 1).await;
+    let (arrive, arrivals) = mpsc::channel(1);
+    let back = Scripted::new("s", [listed(vec![body("kept", 1, "web"), body("new", 3, "web")])]).then_waits();
+    arrive.send(Arrival::New(Box::new(back))).await.unwrap();
+    let swept = async {
+        let mut again = tokio::time::interval(Duration::from_millis(1));
+        while sink.commits().len() < 3 {
+            again.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), reverser.run(vec![], arrivals, swept)).await.unwrap().unwrap();
+    assert_eq!(subjects(&sink)[1..], ["[CREATE] v1/configmaps/new", "[SYNC] 0 objects, 1 removed"]);
+}
+
+#[tokio::test]
+async fn what_a_controller_has_recorded_is_not_told_again_by_a_watch() {
+    let sink = MemorySink::new();
+    let reverser = Reverser::new(sink.clone()).build();
+    for version in [101, 102] {
+        let Event::Change { change, .. } = change(Operation::Update, body("a", version, "web")) else { unreachable!() };
+        reverser.record(change.by(Actor::user("portal-user"))).await.unwrap();
+    }
+    let late = [101, 102].map(|version| change(Operation::Update, body("a", version, "web")));
+    let then = change(Operation::Create, body("b", 103, "web"));
+    let source = Scripted::new("s", std::iter::once(Event::Resumed).chain(late).chain([then]));
+    run(&reverser, &sink, source, 3).await;
+    assert_eq!(subjects(&sink), ["[UPDATE] v1/configmaps/a", "[UPDATE] v1/configmaps/a", "[CREATE] v1/configmaps/b"]);
+}
