@@ -62,15 +62,19 @@ fn write_entry_header(pack: &mut Vec<u8>, kind: Kind, size: usize) {
     pack.push(byte);
 }
 
+/// In pieces through a small buffer: flate2's `compress_vec` fills all of the vector's spare room with zeros at each call,
+/// which for a large pack is more work than everything else together.
 fn deflate(zlib: &mut Compress, data: &[u8], pack: &mut Vec<u8>) -> Result<(), PackError> {
     zlib.reset();
+    let mut piece = [0; 16 << 10];
     loop {
         let consumed = usize::try_from(zlib.total_in()).map_err(|error| PackError::from(Box::from(error)))?;
-        // Enough for all of it in one go, but for what can't be compressed.
-        pack.reserve((data.len() - consumed) / 2 + 64);
+        let before = zlib.total_out();
         let status = zlib
-            .compress_vec(&data[consumed..], pack, FlushCompress::Finish)
+            .compress(&data[consumed..], &mut piece, FlushCompress::Finish)
             .map_err(|error| PackError::from(Box::from(error)))?;
+        let made = usize::try_from(zlib.total_out() - before).map_err(|error| PackError::from(Box::from(error)))?;
+        pack.extend_from_slice(&piece[..made]);
         if status == Status::StreamEnd {
             return Ok(());
         }

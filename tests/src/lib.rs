@@ -138,12 +138,18 @@ impl Running {
 
     /// Asks it to end, as Kubernetes does, and waits until it has.
     pub async fn terminate(self) -> Finished {
-        if let Some(pid) = self.pid() {
-            // The shell has `kill` built in.
-            let asked = Command::new("sh").args(["-c", "kill -TERM $1", "sh", &pid.to_string()]).status().await;
-            assert!(asked.is_ok_and(|status| status.success()), "process {pid} can't be asked to end");
-        }
+        self.signal("TERM").await;
         self.end(LIMIT).await
+    }
+
+    /// Holds it, as on a machine that has no time for it, until it is [`resume`](Self::resume)d.
+    pub async fn pause(&self) {
+        self.signal("STOP").await;
+    }
+
+    /// Lets it go on.
+    pub async fn resume(&self) {
+        self.signal("CONT").await;
     }
 
     /// Ends it as a crash would, and waits until it has.
@@ -163,6 +169,13 @@ impl Running {
             reader.await.expect("reading doesn't panic");
         }
         Finished { status: status.expect("a child can be waited for"), said: self.said() }
+    }
+
+    async fn signal(&self, name: &str) {
+        let Some(pid) = self.pid() else { return };
+        // The shell has `kill` built in.
+        let sent = Command::new("sh").args(["-c", "kill -s $1 $2", "sh", name, &pid.to_string()]).status().await;
+        assert!(sent.is_ok_and(|status| status.success()), "process {pid} can't be sent {name}");
     }
 }
 

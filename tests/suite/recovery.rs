@@ -41,6 +41,9 @@ fn after_a_time_away_that_the_api_server_has_forgotten_git_is_as_the_cluster_is(
     });
 }
 
+/// What is logged when Git was brought in line with a complete list.
+const SYNCED: &str = r#""message":"synced""#;
+
 #[test]
 fn a_watch_survives_an_api_server_that_restarts_without_its_history() {
     run(async {
@@ -50,17 +53,23 @@ fn a_watch_survives_an_api_server_that_restarts_without_its_history() {
         create(&configs, config_map("gone", "1")).await;
         create(&configs, config_map("kept", "1")).await;
         scene.history(2).await;
-        let synced = watch.said().matches(r#""message":"synced""#).count();
         scene.plane.stop_api_server();
         watch.says("not watched for the moment").await;
         scene.plane.start_api_server().await.unwrap();
-        scene.plane.compact().await.unwrap();
+        watch.says("watched again").await;
+
+        // Held, so that it asks for what came after the last version that it saw only when that is forgotten.
+        let synced = watch.said().matches(SYNCED).count();
+        watch.pause().await;
+        scene.plane.restart_api_server().await.unwrap();
         delete(&configs, "gone").await;
         create(&configs, config_map("made", "1")).await;
+        scene.plane.restart_api_server().await.unwrap();
+        scene.plane.compact().await.unwrap();
+        watch.resume().await;
         scene.has_files(&["kept", "made"].map(|name| scene.path("v1/configmaps", name))).await;
-        // The watch was told 410, and read everything anew.
-        watch.says_times(synced + 1, r#""message":"synced""#).await;
-        watch.says("watched again").await;
+        // It was told 410, and read everything anew.
+        watch.says_times(synced + 1, SYNCED).await;
         watch.terminate().await.exits_with(0);
         scene.repo.fsck().await.unwrap();
     });

@@ -461,6 +461,7 @@ fn private_folder(path: &Path) -> Result<(), Error> {
 /// Kubernetes' documentation, "Auditing": the first rule that matches counts.
 fn audit_policy() -> Value {
     let none = |group: &str, resources: &[&str]| json!({"group": group, "resources": resources});
+    let writes = json!(["create", "update", "patch", "delete", "deletecollection"]);
     json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
@@ -475,8 +476,8 @@ fn audit_policy() -> Value {
                 none("", &["serviceaccounts/token"]), // the response is a credential
             ]},
             // Who, and not what.
-            {"level": "Metadata", "resources": [none("", &["secrets"])]},
-            {"level": "RequestResponse", "verbs": ["create", "update", "patch", "delete", "deletecollection"]},
+            {"level": "Metadata", "verbs": writes, "resources": [none("", &["secrets"])]},
+            {"level": "RequestResponse", "verbs": writes},
             {"level": "None"},
         ],
     })

@@ -131,8 +131,8 @@ async fn the_audit_log_has_writes_with_their_user_and_body(plane: &ControlPlane)
     assert_eq!(event["user"]["username"], "alice");
     assert_eq!(event["stage"], "ResponseComplete");
     let body = &event["responseObject"];
-    assert_eq!((&body["data"]["key"], &body["metadata"]["managedFields"]), (&json!("value"), &Value::Null));
-    assert!(body["metadata"]["resourceVersion"].is_string(), "{body}");
+    assert_eq!(body["data"]["key"], "value");
+    assert!(body["metadata"]["managedFields"].is_array() && body["metadata"]["resourceVersion"].is_string(), "{body}");
     let text = fs::read_to_string(&log).unwrap();
     let verbs: HashSet<_> = text
         .lines()
