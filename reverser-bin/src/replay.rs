@@ -15,6 +15,9 @@ use crate::{
     repository,
 };
 
+/// How often writing is tried: somebody waits for the end.
+const TRIES: usize = 3;
+
 pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let output = Output::start(args.output);
     let code = replay(args, &output).await;
@@ -34,6 +37,7 @@ pub(crate) async fn replay(args: ReplayArgs, output: &Output) -> anyhow::Result<
     let reverser = Reverser::new(git.clone())
         .pipeline(Pipeline::default())
         .reporter(Teller { output: output.clone(), commits: commits.clone(), count_lists: false })
+        .tries(TRIES)
         .build();
     let status = tokio::spawn(output.clone().follow(git.push_state(), commits));
     let replayed = reverser.drain(&mut source).await;

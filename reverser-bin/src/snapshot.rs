@@ -13,6 +13,9 @@ use crate::{
     repository,
 };
 
+/// How often writing is tried: somebody waits for the end.
+const TRIES: usize = 3;
+
 pub(crate) async fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
     let output = Output::start(args.output);
     let code = snapshot(args, &output).await;
@@ -33,7 +36,7 @@ async fn snapshot(args: SnapshotArgs, output: &Output) -> anyhow::Result<ExitCod
     output.expect(choice.resources.len(), "listing");
     let tell = Teller { output: output.clone(), commits: Counter::default(), count_lists: true };
     let build = |sink: ReverserBuilder| {
-        sink.pipeline(connected.pipeline).reporter(tell).allow_mass_delete(allow_mass_delete).build()
+        sink.pipeline(connected.pipeline).reporter(tell).allow_mass_delete(allow_mass_delete).tries(TRIES).build()
     };
     match (out, repo) {
         (Some(out), _) => {

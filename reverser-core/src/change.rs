@@ -92,6 +92,11 @@ impl Resource {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
     }
 
+    /// Returns whether both are the same resource, in the same or in another version.
+    pub fn is_version_of(&self, other: &Self) -> bool {
+        (&self.group, &self.plural) == (&other.group, &other.plural)
+    }
+
     /// Returns kubectl's name for it: `configmaps`, `deployments.apps`.
     pub fn qualified(&self) -> String {
         if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }

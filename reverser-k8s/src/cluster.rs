@@ -88,7 +88,10 @@ impl Cluster {
     }
 
     fn watches_of(&self, resource: &Arc<Resource>, pipeline: &Pipeline) -> Vec<Watch> {
-        let watch = |namespace| Watch::new(self.client.clone(), &self.id, Arc::clone(resource), namespace);
+        let others = self.catalog.other_versions(resource);
+        let watch = |namespace| {
+            Watch::new(self.client.clone(), &self.id, Arc::clone(resource), namespace).superseding(others.clone())
+        };
         let namespaces = &pipeline.selector.namespaces;
         if !resource.namespaced || namespaces.is_empty() {
             vec![watch(None)]
@@ -138,8 +141,15 @@ impl Cluster {
                 }
             }
             for new in after.iter().filter(|resource| !before.contains(resource)) {
+                // The same resource in another version: its objects are not new, they move.
+                let moved: Vec<_> = before.iter().filter(|old| old.is_version_of(new)).cloned().collect();
                 for watch in self.watches_of(new, &pipeline) {
-                    let _closed = arrivals.send(Arrival::New(Box::new(watch))).await;
+                    let arrival = if moved.is_empty() {
+                        Arrival::New(Box::new(watch))
+                    } else {
+                        Arrival::Moved(Box::new(watch.superseding(moved.clone())))
+                    };
+                    let _closed = arrivals.send(arrival).await;
                 }
             }
             self.catalog = catalog;

@@ -84,6 +84,12 @@ impl Catalog {
         self.served.iter().filter(|served| served.is_watchable && served.is_preferred).map(|served| &served.resource)
     }
 
+    /// Returns the other versions in which `resource` is served.
+    pub fn other_versions(&self, resource: &Resource) -> Vec<Arc<Resource>> {
+        let served = self.served.iter().map(|served| &served.resource);
+        served.filter(|other| other.is_version_of(resource) && ***other != *resource).cloned().collect()
+    }
+
     /// Returns the group versions whose server did not answer: what is known of them may be out of date.
     pub fn stale(&self) -> &[String] {
         &self.stale

@@ -66,6 +66,7 @@ pub struct Reverser {
     /// sink may make it wait.
     turn: Arc<tokio::sync::Mutex<()>>,
     allow_mass_delete: bool,
+    tries: Option<usize>,
     queue_bytes: usize,
 }
 
@@ -83,6 +84,8 @@ pub enum Arrival {
         /// Whether the server still serves it. If not, what it still says of deletions is read to its end.
         is_served: bool,
     },
+    /// A resource is served in another version: its files move there, as one commit.
+    Moved(Box<dyn Source>),
     /// A resource has come up: what it lists at first has been made since, and each object is a change.
     New(Box<dyn Source>),
 }
@@ -132,6 +135,7 @@ impl Reverser {
             written: Arc::default(),
             turn: Arc::default(),
             allow_mass_delete: false,
+            tries: None,
             queue_bytes: 64 << 20,
         })
     }
@@ -260,6 +264,10 @@ impl Reverser {
                         self.reporter.report(Notice::Watching { source: source.id() });
                         pumps.start(source, true);
                     }
+                    Some(Arrival::Moved(source)) => {
+                        self.reporter.report(Notice::Watching { source: source.id() });
+                        pumps.start(source, false);
+                    }
                     Some(Arrival::Gone { source, is_served }) => pumps.gone(&source, is_served),
                     None => is_open = false,
                 },
@@ -385,17 +393,20 @@ impl Reverser {
         Ok(self.persist(|| self.sink.commit(batch.clone())).await?.outcomes)
     }
 
-    /// Asks the sink for as long as it takes: what was read must not be lost to a full disk.
+    /// Asks the sink for as long as it takes, unless that is limited: what was read must not be lost to a full disk.
     async fn persist<T, F>(&self, ask: impl Fn() -> F) -> Result<T, SinkError>
     where
         F: Future<Output = Result<T, SinkError>>,
     {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(60));
+        let mut tried = 1;
         loop {
             match ask().await {
                 Ok(answer) => return Ok(answer),
                 Err(error @ SinkError::Closed { .. }) => return Err(error),
+                Err(error) if self.tries == Some(tried) => return Err(error),
                 Err(error) => {
+                    tried += 1;
                     self.reporter.report(Notice::SinkFailed(&error));
                     tokio::time::sleep(backoff.next_wait()).await;
                 }
@@ -444,26 +455,39 @@ impl Reverser {
     /// scope. Held when they are suspiciously many; then the position of the list must not be saved, so that the next
     /// start lists, and asks, again.
     async fn sweep(&self, list: &RenderedList) -> Result<Sweep, SinkError> {
-        let folder = self.pipeline.layout.folder(&list.resource);
-        let files = self.persist(|| self.sink.list(folder.as_ref())).await?;
-        let mut in_scope = 0;
-        let mut removed = Vec::new();
-        for path in files {
-            if list.alive.contains(&path) {
-                in_scope += 1;
-                continue;
-            }
-            let Some(content) = self.persist(|| self.sink.read(&path)).await? else { continue };
-            if self.pipeline.owns(&path, &content, &list.resource, list.namespace.as_deref()) {
-                in_scope += 1;
-                removed.push(Edit::Delete { path });
-            }
-        }
+        let (kept, mut removed) = self.files_of(&list.resource, list).await?;
+        let in_scope = kept + removed.len();
         if removed.len() > SWEEP && removed.len() * 2 > in_scope && !self.allow_mass_delete {
             self.reporter.report(Notice::Held { resource: &list.resource, files: removed.len(), of: in_scope });
             return Ok(Sweep::Held);
         }
+        // Outside of the limit: these objects are where the listed ones are now.
+        for other in &list.superseded {
+            removed.extend(self.files_of(other, list).await?.1);
+        }
         Ok(Sweep::Remove(removed))
+    }
+
+    /// Returns how many files of `resource` in the list's scope have an object, and the deletions of those without one.
+    async fn files_of(
+        &self,
+        resource: &Arc<reverser_core::Resource>,
+        list: &RenderedList,
+    ) -> Result<(usize, Vec<Edit>), SinkError> {
+        let folder = self.pipeline.layout.folder(resource);
+        let files = self.persist(|| self.sink.list(folder.as_ref())).await?;
+        let (mut kept, mut removed) = (0, Vec::new());
+        for path in files {
+            if list.alive.contains(&path) {
+                kept += 1;
+                continue;
+            }
+            let Some(content) = self.persist(|| self.sink.read(&path)).await? else { continue };
+            if self.pipeline.owns(&path, &content, resource, list.namespace.as_deref()) {
+                removed.push(Edit::Delete { path });
+            }
+        }
+        Ok((kept, removed))
     }
 
     /// Returns what the recorder has to do about an event. `is_new`: what is listed has been made since.
@@ -488,6 +512,7 @@ impl Reverser {
                     alive: alive.collect(),
                     resource: Arc::clone(&listed.resource),
                     namespace: listed.namespace,
+                    superseded: listed.superseded,
                     edits: vec![],
                 };
                 items.push(item(What::List(list), Some(listed.cursor)));
@@ -514,7 +539,7 @@ impl Reverser {
     }
 
     fn render_list(&self, listed: Listed) -> RenderedList {
-        let Listed { resource, namespace, objects, .. } = listed;
+        let Listed { resource, namespace, superseded, objects, cursor: _ } = listed;
         let mut edits = Vec::new();
         for object in objects {
             let Some(reference) = ObjectRef::of(&resource, &object) else { continue };
@@ -527,7 +552,7 @@ impl Reverser {
             }
         }
         let alive = edits.iter().map(|edit| edit.path().clone()).collect();
-        RenderedList { resource, namespace, edits, alive }
+        RenderedList { resource, namespace, superseded, edits, alive }
     }
 
     fn is_news(&self, change: &Change, edit: &Edit) -> bool {
@@ -590,6 +615,14 @@ impl ReverserBuilder {
     #[must_use]
     pub fn allow_mass_delete(mut self, allow: bool) -> Self {
         self.0.allow_mass_delete = allow;
+        self
+    }
+
+    /// Sets how often Git is asked before its failure is returned. Default: for ever, as befits a recorder; a command that
+    /// somebody waits for should end.
+    #[must_use]
+    pub fn tries(mut self, tries: usize) -> Self {
+        self.0.tries = Some(tries);
         self
     }
 
@@ -664,6 +697,7 @@ impl Item {
 struct RenderedList {
     resource: Arc<reverser_core::Resource>,
     namespace: Option<String>,
+    superseded: Vec<Arc<reverser_core::Resource>>,
     edits: Vec<Edit>,
     alive: HashSet<RepoPath>,
 }

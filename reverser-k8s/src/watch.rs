@@ -62,6 +62,7 @@ struct Scope {
     client: Client,
     resource: Arc<Resource>,
     namespace: Option<String>,
+    superseded: Vec<Arc<Resource>>,
 }
 
 type Events = BoxStream<'static, Result<WatchEvent<Value>, kube::Error>>;
@@ -86,13 +87,26 @@ impl Watch {
         let scope = namespace.as_ref().map(|namespace| format!("/{namespace}")).unwrap_or_default();
         let id = format!("{cluster}/{resource}{scope}");
         let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
-        Self { api: Scope { client, resource, namespace }, id, state: State::List, backoff, has_failed: false }
+        Self {
+            api: Scope { client, resource, namespace, superseded: vec![] },
+            id,
+            state: State::List,
+            backoff,
+            has_failed: false,
+        }
     }
 
     /// Goes on behind `cursor` instead, as an earlier run left it.
     #[must_use]
     pub fn resume(mut self, cursor: impl Into<String>) -> Self {
         self.state = State::Resume { version: cursor.into() };
+        self
+    }
+
+    /// Takes the place of the same resource in other versions: their files go when this one is listed.
+    #[must_use]
+    pub fn superseding(mut self, others: Vec<Arc<Resource>>) -> Self {
+        self.api.superseded = others;
         self
     }
 
@@ -133,6 +147,7 @@ impl Scope {
                     return Ok(Listed {
                         resource: Arc::clone(&self.resource),
                         namespace: self.namespace.clone(),
+                        superseded: self.superseded.clone(),
                         objects,
                         cursor: answer.metadata.resource_version,
                     });

@@ -30,7 +30,13 @@ fn change(operation: Operation, body: Value) -> Event {
 }
 
 fn listed(objects: Vec<Value>) -> Event {
-    Event::Listed(Listed { resource: configmaps(), namespace: None, objects, cursor: "100".into() })
+    Event::Listed(Listed {
+        resource: configmaps(),
+        namespace: None,
+        superseded: vec![Arc::new(Resource { version: "v1beta1".into(), ..(*configmaps()).clone() })],
+        objects,
+        cursor: "100".into(),
+    })
 }
 
 fn subjects(sink: &MemorySink) -> Vec<String> {
@@ -195,6 +201,32 @@ async fn an_api_that_comes_back_loses_what_was_deleted_meanwhile() {
     };
     tokio::time::timeout(Duration::from_secs(10), reverser.run(vec![], arrivals, swept)).await.unwrap().unwrap();
     assert_eq!(subjects(&sink)[1..], ["[CREATE] v1/configmaps/new", "[SYNC] 0 objects, 1 removed"]);
+}
+
+#[tokio::test]
+async fn files_of_a_version_that_another_one_supersedes_move() {
+    let sink = MemorySink::new();
+    let old = Edit::Put {
+        path: "v1beta1/configmaps/shop/a.yaml".parse().unwrap(),
+        content: b"apiVersion: v1beta1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: shop\n".to_vec(),
+    };
+    let plan = CommitPlan { author: None, date: Timestamp::UNIX_EPOCH, message: "old".into(), edits: vec![old] };
+    sink.commit(Batch { plans: vec![plan], cursors: BTreeMap::new() }).await.unwrap();
+    let reverser = Reverser::new(sink.clone()).build();
+    reverser.sync(&mut [Box::new(Scripted::new("s", [listed(vec![body("a", 1, "web")])]))]).await.unwrap();
+    assert_eq!(sink.list(None).await.unwrap(), ["v1/configmaps/shop/a.yaml".parse::<RepoPath>().unwrap()]);
+    assert_eq!(subjects(&sink).len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_deleted_with_the_version_that_was_recorded_last_is_deleted() {
+    let sink = MemorySink::new();
+    let reverser = Reverser::new(sink.clone()).build();
+    for operation in [Operation::Create, Operation::Delete] {
+        let Event::Change { change, .. } = change(operation, body("a", 5, "web")) else { unreachable!() };
+        assert!(matches!(reverser.record(change).await.unwrap(), Recorded::Planned(_)));
+    }
+    assert!(sink.list(None).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -39,8 +39,10 @@ impl Written {
         let new = Last { uid: change.object.uid.clone(), version, content: self.digest(edit) };
         if let Some(last) = self.last.get(edit.path()) {
             let is_same_object = last.uid.is_some() && last.uid == new.uid;
-            let is_overtaken = is_same_object && new.version.is_some() && new.version <= last.version;
-            if is_overtaken {
+            // A deletion is often told with the version that was written last: it has none of its own there.
+            let is_deletion = new.content.is_none();
+            let is_overtaken = if is_deletion { new.version < last.version } else { new.version <= last.version };
+            if is_same_object && new.version.is_some() && is_overtaken {
                 return false;
             }
             let is_same = last.content == new.content;
@@ -119,6 +121,7 @@ mod tests {
         assert!(written.is_news(&change("u", None), &delete()));
         assert!(!written.is_news(&change("u", Some(6)), &delete()), "deleted already");
         assert!(written.is_news(&change("v", Some(5)), &put("one")), "another object of that name");
+        assert!(written.is_news(&change("v", Some(5)), &delete()), "told with the version that was written last");
     }
 
     #[test]
