@@ -39,8 +39,7 @@ fn a_creation_an_update_and_a_deletion_are_a_commit_each() {
             b
         "#);
 
-        let manifest =
-            "{apiVersion: v1, kind: ConfigMap, metadata: {name: web, labels: {tier: front}}, data: {color: 'off'}}";
+        let manifest = "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: web, labels: {tier: front}}, data: {color: 'off'}}";
         scene.kubectl(&["replace", "-f", "-"], manifest).await;
         scene.history(2).await;
         insta::assert_snapshot!(scene.file("v1/configmaps", "web").await, @r#"
@@ -91,7 +90,7 @@ fn the_name_that_the_server_generates_is_the_files_name() {
     run(async {
         let scene = Scene::shared("generated").await;
         let _watch = scene.watch(&[]).await;
-        let manifest = "{apiVersion: v1, kind: ConfigMap, metadata: {generateName: run-}, data: {n: '1'}}";
+        let manifest = "---\n{apiVersion: v1, kind: ConfigMap, metadata: {generateName: run-}, data: {n: '1'}}";
         let name = scene.kubectl(&["create", "-f", "-", "-o", "jsonpath={.metadata.name}"], manifest).await;
         let log = scene.history(1).await;
         assert_subjects(&log, &[&format!("[CREATE] v1/configmaps/{name}")]);
@@ -106,7 +105,7 @@ fn a_server_side_apply_is_one_commit_whether_it_creates_or_changes() {
         let scene = Scene::shared("applied").await;
         let _watch = scene.watch(&[]).await;
         let apply =
-            |data: &str| format!("{{apiVersion: v1, kind: ConfigMap, metadata: {{name: web}}, data: {{{data}}}}}");
+            |data: &str| format!("---\n{{apiVersion: v1, kind: ConfigMap, metadata: {{name: web}}, data: {{{data}}}}}");
         let server_side = ["apply", "--server-side", "-f", "-"];
         scene.kubectl(&server_side, &apply("a: '1'")).await;
         scene.history(1).await;
@@ -131,7 +130,7 @@ fn a_client_side_apply_leaves_no_last_applied_annotation() {
     run(async {
         let scene = Scene::shared("client-side").await;
         let _watch = scene.watch(&[]).await;
-        let manifest = "{apiVersion: v1, kind: ConfigMap, metadata: {name: web}, data: {a: '1'}}";
+        let manifest = "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: web}, data: {a: '1'}}";
         scene.kubectl(&["apply", "-f", "-"], manifest).await;
         scene.history(1).await;
         let file = scene.file("v1/configmaps", "web").await;

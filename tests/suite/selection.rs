@@ -82,8 +82,7 @@ fn an_object_that_leaves_the_selector_leaves_git_and_one_that_enters_it_is_writt
 fn noise_is_captured_when_it_is_included() {
     run(async {
         let scene = Scene::shared("noise").await;
-        let lease =
-            "{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: leader}, spec: {holderIdentity: me}}";
+        let lease = "---\n{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: leader}, spec: {holderIdentity: me}}";
         scene.kubectl(&["create", "-f", "-"], lease).await;
         let mut pod = json!({"metadata": {"name": "owned"}, "data": {"a": "1"}});
         pod["metadata"]["ownerReferences"] =
