@@ -1,13 +1,16 @@
 //! `reverser check`: would `watch` work? A line for each thing that has to be right.
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use kube::Client;
 use reverser_git::{RemoteProbe, remote::git_version};
-use reverser_k8s::{report::chain, watch::may_list};
+use reverser_k8s::{
+    report::chain,
+    watch::{may_list, may_watch},
+};
 
 use crate::{
     args::CheckArgs,
@@ -15,8 +18,8 @@ use crate::{
     output::print_line,
 };
 
-/// How many lists are tried at the same time.
-const LISTS: usize = 8;
+/// How many resources are tried at the same time.
+const CHECKS: usize = 8;
 
 /// How far the clocks may be apart: commits of several machines would look out of order.
 const SKEW: SignedDuration = SignedDuration::from_secs(5);
@@ -85,16 +88,16 @@ async fn cluster(connected: &Connected, findings: &mut Findings) {
         .map(|watch| (watch.resource().clone(), watch.namespace().map(str::to_owned)))
         .collect();
     let total = scopes.len();
-    let refused: Vec<_> =
-        stream::iter(scopes)
-            .map(|(resource, namespace)| async move {
-                may_list(&connected.client, &resource, namespace.as_deref()).await.err()
-            })
-            .buffered(LISTS)
-            .filter_map(futures::future::ready)
-            .collect()
-            .await;
-    findings.right(&format!("{} of {total} resources may be listed", total - refused.len()));
+    let refused: Vec<_> = stream::iter(scopes)
+        .map(|(resource, namespace)| async move {
+            may_list(&connected.client, &resource, namespace.as_deref()).await?;
+            may_watch(&connected.client, &resource, namespace.as_deref()).await
+        })
+        .buffered(CHECKS)
+        .filter_map(|checked| futures::future::ready(checked.err()))
+        .collect()
+        .await;
+    findings.right(&format!("{} of {total} resources may be listed and watched", total - refused.len()));
     for error in refused {
         findings.wrong(&chain(&error));
     }
@@ -123,13 +126,25 @@ async fn git(findings: &mut Findings) {
     }
 }
 
+/// Makes a folder and takes it away again: permissions alone don't tell, mounts and quotas have a say.
+fn may_create(above: &Path) -> std::io::Result<()> {
+    let trial = above.join(format!(".reverser-check-{}", std::process::id()));
+    std::fs::create_dir(&trial)?;
+    std::fs::remove_dir(&trial)
+}
+
 async fn repository(args: &CheckArgs, findings: &mut Findings) {
     let (url, branch) = (&args.repo, &args.branch);
     if let Some(folder) = url.is_local_path()
         && !folder.exists()
     {
         match folder.ancestors().find(|above| above.exists()) {
-            Some(above) if above.is_dir() => findings.right(&format!("repository {url}: will be created")),
+            Some(above) if above.is_dir() => match may_create(above) {
+                Ok(()) => findings.right(&format!("repository {url}: will be created")),
+                Err(error) => {
+                    findings.wrong(&format!("repository {url}: can't be created: {}: {error}", above.display()))
+                }
+            },
             Some(above) => {
                 findings.wrong(&format!("repository {url}: {} is no folder; give another path", above.display()));
             }
@@ -149,7 +164,7 @@ async fn repository(args: &CheckArgs, findings: &mut Findings) {
         }),
         Err(error) => return findings.wrong(&format!("repository: {}", chain(&error))),
     }
-    match probe.writable().await {
+    match probe.writable(branch).await {
         Ok(()) => findings
             .right("repository: may be pushed to (a protected branch or a hook shows only when something is pushed)"),
         Err(error) => findings.wrong(&format!("repository: {}", chain(&error))),

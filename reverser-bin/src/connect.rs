@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use reverser_core::{NOISE, Pipeline, RepoPath, Selector};
-use reverser_k8s::{Catalog, Cluster};
+use reverser_k8s::{Catalog, Choice, Cluster, DiscoverError};
 
 use crate::{
     Usage,
@@ -41,10 +41,32 @@ pub(crate) async fn connect(
     let client = Client::try_from(config)
         .with_context(|| format!("--kubeconfig: could not set up a connection to {address}"))?;
     let scope = scope(select, folder);
-    let reached = Cluster::connect(client.clone(), &address, &scope).await.with_context(|| hint(cluster, &address))?;
+    let reached = match Cluster::connect(client.clone(), &address, &scope).await {
+        Err(error @ (DiscoverError::Unreachable { .. } | DiscoverError::TimeOut { .. })) => {
+            return Err(anyhow::Error::new(error).context(hint(cluster, &address)));
+        }
+        reached => reached.context(address.clone())?,
+    };
     let selector = selector(select, reached.catalog())?;
     let pipeline = Pipeline { selector, ..Pipeline::default() };
     Ok(Connected { client, address, cluster: reached, pipeline })
+}
+
+/// Returns what is to be recorded; that must not be nothing.
+pub(crate) fn choose(connected: &Connected) -> anyhow::Result<Choice> {
+    let choice = connected.cluster.choose(&connected.pipeline);
+    if choice.resources.is_empty() && !choice.sensitive.is_empty() {
+        return Err(
+            Usage(format!("--resource: nothing is left to record. {}", crate::repository::SECRETS_LEFT_OUT)).into()
+        );
+    }
+    if choice.resources.is_empty() {
+        return Err(Usage(
+            "--resource, --namespace: nothing is left to record; cluster-scoped resources aren't in namespaces".into(),
+        )
+        .into());
+    }
+    Ok(choice)
 }
 
 fn hint(args: &ClusterArgs, address: &str) -> String {
@@ -71,6 +93,9 @@ async fn config(args: &ClusterArgs) -> anyhow::Result<Config> {
                 Err(KubeconfigError::LoadContext(name)) => {
                     let flag = if args.context.is_some() { "--context" } else { "current-context" };
                     return Err(Usage(format!("{flag} {name:?}: the kubeconfig has no such context; it has: {contexts}")).into());
+                }
+                Err(KubeconfigError::CurrentContextNotSet) if contexts.is_empty() => {
+                    bail!("the kubeconfig has no contexts; give another one with --kubeconfig FILE");
                 }
                 Err(KubeconfigError::CurrentContextNotSet) => {
                     return Err(Usage(format!("the kubeconfig sets no current context; give --context, one of: {contexts}")).into());

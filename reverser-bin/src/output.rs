@@ -146,7 +146,7 @@ pub(crate) struct Teller {
 
 impl Reporter for Teller {
     fn report(&self, notice: Notice<'_>) {
-        if let Notice::Committed { .. } = &notice {
+        if let Notice::Committed { .. } | Notice::Synced { commit: Some(_), .. } = &notice {
             self.commits.0.fetch_add(1, Ordering::Relaxed);
         }
         match &self.output {
@@ -185,14 +185,14 @@ fn line(notice: &Notice<'_>) -> Option<String> {
             let object = format!("{} {name}", object.resource);
             format!("{now}  {actor:<20}  {operation:<6}  {object:<64}  {id}")
         }
-        Notice::Failed { source: _, error } => format!("{now}  not watched: {}", chain(error)),
+        Notice::Failed { source: _, error } => format!("{now}  not watched: {}", chain(*error)),
         Notice::Held { resource, files, of } => format!(
             "{now}  {resource}: {files} of {of} files have no object any more. They stay: is this the right cluster? \
              If they are to go, start again with --allow-mass-delete"
         ),
         Notice::Recovered { source } => format!("{now}  watched again: {}", resource_of(source)),
         Notice::Refused(error) => format!("{now}  {error}"),
-        Notice::SinkFailed(error) => format!("{now}  could not commit, trying again: {}", chain(error)),
+        Notice::SinkFailed(error) => format!("{now}  could not commit, trying again: {}", chain(*error)),
         Notice::Started { sources } => format!("{now}  watching {sources} resources; Ctrl-C ends"),
         Notice::Synced { sync, commit } => {
             let objects: usize = sync.objects.values().sum();

@@ -5,7 +5,10 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::Context;
 use reverser_git::{GitWriter, RemoteUrl, remote::create_bare};
 use reverser_k8s::report::chain;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
 
 use crate::{args::PlaceArgs, output::Output};
 
@@ -41,12 +44,17 @@ pub(crate) async fn close(git: GitWriter, output: &Output) -> anyhow::Result<Exi
     if closed.unpushed == 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    let why = closed.error.map(|error| format!(": {}", chain(&error))).unwrap_or_default();
+    let why = closed.error.map_or_else(|| "a push was still under way".into(), |error| chain(&error));
     output.say(&format!(
-        "{} commits are not pushed{why}. They are kept, and go out with the next start",
-        closed.unpushed
+        "not pushed yet: {}: {why}. They are kept, and go out with the next start",
+        count(closed.unpushed)
     ));
     Ok(ExitCode::FAILURE)
+}
+
+/// Returns `1 commit`, `2 commits`.
+pub(crate) fn count(commits: usize) -> String {
+    format!("{commits} commit{}", if commits == 1 { "" } else { "s" })
 }
 
 /// Who commits when nobody says otherwise: the default of `--committer`.
@@ -55,8 +63,8 @@ pub(crate) fn committer() -> reverser_core::Signature {
     reverser_core::Signature::new("reverser", "reverser@cluster.local")
 }
 
-/// Returns when somebody wants the command to end: Ctrl-C, or SIGTERM as Kubernetes sends it. The second time, the
-/// command ends at once; what was recorded is on disk.
+/// Returns when somebody wants the command to end: Ctrl-C, or SIGTERM as Kubernetes sends it. A second Ctrl-C ends the
+/// command at once, and what was recorded is on disk; a second SIGTERM changes nothing: some send it twice.
 pub(crate) async fn stopped() {
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
@@ -67,11 +75,16 @@ pub(crate) async fn stopped() {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
+    let since = Instant::now();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+        while interrupt.recv().await.is_some() {
+            // One key press may reach the command twice, by itself and through whatever started it.
+            if since.elapsed() > SAME_PRESS {
+                std::process::exit(130);
+            }
         }
-        std::process::exit(130);
     });
 }
+
+/// Interrupts that are closer together than this are one.
+const SAME_PRESS: Duration = Duration::from_millis(500);

@@ -8,7 +8,7 @@ use reverser_k8s::{Reverser, ReverserBuilder, Source, SyncGaps};
 
 use crate::{
     args::SnapshotArgs,
-    connect::connect,
+    connect::{choose, connect},
     output::{Counter, Output, Teller},
     repository,
 };
@@ -26,7 +26,7 @@ pub(crate) async fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
 async fn snapshot(args: SnapshotArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let SnapshotArgs { out, repo, place, cluster, select, output: _, allow_mass_delete } = args;
     let connected = connect(&cluster, &select, place.path.as_ref()).await?;
-    let choice = connected.cluster.choose(&connected.pipeline);
+    let choice = choose(&connected)?;
     if !choice.sensitive.is_empty() {
         output.say(repository::SECRETS_LEFT_OUT);
     }
@@ -62,7 +62,11 @@ async fn open_folder(folder: &Path) -> anyhow::Result<DirectorySink> {
 
 /// What may not be listed was named, and the rest is complete without it; anything else makes the snapshot a failure.
 async fn sync(reverser: Reverser, mut sources: Vec<Box<dyn Source>>) -> anyhow::Result<()> {
+    let sought = sources.len();
     let SyncGaps { failed, held } = reverser.sync(&mut sources).await?;
+    if failed.len() == sought {
+        bail!("nothing could be listed, so nothing was written; `reverser check` says more");
+    }
     if let Some(error) = failed.into_values().find(|error| !error.is_forbidden()) {
         return Err(anyhow::Error::new(error).context("the snapshot is not complete; run it again to complete it"));
     }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     args::WatchArgs,
-    connect::connect,
+    connect::{choose, connect},
     output::{Counter, Output, Teller},
     repository,
 };
@@ -34,10 +34,14 @@ pub(crate) async fn watch(
     // The cluster comes first: no repository is made for one that can't be reached.
     let connected = connect(&cluster, &select, repo.place.path.as_ref()).await?;
     let audit_log = audit_log
-        .map(|path| AuditLog::open(&path).with_context(|| format!("--audit-log {}", path.display())))
+        .map(|path| {
+            AuditLog::open(&path).with_context(|| {
+                format!("--audit-log {}: it has to exist, and this user has to be able to read it", path.display())
+            })
+        })
         .transpose()?;
+    let choice = choose(&connected)?;
     let git = repository::open(&repo.repo, &repo.place, output).await?;
-    let choice = connected.cluster.choose(&connected.pipeline);
     output.say(&format!("watching {} into {} (branch {})", connected.address, repo.repo, repo.place.branch));
     if !choice.sensitive.is_empty() {
         output.say(repository::SECRETS_LEFT_OUT);

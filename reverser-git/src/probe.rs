@@ -45,17 +45,31 @@ impl RemoteProbe {
     }
 
     /// Returns whether this user may push at all: git opens the connection for a push and logs in, and sends nothing. For a
-    /// repository on this machine a file is made beside its objects, and removed.
-    pub async fn writable(&self) -> Result<(), RemoteError> {
+    /// repository on this machine a file is made beside its objects, and removed, and the branch must not be checked out.
+    pub async fn writable(&self, branch: &BranchName) -> Result<(), RemoteError> {
         let failed = |source| RemoteError::Scratch { source: Arc::new(source) };
         let commit = cli::empty_commit(&self.scratch.git_dir()).await.map_err(failed)?;
         self.remote.try_push(&commit).await?;
         let Some(folder) = self.url.is_local_path() else { return Ok(()) };
+        if is_checked_out(folder, branch) {
+            return Err(RemoteError::Refused {
+                url: self.url.clone(),
+                branch: branch.clone(),
+                reason: "branch is currently checked out".into(),
+                words: "its working tree would fall behind; give another --branch, or a bare repository".into(),
+            });
+        }
         try_write(folder).map_err(|source| RemoteError::Authentication {
             url: self.url.clone(),
             words: format!("its objects can't be written: {source}"),
         })
     }
+}
+
+/// Whether a push to the branch would pull the rug from under a working tree: git's receive.denyCurrentBranch.
+fn is_checked_out(folder: &Path, branch: &BranchName) -> bool {
+    let head = fs::read_to_string(folder.join(".git/HEAD")).unwrap_or_default();
+    head.trim_end().strip_prefix("ref: ") == Some(&branch.full())
 }
 
 /// A folder for the time of a probe.

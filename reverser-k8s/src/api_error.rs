@@ -54,15 +54,19 @@ impl ApiError {
         };
         match code {
             401 => Self::Credentials { source },
-            403 => Self::Forbidden {
-                verbs,
-                resource: resource.qualified(),
-                place: namespace.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default(),
-                rule: missing_rule(resource, namespace),
-            },
+            403 => Self::forbidden(verbs, resource, namespace),
             404 => Self::NotServed { resource: resource.to_string() },
             410 => Self::Expired,
             _ => Self::Request { action: format!("{verbs} {resource}"), source },
+        }
+    }
+
+    pub(crate) fn forbidden(verbs: &'static str, resource: &Resource, namespace: Option<&str>) -> Self {
+        Self::Forbidden {
+            verbs,
+            resource: resource.qualified(),
+            place: namespace.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default(),
+            rule: missing_rule(resource, namespace),
         }
     }
 

@@ -124,11 +124,11 @@ pub fn resource_of(source: &str) -> &str {
 }
 
 /// Returns an error's message with all of its causes.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = words(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        let message = error.to_string();
+        let message = words(error);
         // Some libraries repeat their source in their own message.
         if !text.contains(&message) {
             text.push_str(": ");
@@ -137,4 +137,15 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// An answer of the API server prints all of its fields, twice; its message is what says something.
+fn words(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) => status.message.clone(),
+        _ => match error.downcast_ref::<kube::core::Status>() {
+            Some(status) => status.message.clone(),
+            None => error.to_string(),
+        },
+    }
 }

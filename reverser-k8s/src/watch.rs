@@ -12,9 +12,10 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::BoxStream};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::{
-    Client,
-    api::{ListParams, VersionMatch, WatchEvent, WatchParams},
+    Api, Client,
+    api::{ListParams, PostParams, VersionMatch, WatchEvent, WatchParams},
     core::Request,
 };
 use reverser_core::{Change, ObjectRef, Operation, Resource};
@@ -301,6 +302,30 @@ pub async fn may_list(client: &Client, resource: &Resource, namespace: Option<&s
     let request = request.map_err(kube::Error::BuildRequest).map_err(error)?;
     list_page(client, request).await.map_err(error)?;
     Ok(())
+}
+
+/// Returns whether `resource` may be watched in `namespace`, as the API server's own authorizer says.
+pub async fn may_watch(client: &Client, resource: &Resource, namespace: Option<&str>) -> Result<(), ApiError> {
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                group: Some(resource.group.clone()),
+                version: Some(resource.version.clone()),
+                resource: Some(resource.plural.clone()),
+                namespace: namespace.map(str::to_owned),
+                verb: Some("watch".into()),
+                ..ResourceAttributes::default()
+            }),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let reviews = Api::<SelfSubjectAccessReview>::all(client.clone());
+    match within(CONNECT_LIMIT, reviews.create(&PostParams::default(), &review)).await {
+        Ok(review) if review.status.as_ref().is_some_and(|status| status.allowed) => Ok(()),
+        Ok(_) => Err(ApiError::forbidden("watch", resource, namespace)),
+        Err(error) => Err(ApiError::of(error, "watch", resource, namespace)),
+    }
 }
 
 /// The list types of all resources have this in common.

@@ -32,20 +32,35 @@ fn a_check_names_what_may_not_be_listed_and_what_can_not_be_pushed_to() {
     run(async {
         let scene = Scene::shared("unchecked").await;
         let kubeconfig = scene.plane.user("checker", &[]).unwrap();
-        scene.plane.grant("checker", Some("unchecked"), vec![rule(&["list"], "", &["configmaps"])]).await.unwrap();
+        scene
+            .plane
+            .grant(
+                "checker",
+                Some("unchecked"),
+                vec![rule(&["list", "watch"], "", &["configmaps"]), rule(&["list"], "", &["services"])],
+            )
+            .await
+            .unwrap();
         let server = GitHttp::start().await.unwrap();
         let repo = server.create("team.git").await.unwrap();
         repo.commit_as_other("main", "README.md", "hello\n").await.unwrap();
         repo.git(&["config", "http.receivepack", "false"]).await.unwrap();
         let url = server.url("team.git");
-        let flags =
-            ["--kubeconfig", kubeconfig.to_str().unwrap(), "-n", "unchecked", "-r", "configmaps,deployments.apps"];
+        let flags = [
+            "--kubeconfig",
+            kubeconfig.to_str().unwrap(),
+            "-n",
+            "unchecked",
+            "-r",
+            "configmaps,services,deployments.apps",
+        ];
         let said = scene.home.run(&[&["check", "--repo", &url], &flags[..]].concat()).await.exits_with(1);
-        assert!(said.contains("1 of 2 resources may be listed"), "{said}");
+        assert!(said.contains("1 of 3 resources may be listed and watched"), "{said}");
+        assert!(said.contains("not allowed to watch services in namespace unchecked"), "{said}");
         let rule = r#"a Role with {apiGroups: ["apps"], resources: ["deployments"], verbs: [get, list, watch]}"#;
         assert!(said.contains(rule), "{said}");
         assert!(said.contains("readable, main is at") && said.contains("FAIL  repository"), "{said}");
-        assert_eq!(said.lines().filter(|line| line.starts_with("FAIL")).count(), 2, "{said}");
+        assert_eq!(said.lines().filter(|line| line.starts_with("FAIL")).count(), 3, "{said}");
     });
 }
 

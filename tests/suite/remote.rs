@@ -45,13 +45,15 @@ fn a_password_in_the_url_is_used_and_never_shown() {
         watch.says("a push failed").await;
         server.require(Some(("bot", "hunter2")));
         history(&repo, 2).await;
-        let said = watch.terminate().await.exits_with(0);
-        assert!(!said.contains("hunter2"), "{said}");
-        // Git's credential helper reads it from this file, which is its owner's alone.
-        let found = output(&["-rl", "hunter2", scene.home.path().to_str().unwrap()]).await;
+        // Git's credential helper reads it from this file, which is its owner's alone, and goes with the command.
+        let holders = async || output(&["-rl", "hunter2", scene.home.path().to_str().unwrap()]).await;
+        let found = holders().await;
         let files: Vec<_> = found.lines().map(Path::new).collect();
         assert!(files.len() == 1 && files[0].ends_with("credentials"), "{files:?}");
         assert_eq!(fs::metadata(files[0]).unwrap().permissions().mode() & 0o777, 0o600);
+        let said = watch.terminate().await.exits_with(0);
+        assert!(!said.contains("hunter2"), "{said}");
+        assert_eq!(holders().await, "");
     });
 }
 
@@ -104,7 +106,7 @@ fn a_protected_branch_is_reported_tried_again_and_pushed_to_when_it_is_open() {
         create(&scene.api(), config_map("db", "1")).await;
         watch.says_times(2, r#""message":"committed""#).await;
         let said = watch.terminate().await.exits_with(1);
-        assert!(said.contains("2 commits are not pushed"), "{said}");
+        assert!(said.contains("not pushed yet: 2 commits"), "{said}");
         assert!(scene.repo.log("main").await.unwrap().is_empty());
 
         scene.repo.refuse_pushes(None).unwrap();

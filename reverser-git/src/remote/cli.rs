@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{process::Command, time::timeout};
 
 use crate::{
@@ -32,8 +33,20 @@ pub struct CliRemote {
     login: Vec<String>,
     /// Removed from whatever git says.
     password: Option<String>,
+    /// Where the password is for git; gone with this.
+    answer_file: Option<PathBuf>,
     /// For `GIT_SSH_COMMAND`; `None`: the user has a command of their own, or ssh isn't used.
     ssh_command: Option<&'static str>,
+}
+
+impl Drop for CliRemote {
+    fn drop(&mut self) {
+        if let Some(file) = &self.answer_file
+            && let Err(error) = std::fs::remove_file(file)
+        {
+            tracing::warn!(file = %file.display(), %error, "a file with a password could not be removed");
+        }
+    }
 }
 
 impl CliRemote {
@@ -64,7 +77,8 @@ impl CliRemote {
             password = Some(secret.clone()).filter(|secret| !secret.is_empty());
         }
         let ssh_command = if url.is_ssh() && !has_ssh_command(&url, git_dir).await? { Some(SSH_COMMAND) } else { None };
-        Ok(Self { url, git_dir: git_dir.to_owned(), login, password, ssh_command })
+        let answer_file = password.is_some().then(|| answer_file.to_owned());
+        Ok(Self { url, git_dir: git_dir.to_owned(), login, password, answer_file, ssh_command })
     }
 
     /// Returns whether the remote would let this user push, without changing anything there: git opens the connection
@@ -321,12 +335,30 @@ fn git(git_dir: Option<&Path>, options: &[String]) -> Command {
     command
 }
 
-/// Runs a command to its end, within a limit.
+/// Runs a command to its end, within a limit. When it is not waited for until then, all that it has started ends with it.
 async fn run(mut command: Command, limit: Duration) -> Result<Output, Failure> {
-    match timeout(limit, command.output()).await {
-        Ok(Ok(output)) => Ok(output),
-        Ok(Err(source)) => Err(Failure::Spawn(source)),
-        Err(_) => Err(Failure::TimeOut(limit)),
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(Failure::Spawn)?;
+    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+    let output = timeout(limit, child.wait_with_output()).await;
+    match output {
+        Ok(output) => {
+            group.0 = None;
+            output.map_err(Failure::Spawn)
+        }
+        Err(_elapsed) => Err(Failure::TimeOut(limit)),
+    }
+}
+
+/// A process group of our own making, ended with this: git leaves the work to children, which a push that is killed would
+/// leave behind.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // One that has ended in this moment is as good.
+            let _ended = kill_process_group(leader, Signal::KILL);
+        }
     }
 }
 

@@ -323,7 +323,7 @@ impl Owner {
         let replayed = self.with_store(move |store| store.meet(id, Timestamp::now())).await?;
         let crate::store::Replayed { kept, dropped, rewritten } = replayed;
         if rewritten {
-            tracing::warn!(%tip, kept, dropped, "the remote's history was rewritten; unpushed commits stand on its new tip");
+            tracing::warn!(%tip, kept, dropped, "the remote's history was rewritten, and may lack what was pushed before; unpushed commits stand on its new tip. A complete list brings all files in line again");
         } else if kept + dropped > 0 {
             tracing::info!(%tip, kept, dropped, "somebody else pushed; unpushed commits stand on the new tip");
         }

@@ -13,7 +13,7 @@ async fn a_probe_changes_nothing() {
     let main = BranchName::default();
     let empty = probe(&bed).await;
     assert_eq!(empty.readable(&main).await.unwrap().branch, None);
-    empty.writable().await.unwrap();
+    empty.writable(&BranchName::default()).await.unwrap();
     assert_eq!(git(&bed.remote(), &["for-each-ref"]), "");
 
     bed.others_commit("a", "1");
@@ -23,7 +23,7 @@ async fn a_probe_changes_nothing() {
     let tip = probe.readable(&main).await.unwrap();
     assert_eq!(tip.branch.unwrap().to_string(), git(&bed.remote(), &["rev-parse", "main"]).trim_end());
     assert_eq!(tip.default_branch.unwrap().0, main);
-    probe.writable().await.unwrap();
+    probe.writable(&BranchName::default()).await.unwrap();
     assert_eq!(look(), before);
 }
 
@@ -34,7 +34,7 @@ async fn a_remote_that_is_not_there_is_neither_readable_nor_writable() {
     let probe = probe(&bed).await;
     let error = probe.readable(&BranchName::default()).await.unwrap_err();
     assert!(matches!(error, RemoteError::NotFound { .. }), "{error:?}");
-    let error = probe.writable().await.unwrap_err();
+    let error = probe.writable(&BranchName::default()).await.unwrap_err();
     assert!(matches!(error, RemoteError::NotFound { .. }), "{error:?}");
 }
 

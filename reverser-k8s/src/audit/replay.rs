@@ -198,7 +198,8 @@ impl Objects {
     fn writes(&mut self, event: &AuditEvent, skipped: &mut Skipped) -> Vec<Write> {
         let Some(reference) = self.usable(event, skipped) else { return Vec::new() };
         let writes = self.changes(event, &reference);
-        if writes.is_empty() {
+        let had_nothing_to_delete = event.response_object.as_ref().is_some_and(|list| list["items"].is_array());
+        if writes.is_empty() && !had_nothing_to_delete {
             let resource = [reference.resource.as_str(), reference.api_group.as_str()].join(".");
             skipped.leave_out(&event.verb, resource.trim_end_matches('.'));
         }
