@@ -99,6 +99,9 @@ impl Replay {
             }
             let mut write = self.window.pop_front()?;
             if self.objects.complete(&mut write) {
+                for gone in self.objects.gone_with(&write).into_iter().rev() {
+                    self.window.push_front(gone);
+                }
                 return Some(write);
             }
             self.skipped.leave_out("scale", &write.change.object.resource.qualified());
@@ -186,12 +189,17 @@ impl Write {
 /// What the log has told about objects so far: which events alone don't say everything.
 #[derive(Debug, Default)]
 struct Objects {
-    /// The version and kind under which a resource was first seen, by (group, plural): one object, one path.
-    resources: HashMap<(String, String), Arc<Resource>>,
-    /// The last body of objects that have `spec.replicas`, by resource, namespace and name: a scale request changes
-    /// just that.
-    scalable: HashMap<(Arc<Resource>, Option<String>, String), Value>,
+    /// Resources as they were first seen, by group, version and plural: a deletion alone doesn't tell the kind.
+    resources: HashMap<(String, String, String), Arc<Resource>>,
+    /// Objects that are there, by group and plural, then by namespace and name; with the version in which each was first
+    /// written: one object, one path.
+    living: HashMap<(String, String), BTreeMap<Place, Arc<Resource>>>,
+    /// The last body of objects that have `spec.replicas`: a scale request changes just that.
+    scalable: HashMap<(Arc<Resource>, Place), Value>,
 }
+
+/// Namespace and name.
+type Place = (Option<String>, String);
 
 impl Objects {
     /// Returns the changes that an event stands for: none, one, or for a deletecollection many.
@@ -215,8 +223,16 @@ impl Objects {
 
     /// Gives a scale request its body, and remembers the others'; returns whether there is a body to scale.
     fn complete(&mut self, write: &mut Write) -> bool {
-        let object = &write.change.object;
-        let key = (Arc::clone(&object.resource), object.namespace.clone(), object.name.clone());
+        let object = &mut write.change.object;
+        let place = (object.namespace.clone(), object.name.clone());
+        let living = self.living.entry((object.resource.group.clone(), object.resource.plural.clone())).or_default();
+        object.resource = match write.change.operation {
+            Operation::Delete => living.remove(&place).unwrap_or_else(|| Arc::clone(&object.resource)),
+            Operation::Create | Operation::Update => {
+                Arc::clone(living.entry(place.clone()).or_insert_with(|| Arc::clone(&object.resource)))
+            }
+        };
+        let key = (Arc::clone(&object.resource), place);
         if let Some(replicas) = write.replicas.take() {
             let Some(body) = self.scalable.get_mut(&key) else { return false };
             body["spec"]["replicas"] = replicas;
@@ -236,6 +252,27 @@ impl Objects {
             }
         }
         true
+    }
+
+    /// Returns the deletions that a CRD's deletion brings with it, which no log has: its objects go with it.
+    fn gone_with(&mut self, write: &Write) -> Vec<Write> {
+        let Change { object, operation, at, .. } = &write.change;
+        let is_crd =
+            object.resource.group == "apiextensions.k8s.io" && object.resource.plural == "customresourcedefinitions";
+        // A CRD is called `<plural>.<group>`.
+        let Some((plural, group)) = object.name.split_once('.').filter(|_| is_crd && *operation == Operation::Delete)
+        else {
+            return vec![];
+        };
+        let gone = self.living.remove(&(group.to_owned(), plural.to_owned())).unwrap_or_default();
+        gone.into_iter()
+            .map(|((namespace, name), resource)| {
+                let object = ObjectRef { resource, namespace, name, uid: None };
+                let change = Change::new(object, Operation::Delete, None);
+                let change = change.because("Its CustomResourceDefinition was deleted.");
+                Write { change: Change { at: *at, ..change }, turn: write.turn, version: None, replicas: None }
+            })
+            .collect()
     }
 
     /// Returns what the event is about when it is an accepted write of an object, else counts it.
@@ -292,7 +329,7 @@ impl Objects {
 
     fn resource(&mut self, reference: &AuditRef, body: Option<&Value>) -> Arc<Resource> {
         let kind = body.and_then(|body| text(body, "/kind")).filter(|kind| !matches!(*kind, "Status" | "Scale"));
-        let key = (reference.api_group.clone(), reference.resource.clone());
+        let key = (reference.api_group.clone(), reference.api_version.clone(), reference.resource.clone());
         if let Some(known) = self.resources.get(&key) {
             return Arc::clone(known);
         }
@@ -629,6 +666,41 @@ mod tests {
             }
         }
         assert_eq!(bodies[1..], [json!({"replicas": 1, "paused": true}), json!({"replicas": 9, "paused": true})]);
+    }
+
+    #[test]
+    fn objects_keep_their_path_and_go_with_their_crd() {
+        let gadget = |verb: &str, code, version: &str, name: &str| {
+            let object = json!({"kind": "Gadget", "apiVersion": format!("x.io/{version}"),
+                "metadata": {"name": name, "uid": name, "resourceVersion": "1"}});
+            event(
+                1,
+                "alice",
+                verb,
+                code,
+                json!({"objectRef": {"resource": "gadgets", "name": name, "apiGroup": "x.io",
+                "apiVersion": version}, "responseObject": object}),
+            )
+        };
+        let crd = json!({"objectRef": {"resource": "customresourcedefinitions", "name": "gadgets.x.io",
+            "apiGroup": "apiextensions.k8s.io", "apiVersion": "v1"}, "responseObject": {"kind": "Status"}});
+        let log = lines(&[
+            gadget("create", 201, "v1", "a"),
+            gadget("patch", 200, "v2", "a"),
+            event(2, "bob", "delete", 200, crd),
+            gadget("create", 201, "v2", "a"),
+        ]);
+        let (all, _) = drain(replay(&[log.replace("10:00:01", "10:00:02")]));
+        assert_eq!(
+            told(&all),
+            [
+                "CREATE x.io/v1/gadgets/a@1 alice",
+                "UPDATE x.io/v1/gadgets/a@1 alice",
+                "DELETE apiextensions.k8s.io/v1/customresourcedefinitions/gadgets.x.io@ bob",
+                "DELETE x.io/v1/gadgets/a@ ?",
+                "CREATE x.io/v2/gadgets/a@1 alice",
+            ]
+        );
     }
 
     #[test]

@@ -93,6 +93,8 @@ fn remove_leftovers(folder: &Path) -> Result<(), Error> {
 fn compile(tools: &[Tool], module: &Path, output: &Path) -> Result<(), Error> {
     let names = tools.iter().map(|tool| tool.name()).collect::<Vec<_>>().join(", ");
     let packages: Vec<_> = tools.iter().map(|tool| tool.package()).collect();
+    // Before anything is said of a build: without go there is none.
+    go(&names, module, |go| go.arg("version"), |_| {})?;
     let mut progress =
         Progress::start(format!("building {names} {} with go, once; this takes minutes", kubernetes_version()));
     let all = go(
