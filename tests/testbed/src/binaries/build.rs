@@ -281,7 +281,8 @@ mod tests {
     #[test]
     fn what_go_builds_is_found_under_the_tools_names() {
         let text = locate_with_go(Some(
-            r#"[ "$1" = list ] && { echo internal/abi; exit; }
+            r#"[ "$1" = version ] && exit
+            [ "$1" = list ] && { echo internal/abi; exit; }
             while [ "$1" != -o ]; do shift; done
             : >"$2/server"; : >"$2/kube-apiserver""#,
         ));
