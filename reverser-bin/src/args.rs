@@ -178,10 +178,10 @@ pub(crate) struct ClusterArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SelectArgs {
     /// Only these resources, as kubectl names them: deployments.apps, cm, quizsessions [default: all but noise]
-    #[arg(short, long, value_name = "RESOURCE", value_delimiter = ',')]
+    #[arg(short, long, value_name = "RESOURCE", value_delimiter = ',', num_args = 1..)]
     pub(crate) resource: Vec<String>,
     /// Only these namespaces
-    #[arg(short, long, value_name = "NAMESPACE", value_delimiter = ',')]
+    #[arg(short, long, value_name = "NAMESPACE", value_delimiter = ',', num_args = 1..)]
     pub(crate) namespace: Vec<String>,
     /// Only objects with these labels: app=web,tier!=test
     #[arg(short = 'l', long, value_name = "SELECTOR")]
@@ -255,6 +255,16 @@ mod tests {
         for row in NOISE {
             let cli = Cli::try_parse_from(["reverser", "watch", "--repo", "x", "--include", row.name]);
             assert!(cli.is_ok() && help.contains(row.name) && help.contains(row.reason), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn several_resources_may_be_given_in_any_of_the_usual_ways() {
+        for given in [&["-r", "a", "b"][..], &["-r", "a", "-r", "b"], &["--resource", "a,b"], &["-r=a", "--resource=b"]]
+        {
+            let typed = ["reverser", "watch", "--repo", "x"].iter().chain(given);
+            let Command::Watch(args) = Cli::try_parse_from(typed).unwrap().command else { panic!("watch") };
+            assert_eq!(args.select.resource, ["a", "b"], "{given:?}");
         }
     }
 

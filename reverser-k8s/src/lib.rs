@@ -30,3 +30,21 @@ pub use report::{LogReporter, Notice, Reporter};
 pub use reverser::{Arrival, RecordError, Recorded, Reverser, ReverserBuilder, SyncGaps};
 pub use source::{Event, Listed, Source};
 pub use watch::Watch;
+
+#[cfg(test)]
+mod fixture {
+    use std::sync::Arc;
+
+    use reverser_core::Resource;
+
+    pub(crate) fn configmaps() -> Arc<Resource> {
+        Arc::new(Resource {
+            group: String::new(),
+            version: "v1".into(),
+            kind: "ConfigMap".into(),
+            plural: "configmaps".into(),
+            namespaced: true,
+            has_status: true,
+        })
+    }
+}

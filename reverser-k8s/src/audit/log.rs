@@ -222,12 +222,13 @@ impl Facts {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, sync::Arc};
+    use std::io::Write;
 
-    use reverser_core::{ObjectRef, Resource};
+    use reverser_core::ObjectRef;
     use serde_json::json;
 
     use super::*;
+    use crate::fixture::configmaps;
 
     fn line(user: &str, verb: &str, response: Value) -> String {
         line_at("2026-03-23T10:00:05.4Z", user, verb, response)
@@ -241,16 +242,8 @@ mod tests {
     }
 
     fn change(operation: Operation, version: &str) -> Change {
-        let resource = Arc::new(Resource {
-            group: String::new(),
-            version: "v1".into(),
-            kind: "ConfigMap".into(),
-            plural: "configmaps".into(),
-            namespaced: true,
-            has_status: true,
-        });
         let body = json!({"metadata": {"name": "a", "namespace": "shop", "uid": "u", "resourceVersion": version}});
-        Change::new(ObjectRef::of(&resource, &body).unwrap(), operation, Some(body))
+        Change::new(ObjectRef::of(&configmaps(), &body).unwrap(), operation, Some(body))
     }
 
     fn object(version: &str) -> Value {

@@ -5,18 +5,7 @@ use reverser_git::MemorySink;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::source::Scripted;
-
-fn configmaps() -> Arc<Resource> {
-    Arc::new(Resource {
-        group: String::new(),
-        version: "v1".into(),
-        kind: "ConfigMap".into(),
-        plural: "configmaps".into(),
-        namespaced: true,
-        has_status: true,
-    })
-}
+use crate::{fixture::configmaps, source::Scripted};
 
 fn body(name: &str, version: u32, label: &str) -> Value {
     json!({"metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": version.to_string(),

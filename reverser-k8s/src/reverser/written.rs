@@ -83,22 +83,13 @@ impl Written {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use reverser_core::{ObjectRef, Operation, Resource};
+    use reverser_core::{ObjectRef, Operation};
 
     use super::*;
+    use crate::fixture::configmaps;
 
     fn change(uid: &str, version: Option<u64>) -> Change {
-        let resource = Arc::new(Resource {
-            group: String::new(),
-            version: "v1".into(),
-            kind: "ConfigMap".into(),
-            plural: "configmaps".into(),
-            namespaced: true,
-            has_status: true,
-        });
-        let object = ObjectRef { resource, namespace: None, name: "a".into(), uid: Some(uid.into()) };
+        let object = ObjectRef { resource: configmaps(), namespace: None, name: "a".into(), uid: Some(uid.into()) };
         Change { resource_version: version.map(|v| v.to_string()), ..Change::new(object, Operation::Update, None) }
     }
 
