@@ -12,8 +12,9 @@ use tokio::{
 
 use crate::{args::PlaceArgs, output::Output};
 
-/// How long the last push may take when the command ends: less than the 30 s that Kubernetes gives a Pod.
-const LAST_PUSH: Duration = Duration::from_secs(20);
+/// How long the last push may take when the command ends. Together with the 10 s for the last commits that is less than the
+/// 30 s that Kubernetes gives a Pod.
+const LAST_PUSH: Duration = Duration::from_secs(15);
 
 /// What a reader has to know who misses Secrets in Git.
 pub(crate) const SECRETS_LEFT_OUT: &str =

@@ -344,7 +344,9 @@ impl Reverser {
                 }
                 What::Leave { mut change } => {
                     // Whether it was captured is seen in Git, so what is before it has to be there.
-                    commits += self.close(&mut open).await?;
+                    if open.touches(&self.pipeline.place(&change.object)) {
+                        commits += self.close(&mut open).await?;
+                    }
                     if let Some(edit) = self.leaving(&mut change).await? {
                         self.lock_written().note(&edit);
                         self.attribute(&mut change, arrived).await;
@@ -716,6 +718,10 @@ struct OpenBatch {
 }
 
 impl OpenBatch {
+    fn touches(&self, path: &RepoPath) -> bool {
+        self.batch.plans.iter().flat_map(|plan| &plan.edits).any(|edit| edit.path() == path)
+    }
+
     fn add(&mut self, plan: CommitPlan, change: Change) {
         self.batch.plans.push(plan);
         self.changes.push(change);
