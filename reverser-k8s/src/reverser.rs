@@ -48,7 +48,7 @@ const BATCH: usize = 1_000;
 const LAST_COMMITS: Duration = Duration::from_secs(10);
 
 /// How long positions of sources that report nothing of note may be behind: after a crash so much is read again.
-const CURSORS_EVERY: Duration = Duration::from_secs(60);
+const POSITIONS_EVERY: Duration = Duration::from_secs(60);
 
 /// A sweep that would delete more files than this, and more than half of what is there, is held.
 const SWEEP: usize = 20;
@@ -157,7 +157,7 @@ impl Reverser {
             Rendered::Write(edit) => edit,
         };
         let _turn = self.turn.lock().await;
-        if !self.is_news(&change, &edit) {
+        if !self.lock_written().is_news(&change, &edit) {
             return Ok(Recorded::Known);
         }
         let plan = self.pipeline.plan(&change, edit, Timestamp::now());
@@ -171,7 +171,7 @@ impl Reverser {
     pub async fn drain(&self, source: &mut dyn Source) -> Result<usize, SinkError> {
         let id: Arc<str> = source.id().into();
         let mut commits = 0;
-        let (mut gathered, mut held) = (Vec::new(), HashSet::new());
+        let (mut gathered, mut progress) = (Vec::new(), Progress::default());
         loop {
             let event = source.next().await;
             let ended = event.is_none();
@@ -180,12 +180,11 @@ impl Reverser {
             }
             gathered.extend(event.into_iter().flat_map(|event| self.items(&id, event, false)));
             if gathered.len() >= BATCH || ended {
-                for item in &mut gathered {
-                    self.settle(item, &held);
-                }
-                commits += self.commit(std::mem::take(&mut gathered), &mut held).await?;
+                let _turn = self.turn.lock().await;
+                commits += self.commit(std::mem::take(&mut gathered), &mut progress).await?;
             }
             if ended {
+                self.save(&mut progress).await?;
                 return Ok(commits);
             }
         }
@@ -286,66 +285,45 @@ impl Reverser {
         }
     }
 
-    /// Commits what the queue brings until all senders are gone. Sources whose sweep is `held` keep no position.
-    async fn record_queue(&self, queue: &mut Receiver<Item>, mut held: HashSet<String>) -> Result<(), SinkError> {
-        let mut save_cursors = tokio::time::interval(CURSORS_EVERY);
-        let mut positions = BTreeMap::new();
+    /// Commits what the queue brings until all senders are gone.
+    async fn record_queue(&self, queue: &mut Receiver<Item>, held: HashSet<String>) -> Result<(), SinkError> {
+        let mut save_positions = tokio::time::interval(POSITIONS_EVERY);
+        let mut progress = Progress { held, ..Progress::default() };
         loop {
             let gathered = tokio::select! {
                 gathered = queue.receive(BATCH) => gathered,
-                _ = save_cursors.tick() => {
-                    self.commit_batch(Batch { plans: vec![], cursors: std::mem::take(&mut positions) }).await?;
+                _ = save_positions.tick() => {
+                    self.save(&mut progress).await?;
                     continue;
                 }
             };
             if gathered.is_empty() {
-                return self.commit_batch(Batch { plans: vec![], cursors: positions }).await.map(|_| ());
+                return self.save(&mut progress).await;
             }
             let _turn = self.turn.lock().await;
-            let (mut items, rooms): (Vec<_>, Vec<_>) = gathered.into_iter().map(Queued::split).unzip();
-            for item in &mut items {
-                self.settle(item, &held);
-            }
-            // Positions without a change are worth no commit of their own: they are saved once a minute, and at the end.
-            if items.iter().all(|item| matches!(item.what, What::Nothing)) {
-                positions.extend(items.into_iter().filter_map(|item| Some((item.source.to_string(), item.cursor?))));
-                continue;
-            }
-            for item in &items {
-                positions.remove(&*item.source);
-            }
-            self.commit(items, &mut held).await?;
+            let (items, rooms): (Vec<_>, Vec<_>) = gathered.into_iter().map(Queued::split).unzip();
+            self.commit(items, &mut progress).await?;
             drop(rooms);
         }
     }
 
-    /// Leaves only the position of an item that is no news, and not even that when its source has a sweep held.
-    fn settle(&self, item: &mut Item, held: &HashSet<String>) {
-        if let What::Change { change, edit } = &item.what
-            && !self.is_news(change, edit)
-        {
-            item.what = What::Nothing;
-        }
-        if held.contains(&*item.source) && !matches!(item.what, What::List(_)) {
-            item.cursor = None;
-        }
-    }
-
     /// Commits items in their order, as few batches as that takes; returns how many commits it made.
-    async fn commit(&self, items: Vec<Item>, held: &mut HashSet<String>) -> Result<usize, SinkError> {
+    async fn commit(&self, items: Vec<Item>, progress: &mut Progress) -> Result<usize, SinkError> {
         let mut commits = 0;
         let mut open = OpenBatch::default();
         for item in items {
             let Item { source, cursor, what, arrived } = item;
             match what {
                 What::Change { mut change, edit } => {
-                    self.attribute(&mut change, arrived).await;
-                    open.add(self.pipeline.plan(&change, edit, Timestamp::now()), change);
+                    if self.lock_written().is_news(&change, &edit) {
+                        self.attribute(&mut change, arrived).await;
+                        open.add(self.pipeline.plan(&change, edit, Timestamp::now()), change);
+                    }
                 }
                 What::Leave { mut change } => {
                     // Whether it was captured is seen in Git, so what is before it has to be there.
                     if open.touches(&self.pipeline.place(&change.object)) {
-                        commits += self.close(&mut open).await?;
+                        commits += self.close(&mut open, progress).await?;
                     }
                     if let Some(edit) = self.leaving(&mut change).await? {
                         self.lock_written().note(&edit);
@@ -354,14 +332,14 @@ impl Reverser {
                     }
                 }
                 What::List(list) => {
-                    commits += self.close(&mut open).await?;
+                    commits += self.close(&mut open, progress).await?;
                     let (removed, cursor) = match self.sweep(&list).await? {
                         Sweep::Held => {
-                            held.insert(source.to_string());
+                            progress.held.insert(source.to_string());
                             (vec![], Some(String::new()))
                         }
                         Sweep::Remove(removed) => {
-                            held.remove(&*source);
+                            progress.held.remove(&*source);
                             (removed, cursor)
                         }
                     };
@@ -369,23 +347,38 @@ impl Reverser {
                     if !list.edits.is_empty() {
                         sync.objects.insert((*list.resource).clone(), list.edits.len());
                     }
-                    let cursors = cursor.into_iter().map(|cursor| (source.to_string(), cursor)).collect();
+                    let mut cursors = std::mem::take(&mut progress.positions);
+                    cursors.extend(cursor.map(|cursor| (source.to_string(), cursor)));
                     let edits = list.edits.into_iter().chain(removed).collect();
                     self.commit_sync(Batch { plans: vec![], cursors }, edits, &sync).await?;
                     continue;
                 }
                 What::Nothing => {}
             }
-            open.batch.cursors.extend(cursor.map(|cursor| (source.to_string(), cursor)));
+            if !progress.held.contains(&*source) {
+                open.batch.cursors.extend(cursor.map(|cursor| (source.to_string(), cursor)));
+            }
         }
-        Ok(commits + self.close(&mut open).await?)
+        Ok(commits + self.close(&mut open, progress).await?)
     }
 
-    async fn close(&self, open: &mut OpenBatch) -> Result<usize, SinkError> {
-        let OpenBatch { batch, changes } = std::mem::take(open);
+    /// Commits what is open, with the positions that have waited. Positions alone go on waiting.
+    async fn close(&self, open: &mut OpenBatch, progress: &mut Progress) -> Result<usize, SinkError> {
+        let OpenBatch { batch: Batch { plans, cursors }, changes } = std::mem::take(open);
+        progress.positions.extend(cursors);
+        if plans.is_empty() {
+            return Ok(0);
+        }
+        let batch = Batch { plans, cursors: std::mem::take(&mut progress.positions) };
         let outcomes = self.commit_batch(batch).await?;
         self.tell(&changes, &outcomes);
         Ok(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Committed(_))).count())
+    }
+
+    /// Saves the positions that have waited.
+    async fn save(&self, progress: &mut Progress) -> Result<(), SinkError> {
+        let cursors = std::mem::take(&mut progress.positions);
+        self.commit_batch(Batch { plans: vec![], cursors }).await.map(|_no_outcomes| ())
     }
 
     async fn commit_batch(&self, batch: Batch) -> Result<Vec<Outcome>, SinkError> {
@@ -557,10 +550,6 @@ impl Reverser {
         RenderedList { resource, namespace, superseded, edits, alive }
     }
 
-    fn is_news(&self, change: &Change, edit: &Edit) -> bool {
-        self.lock_written().is_news(change, edit)
-    }
-
     /// What could not be written is news again.
     fn forget(&self, change: &Change) {
         self.lock_written().forget(&self.pipeline.place(&change.object));
@@ -702,6 +691,16 @@ struct RenderedList {
     superseded: Vec<Arc<reverser_core::Resource>>,
     edits: Vec<Edit>,
     alive: HashSet<RepoPath>,
+}
+
+/// How far the sources have been read, beside what Git knows of that.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Positions that moved without a change. They are worth no commit of their own, and go with the next one, or are
+    /// saved once in a while.
+    positions: BTreeMap<String, String>,
+    /// Sources that have a sweep held: they keep no position, so that the next start lists, and asks, again.
+    held: HashSet<String>,
 }
 
 /// What to do about files whose objects are gone.

@@ -232,3 +232,50 @@ async fn what_a_controller_has_recorded_is_not_told_again_by_a_watch() {
     run(&reverser, &sink, source, 3).await;
     assert_eq!(subjects(&sink), ["[UPDATE] v1/configmaps/a", "[UPDATE] v1/configmaps/a", "[CREATE] v1/configmaps/b"]);
 }
+
+#[tokio::test]
+async fn an_object_that_leaves_and_comes_back_at_once_is_there_again() {
+    let sink = MemorySink::new();
+    let selector = reverser_core::Selector { labels: "app=web".parse().unwrap(), ..Default::default() };
+    let reverser = Reverser::new(sink.clone()).pipeline(Pipeline { selector, ..Pipeline::default() }).build();
+    let same = |version: u32, label: &str| {
+        let mut body = body("a", version, label);
+        body["data"] = json!({"key": "value"});
+        body
+    };
+    // One batch: nothing ends it in between.
+    let mut source = Scripted::new(
+        "s",
+        [
+            change(Operation::Create, same(1, "web")),
+            change(Operation::Update, same(2, "api")),
+            change(Operation::Update, same(3, "web")),
+        ],
+    );
+    reverser.drain(&mut source).await.unwrap();
+    assert_eq!(sink.list(None).await.unwrap(), ["v1/configmaps/shop/a.yaml".parse::<RepoPath>().unwrap()]);
+    assert_eq!(subjects(&sink).len(), 3, "created, left, came back");
+}
+
+#[tokio::test]
+async fn a_change_back_right_after_a_list_is_written() {
+    let sink = MemorySink::new();
+    let reverser = Reverser::new(sink.clone()).build();
+    let with = |version: u32, value: &str| {
+        let mut body = body("a", version, "web");
+        body["data"] = json!({"key": value});
+        body
+    };
+    let mut source = Scripted::new(
+        "s",
+        [
+            change(Operation::Create, with(1, "one")),
+            listed(vec![with(5, "two")]),
+            change(Operation::Update, with(6, "one")),
+        ],
+    );
+    reverser.drain(&mut source).await.unwrap();
+    let file = sink.read(&"v1/configmaps/shop/a.yaml".parse().unwrap()).await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&file).contains("key: one"), "{}", String::from_utf8_lossy(&file));
+    assert_eq!(sink.cursors().await.unwrap()["s"], "6");
+}
