@@ -1,6 +1,7 @@
 //! The pure core of reverser.
 
 pub mod change;
+pub mod field_path;
 pub mod identity;
 pub mod layout;
 pub mod message;
@@ -13,11 +14,12 @@ pub mod select;
 pub mod yaml;
 
 pub use change::{Actor, Attribution, Change, Evidence, ObjectRef, Operation, Resource};
+pub use field_path::{FieldPath, FieldPathError};
 pub use layout::{DefaultLayout, Layout};
 pub use message::{CommitMessage, DefaultMessage};
 pub use pipeline::{Pipeline, Rendered};
 pub use plan::{CommitPlan, Edit, Signature, SignatureError};
 pub use repo_path::{RepoPath, RepoPathError};
-pub use sanitize::Sanitizer;
+pub use sanitize::{Profile, Sanitizer};
 pub use seal::{RefuseSecrets, Seal, SealError};
 pub use select::{LabelSelector, LabelSelectorError, LeftOut, NOISE, Noise, Selector};

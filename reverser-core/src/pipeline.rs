@@ -1,6 +1,6 @@
 //! select ─► sanitize ─► place ─► render ─► seal: from a change to one file's edit, and on to a commit's plan.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -112,6 +112,14 @@ impl Pipeline {
         CommitPlan { author: None, date: now, message: format!("{}\n", self.message.sync(sync).trim_end()), edits }
     }
 
+    fn sanitizer_of(&self, resource: &Resource) -> Cow<'_, Sanitizer> {
+        if resource.has_status {
+            Cow::Borrowed(&self.sanitizer)
+        } else {
+            Cow::Owned(self.sanitizer.clone().keep_status())
+        }
+    }
+
     fn manifest(&self, object: &ObjectRef, mut body: Value) -> Result<String, SealError> {
         // Items of a list come without these two.
         if body["apiVersion"].is_null() {
@@ -120,8 +128,7 @@ impl Pipeline {
         if body["kind"].is_null() {
             body["kind"] = object.resource.kind.as_str().into();
         }
-        let sanitizer = if object.resource.has_status { self.sanitizer } else { self.sanitizer.keep_status() };
-        let text = yaml::to_string(&sanitizer.clean(body));
+        let text = yaml::to_string(&self.sanitizer_of(&object.resource).clean(body));
         if self.seal.is_sensitive(&object.resource) { self.seal.seal(object, &text) } else { Ok(text) }
     }
 }

@@ -21,7 +21,7 @@
 //! assert_eq!(reverser_core::Sanitizer::faithful().clean(live), authored);
 //! ```
 
-use std::{borrow::Cow, cell::LazyCell};
+use std::{cell::LazyCell, sync::Arc};
 
 use serde_json::Value;
 
@@ -29,31 +29,126 @@ use self::{
     evidence::Evidence,
     rules::{RULES, Sharing},
 };
+use crate::field_path::{At, Location, owned};
 
+mod defaults;
 mod evidence;
+mod field_rule;
+mod minimal;
+mod read;
 mod rules;
+mod table;
 #[cfg(test)]
 mod tests;
 
-pub use rules::Rule;
+pub use self::{
+    defaults::{Defaults, DefaultsError},
+    field_rule::FieldRule,
+    rules::Rule,
+};
 
 /// Removes from objects what the API server and controllers own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// ```
+/// use reverser_core::Sanitizer;
+/// use serde_json::json;
+///
+/// let sanitizer = Sanitizer::faithful()
+///     .keep("Pod:.spec.nodeName".parse()?)
+///     .drop(r#".metadata.annotations["example.com/build"]"#.parse()?)?;
+/// let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "uid": "1"}, "spec": {"nodeName": "n"}});
+/// assert_eq!(sanitizer.clean(pod)["spec"]["nodeName"], "n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sanitizer {
+    profile: Profile,
     keeps_status: bool,
+    /// Shared, since a sanitizer is copied for each kind of status.
+    keep: Arc<Vec<FieldRule>>,
+    drop: Arc<Vec<FieldRule>>,
+}
+
+/// How much is removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// What servers own. Defaults that they filled in stay: the manifest says what the cluster runs.
+    #[default]
+    Faithful,
+    /// Besides, what API defaulting filled in, where the object shows that nobody wrote it.
+    Minimal,
+    /// What kubectl-neat removes, for people who are used to it.
+    Neat,
+}
+
+impl Profile {
+    /// Every profile, in the order of how much they remove.
+    pub const ALL: [Self; 3] = [Self::Faithful, Self::Minimal, Self::Neat];
+
+    /// Returns what it is called in arguments and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Faithful => "faithful",
+            Self::Minimal => "minimal",
+            Self::Neat => "neat",
+        }
+    }
 }
 
 impl Sanitizer {
+    /// Returns a sanitizer of this profile.
+    pub fn new(profile: Profile) -> Self {
+        Self { profile, keeps_status: false, keep: Arc::default(), drop: Arc::default() }
+    }
+
     /// Removes what servers own and keeps the defaults that they filled in: the manifest says what the cluster runs.
     pub fn faithful() -> Self {
-        Self { keeps_status: false }
+        Self::new(Profile::Faithful)
+    }
+
+    /// Removes also what API defaulting filled in, as far as managedFields show that nobody wrote it: what was applied
+    /// with `kubectl apply`, client-side or server-side, comes back as it was given. Fields that others wrote by create,
+    /// replace or patch stay, since these own the defaults too; [`minimize`](Self::minimize) can tell.
+    ///
+    /// ```
+    /// # use serde_json::json;
+    /// let live = json!({
+    ///     "apiVersion": "apps/v1", "kind": "Deployment",
+    ///     "metadata": {"name": "web", "uid": "1", "managedFields": [
+    ///         {"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+    ///     ]},
+    ///     "spec": {"replicas": 2, "revisionHistoryLimit": 10},
+    /// });
+    /// assert_eq!(reverser_core::Sanitizer::minimal().clean(live)["spec"], json!({"replicas": 2}));
+    /// ```
+    pub fn minimal() -> Self {
+        Self::new(Profile::Minimal)
     }
 
     /// Keeps the top-level `status`: for custom resources without a status subresource, whose `status` is the author's
     /// field like any other. The object doesn't show which it is; API discovery does (`RESOURCE/status`).
     #[must_use]
     pub fn keep_status(self) -> Self {
-        Self { keeps_status: true }
+        Self { keeps_status: true, ..self }
+    }
+
+    /// Keeps the values that `rule` means, whatever else would remove them. Of a part that goes, only these stay.
+    #[must_use]
+    pub fn keep(mut self, rule: FieldRule) -> Self {
+        Arc::make_mut(&mut self.keep).push(rule);
+        self
+    }
+
+    /// Removes the values that `rule` means, whoever wrote them.
+    ///
+    /// # Errors
+    /// The rule may mean a field that names the object; a manifest without it isn't one.
+    pub fn drop(mut self, rule: FieldRule) -> Result<Self, DropError> {
+        if let Some(field) = rule.identity() {
+            return Err(DropError { rule: rule.to_string(), field });
+        }
+        Arc::make_mut(&mut self.drop).push(rule);
+        Ok(self)
     }
 
     /// Returns the deny-list, a row each, in the order in which one would read it.
@@ -65,104 +160,78 @@ impl Sanitizer {
     /// Cleaning twice is cleaning once. What isn't an object comes back as it is.
     #[must_use]
     pub fn clean(&self, mut object: Value) -> Value {
-        let mut locations = self.locations(&object);
-        // From the back and once each, so that removing a list's item moves none that is still to be removed.
-        locations.sort_unstable();
-        locations.dedup();
-        for location in locations.iter().rev() {
-            remove(&mut object, location);
-        }
+        let cuts = self.cuts(&object);
+        cut(&mut object, cuts);
         object
     }
 
     /// Finds all before removing any: conditions and evidence see the object as it came.
-    fn locations(&self, object: &Value) -> Vec<Vec<At>> {
+    fn cuts(&self, object: &Value) -> Vec<Location> {
         let api_version = object["apiVersion"].as_str().unwrap_or_default();
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
         let kind = object["kind"].as_str().unwrap_or_default();
         let is_stored = ["uid", "resourceVersion"].iter().any(|key| !object["metadata"][key].is_null());
         // Read for few objects: most have nothing that a shared row is about.
         let evidence = LazyCell::new(|| Evidence::of(object));
-        let mut locations = vec![];
-        for rule in RULES.iter().filter(|rule| rule.objects.has(group, kind)) {
-            if self.keeps_status && rule.path == "status" {
-                continue;
+        let mut cuts = vec![];
+        table::rows_of(group, kind).walk(object, &mut |rule, value, location| {
+            let is_status = self.keeps_status && matches!(location, [At::Key(key)] if key == "status");
+            let is_authored =
+                || rule.sharing != Sharing::Never && (!is_stored || evidence.is_authored(location, rule.sharing));
+            if !is_status && rule.when.holds(object, value) && !is_authored() {
+                cuts.push(owned(location));
             }
-            find(object, rule.path, &mut vec![], &mut |value, location| {
-                let is_authored =
-                    || rule.sharing != Sharing::Never && (!is_stored || evidence.is_authored(location, rule.sharing));
-                if rule.when.holds(object, value) && !is_authored() {
-                    locations.push(location.to_vec());
-                }
-            });
+        });
+        if self.profile == Profile::Minimal {
+            cuts.extend(minimal::unwritten(object, &evidence));
         }
-        locations
+        let mine = |rules: &'_ [FieldRule]| -> Vec<Location> {
+            rules.iter().filter(|rule| rule.is_about(group, kind)).flat_map(|rule| rule.find(object)).collect()
+        };
+        cuts.extend(mine(&self.drop));
+        let kept = mine(&self.keep);
+        if kept.is_empty() { cuts } else { cuts.into_iter().flat_map(|cut| spare(object, cut, &kept)).collect() }
     }
 }
 
-/// One step down from a value to a part of it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum At {
-    Index(usize),
-    Key(Cow<'static, str>),
+/// Returns what of `cut` may still be cut when these places are kept.
+fn spare(object: &Value, cut: Location, kept: &[Location]) -> Vec<Location> {
+    if kept.iter().any(|kept| cut.starts_with(kept)) {
+        return vec![];
+    }
+    if !kept.iter().any(|kept| kept.starts_with(&cut)) {
+        return vec![cut];
+    }
+    parts(object, &cut).into_iter().flat_map(|part| spare(object, part, kept)).collect()
 }
 
-/// Calls `found` with each value that stands at `path` below `value`, and with its location.
-fn find(value: &Value, path: &'static str, location: &mut Vec<At>, found: &mut dyn FnMut(&Value, &[At])) {
-    let mut descend = |part: &Value, at: At, rest| {
-        location.push(at);
-        find(part, rest, location, found);
-        location.pop();
-    };
-    match Step::first(path) {
-        None => found(value, location),
-        Some((Step::Each, rest)) => {
-            for (index, item) in value.as_array().into_iter().flatten().enumerate() {
-                descend(item, At::Index(index), rest);
-            }
-        }
-        Some((Step::Key(key), rest)) => {
-            if let Some(part) = value.get(key) {
-                descend(part, At::Key(key.into()), rest);
-            }
-        }
-        Some((Step::Prefix(prefix), rest)) => {
-            for (key, part) in value.as_object().into_iter().flatten().filter(|(key, _)| key.starts_with(prefix)) {
-                descend(part, At::Key(key.clone().into()), rest);
-            }
-        }
+/// Returns the places right below `place`.
+fn parts(object: &Value, place: &[At<'static>]) -> Vec<Location> {
+    let value = place.iter().try_fold(object, |value, at| match at {
+        At::Index(index) => value.get(index),
+        At::Key(key) => value.get(key.as_ref()),
+    });
+    let below = |at| [place, &[at]].concat();
+    match value {
+        Some(Value::Array(items)) => (0..items.len()).map(|index| below(At::Index(index))).collect(),
+        Some(Value::Object(map)) => map.keys().map(|key| below(At::Key(key.clone().into()))).collect(),
+        _ => vec![],
     }
 }
 
-/// One step of a rule's path, which says the syntax.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Step {
-    Each,
-    Key(&'static str),
-    Prefix(&'static str),
-}
-
-impl Step {
-    /// Returns the first step of a path and the rest, or `None` at its end.
-    fn first(path: &'static str) -> Option<(Self, &'static str)> {
-        let path = path.strip_prefix('.').unwrap_or(path);
-        if let Some((bracketed, rest)) = path.strip_prefix('[').and_then(|path| path.split_once(']')) {
-            let step = match bracketed.strip_suffix('*') {
-                None => Self::Key(bracketed),
-                Some("") => Self::Each,
-                Some(prefix) => Self::Prefix(prefix),
-            };
-            return Some((step, rest));
-        }
-        let end = path.find(['.', '[']).unwrap_or(path.len());
-        let (key, rest) = path.split_at(end);
-        (!key.is_empty()).then_some((Self::Key(key), rest))
+/// Removes the values at these places, and what that leaves empty.
+fn cut(object: &mut Value, mut places: Vec<Location>) {
+    // From the back and once each, so that removing a list's item moves none that is still to be removed.
+    places.sort_unstable();
+    places.dedup();
+    for place in places.iter().rev() {
+        remove(object, place);
     }
 }
 
 /// Removes the value at `location`, then what that leaves empty above it, up to the next list's item or the object.
 /// Returns whether there was such a value.
-fn remove(value: &mut Value, location: &[At]) -> bool {
+fn remove(value: &mut Value, location: &[At<'_>]) -> bool {
     match (value, location) {
         (Value::Object(map), [At::Key(key)]) => map.remove(key.as_ref()).is_some(),
         (Value::Array(items), [At::Index(index)]) if *index < items.len() => {
@@ -190,4 +259,12 @@ fn is_empty(value: &Value) -> bool {
         Value::Object(map) => map.is_empty(),
         _ => false,
     }
+}
+
+/// A rule would drop a field without which a manifest names no object.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{rule:?} may drop {field}, without which a manifest names no object; name the fields that are to go")]
+pub struct DropError {
+    rule: String,
+    field: String,
 }

@@ -6,36 +6,39 @@
 
 use serde_json::Value;
 
-use super::{At, rules::Sharing};
+use super::rules::Sharing;
+use crate::field_path::At;
+
+/// Where `kubectl apply` keeps the manifest that it was given.
+pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The witnesses of one object.
 #[derive(Debug)]
 pub(super) struct Evidence<'a> {
     object: &'a Value,
-    last_applied: Option<Value>,
-    entries: Vec<&'a Value>,
+    /// The manifest that was given to `kubectl apply`.
+    pub(super) last_applied: Option<Value>,
+    /// The entries of managedFields.
+    pub(super) entries: &'a [Value],
 }
 
 impl<'a> Evidence<'a> {
     /// Reads the witnesses of `object`; one that can't be read says nothing.
     pub(super) fn of(object: &'a Value) -> Self {
         let metadata = &object["metadata"];
-        let last_applied = metadata["annotations"]["kubectl.kubernetes.io/last-applied-configuration"]
-            .as_str()
-            .and_then(|text| serde_json::from_str(text).ok());
+        let last_applied =
+            metadata["annotations"][LAST_APPLIED].as_str().and_then(|text| serde_json::from_str(text).ok());
         let entries = metadata["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
-        // An entry with a subresource is a controller's report.
-        let entries =
-            entries.iter().filter(|entry| entry["subresource"].as_str().unwrap_or_default().is_empty()).collect();
         Self { object, last_applied, entries }
     }
 
     /// Returns whether somebody wrote the value at `location`.
-    pub(super) fn is_authored(&self, location: &[At], sharing: Sharing) -> bool {
+    pub(super) fn is_authored(&self, location: &[At<'_>], sharing: Sharing) -> bool {
+        // An entry with a subresource is a controller's report.
         let counts = |entry: &Value| match sharing {
-            Sharing::Applied => entry["operation"] == "Apply",
+            Sharing::Applied => is_plain(entry) && entry["operation"] == "Apply",
             Sharing::Never => false,
-            Sharing::Sent => true,
+            Sharing::Sent => is_plain(entry),
         };
         let is_applied = |applied: &Value| sharing != Sharing::Never && is_applied(applied, self.object, location);
         self.last_applied.as_ref().is_some_and(is_applied)
@@ -43,9 +46,13 @@ impl<'a> Evidence<'a> {
     }
 }
 
+fn is_plain(entry: &Value) -> bool {
+    entry["subresource"].as_str().unwrap_or_default().is_empty()
+}
+
 /// Returns whether the applied manifest has the live value at `location`. Lists are compared by content: the server may
 /// have put items of its own between the author's.
-fn is_applied(applied: &Value, live: &Value, location: &[At]) -> bool {
+fn is_applied(applied: &Value, live: &Value, location: &[At<'_>]) -> bool {
     match location {
         [] => applied == live,
         [At::Key(key), rest @ ..] => match (applied.get(key.as_ref()), live.get(key.as_ref())) {
@@ -62,7 +69,7 @@ fn is_applied(applied: &Value, live: &Value, location: &[At]) -> bool {
 /// Returns whether the field set (`fieldsV1`) names the value at `location`: `f:NAME` is a field, `k:{…}` the list item
 /// with these key fields, `v:…` the item with that value. A list without items is owned as a whole, which says nothing
 /// about one item.
-fn is_owned(fields: &Value, live: &Value, location: &[At]) -> bool {
+fn is_owned(fields: &Value, live: &Value, location: &[At<'_>]) -> bool {
     match location {
         [] => true,
         [At::Key(key), rest @ ..] => match (fields.get(format!("f:{key}")), live.get(key.as_ref())) {
@@ -79,7 +86,7 @@ fn is_owned(fields: &Value, live: &Value, location: &[At]) -> bool {
 }
 
 /// Returns whether a list item's path element means this item.
-fn names(id: &str, item: &Value) -> bool {
+pub(super) fn names(id: &str, item: &Value) -> bool {
     let parse = |text| serde_json::from_str::<Value>(text).ok();
     if let Some(keys) = id.strip_prefix("k:").and_then(parse) {
         return keys.as_object().is_some_and(|keys| keys.iter().all(|(key, value)| item.get(key) == Some(value)));
