@@ -28,14 +28,15 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
 /// Replays; the exit code is 1 when a line was broken, although all the others are committed.
 pub(crate) async fn replay(args: ReplayArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let ReplayArgs { logs, repo, output: _ } = args;
-    let mut source = Replay::open(&logs)?;
+    let pipeline = Pipeline::default();
+    let mut source = Replay::open(&logs)?.read_with(pipeline.sanitizer.clone());
     let git = repository::open(&repo.repo, &repo.place, output).await?;
     let commits = Counter::default();
     if let Some(cursor) = git.cursors().await?.get(source.id()) {
         source = source.resume(cursor);
     }
     let reverser = Reverser::new(git.clone())
-        .pipeline(Pipeline::default())
+        .pipeline(pipeline)
         .reporter(Teller { output: output.clone(), commits: commits.clone(), count_lists: false })
         .tries(TRIES)
         .build();

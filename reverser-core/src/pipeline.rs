@@ -1,6 +1,6 @@
 //! select ─► sanitize ─► place ─► render ─► seal: from a change to one file's edit, and on to a commit's plan.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -77,6 +77,12 @@ impl Pipeline {
         }
     }
 
+    /// Returns the sanitizer for objects of `resource`: where it has no status subresource, `status` is authored.
+    pub fn sanitizer_of(&self, resource: &Resource) -> Sanitizer {
+        let sanitizer = self.sanitizer.clone();
+        if resource.has_status { sanitizer } else { sanitizer.keep_status() }
+    }
+
     /// Returns the object's path below the writer's root.
     pub fn place(&self, object: &ObjectRef) -> RepoPath {
         self.layout.place(object)
@@ -110,14 +116,6 @@ impl Pipeline {
     /// Returns the commit that brings many files in line with complete lists.
     pub fn sync_plan(&self, sync: &Synced, edits: Vec<Edit>, now: Timestamp) -> CommitPlan {
         CommitPlan { author: None, date: now, message: format!("{}\n", self.message.sync(sync).trim_end()), edits }
-    }
-
-    fn sanitizer_of(&self, resource: &Resource) -> Cow<'_, Sanitizer> {
-        if resource.has_status {
-            Cow::Borrowed(&self.sanitizer)
-        } else {
-            Cow::Owned(self.sanitizer.clone().keep_status())
-        }
     }
 
     fn manifest(&self, object: &ObjectRef, mut body: Value) -> Result<String, SealError> {

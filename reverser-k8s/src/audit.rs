@@ -9,7 +9,7 @@ mod replay;
 use jiff::Timestamp;
 use reverser_core::Actor;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 pub use self::{
     log::AuditLog,
@@ -21,6 +21,8 @@ pub use self::{
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AuditEvent {
     #[serde(default)]
+    pub(crate) kind: String,
+    #[serde(default)]
     pub(crate) stage: String,
     #[serde(default, rename = "requestURI")]
     pub(crate) request_uri: String,
@@ -31,8 +33,9 @@ pub(crate) struct AuditEvent {
     pub(crate) impersonated_user: Option<User>,
     pub(crate) object_ref: Option<AuditRef>,
     pub(crate) response_status: Option<ResponseStatus>,
-    pub(crate) request_object: Option<Value>,
-    pub(crate) response_object: Option<Value>,
+    /// As it stands in the log: most events are no accepted writes, and nobody reads their objects.
+    pub(crate) request_object: Option<Box<RawValue>>,
+    pub(crate) response_object: Option<Box<RawValue>>,
     pub(crate) request_received_timestamp: Option<Timestamp>,
     pub(crate) stage_timestamp: Option<Timestamp>,
 }
@@ -83,9 +86,7 @@ impl AuditEvent {
     fn is_dry_run(&self) -> bool {
         let query = self.request_uri.split_once('?').map_or("", |(_, query)| query);
         query.split('&').any(|pair| pair.starts_with("dryRun=") && pair != "dryRun=")
-            || self.request_object.as_ref().is_some_and(|options| {
-                options["kind"] == "DeleteOptions" && options["dryRun"].as_array().is_some_and(|all| !all.is_empty())
-            })
+            || self.verb.starts_with("delete") && self.request_object.as_deref().is_some_and(asks_for_dry_run)
     }
 
     /// Returns whether the object came into being by this: also an update or a server-side apply can create one.
@@ -95,13 +96,10 @@ impl AuditEvent {
 
     /// Returns whether the answer proves that this request changed the object: a manager's fields were touched since it was
     /// received. The server notes that in whole seconds; a change that only removes something leaves no such note.
-    fn has_touched(&self, object: &Value) -> bool {
+    fn has_touched(&self, answer: &Answer) -> bool {
         let Some(received) = self.request_received_timestamp else { return false };
-        let managers = object.pointer("/metadata/managedFields").and_then(Value::as_array);
-        managers.into_iter().flatten().any(|manager| {
-            let touched = manager["time"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
-            touched.is_some_and(|touched| touched.as_second() >= received.as_second())
-        })
+        let mut times = answer.metadata.managed_fields.iter().flatten().filter_map(|manager| manager.time);
+        times.any(|touched| touched.as_second() >= received.as_second())
     }
 
     /// Returns who it was: the impersonated user where there is one, as the API server treated the request.
@@ -111,6 +109,57 @@ impl AuditEvent {
 
     fn at(&self) -> Option<Timestamp> {
         self.stage_timestamp.or(self.request_received_timestamp)
+    }
+}
+
+fn asks_for_dry_run(request: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct DeleteOptions {
+        kind: String,
+        dry_run: Vec<String>,
+    }
+    serde_json::from_str::<DeleteOptions>(request.get())
+        .is_ok_and(|options| options.kind == "DeleteOptions" && !options.dry_run.is_empty())
+}
+
+/// What an answer says of which object it is about.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Answer {
+    #[serde(default)]
+    metadata: AnswerMeta,
+    /// Of a Status.
+    details: Option<Details>,
+    /// Of a list.
+    items: Option<Vec<Self>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AnswerMeta {
+    uid: Option<String>,
+    resource_version: Option<String>,
+    managed_fields: Option<Vec<Manager>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Manager {
+    time: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Details {
+    uid: Option<String>,
+}
+
+impl Answer {
+    fn uid(&self) -> Option<&str> {
+        let uid = self.metadata.uid.as_deref().or_else(|| self.details.as_ref()?.uid.as_deref());
+        uid.filter(|uid| !uid.is_empty())
+    }
+
+    fn version(&self) -> Option<u64> {
+        self.metadata.resource_version.as_ref()?.parse().ok()
     }
 }
 

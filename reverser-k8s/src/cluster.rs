@@ -90,7 +90,9 @@ impl Cluster {
     fn watches_of(&self, resource: &Arc<Resource>, pipeline: &Pipeline) -> Vec<Watch> {
         let others = self.catalog.other_versions(resource);
         let watch = |namespace| {
-            Watch::new(self.client.clone(), &self.id, Arc::clone(resource), namespace).superseding(others.clone())
+            Watch::new(self.client.clone(), &self.id, Arc::clone(resource), namespace)
+                .superseding(others.clone())
+                .read_with(pipeline.sanitizer_of(resource))
         };
         let namespaces = &pipeline.selector.namespaces;
         if !resource.namespaced || namespaces.is_empty() {

@@ -18,10 +18,10 @@ use kube::{
     api::{ListParams, PostParams, VersionMatch, WatchEvent, WatchParams},
     core::Request,
 };
-use reverser_core::{Change, ObjectRef, Operation, Resource};
+use reverser_core::{Change, ObjectRef, Operation, Resource, Sanitizer};
 use reverser_git::Backoff;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
@@ -64,9 +64,11 @@ struct Scope {
     resource: Arc<Resource>,
     namespace: Option<String>,
     superseded: Vec<Arc<Resource>>,
+    /// Says what of objects needn't be read.
+    sanitizer: Option<Sanitizer>,
 }
 
-type Events = BoxStream<'static, Result<WatchEvent<Value>, kube::Error>>;
+type Events = BoxStream<'static, Result<WatchEvent<Box<RawValue>>, kube::Error>>;
 
 enum State {
     /// Read everything.
@@ -89,7 +91,7 @@ impl Watch {
         let id = format!("{cluster}/{resource}{scope}");
         let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
         Self {
-            api: Scope { client, resource, namespace, superseded: vec![] },
+            api: Scope { client, resource, namespace, superseded: vec![], sanitizer: None },
             id,
             state: State::List,
             backoff,
@@ -108,6 +110,13 @@ impl Watch {
     #[must_use]
     pub fn superseding(mut self, others: Vec<Arc<Resource>>) -> Self {
         self.api.superseded = others;
+        self
+    }
+
+    /// Reads objects without what `sanitizer` removes anyway; otherwise they are read whole.
+    #[must_use]
+    pub fn read_with(mut self, sanitizer: Sanitizer) -> Self {
+        self.api.sanitizer = Some(sanitizer);
         self
     }
 
@@ -141,7 +150,9 @@ impl Scope {
         let mut page = ListParams { limit: Some(PAGE), ..ListParams::default() };
         loop {
             let answer: Page = self.get_page(&page).await?;
-            objects.extend(answer.items);
+            for object in answer.items.into_iter().flatten() {
+                objects.push(self.read(&object).map_err(|error| self.error(error, "list"))?);
+            }
             match answer.metadata.r#continue.filter(|token| !token.is_empty()) {
                 Some(token) => page.continue_token = Some(token),
                 None => {
@@ -167,12 +178,31 @@ impl Scope {
         let params = WatchParams { bookmarks: true, ..WatchParams::default() };
         let request = Request::new(path(&self.resource, self.namespace.as_deref())).watch(&params, version);
         let request = request.map_err(kube::Error::BuildRequest).map_err(|error| self.error(error, "watch"))?;
-        let events = within(CONNECT_LIMIT, self.client.request_events::<Value>(request)).await;
+        let events = within(CONNECT_LIMIT, self.client.request_events::<Box<RawValue>>(request)).await;
         Ok(events.map_err(|error| self.error(error, "watch"))?.boxed())
     }
 
     fn error(&self, error: kube::Error, verbs: &'static str) -> ApiError {
         ApiError::of(error, verbs, &self.resource, self.namespace.as_deref())
+    }
+
+    fn read(&self, object: &RawValue) -> Result<Value, kube::Error> {
+        let read = match &self.sanitizer {
+            None => serde_json::from_str(object.get()),
+            Some(sanitizer) => sanitizer.read(object.get()),
+        };
+        read.map_err(kube::Error::SerdeError)
+    }
+
+    /// Returns the event without what needn't be read of its object.
+    fn read_event(&self, event: WatchEvent<Box<RawValue>>) -> Result<WatchEvent<Value>, kube::Error> {
+        Ok(match event {
+            WatchEvent::Added(object) => WatchEvent::Added(self.read(&object)?),
+            WatchEvent::Modified(object) => WatchEvent::Modified(self.read(&object)?),
+            WatchEvent::Deleted(object) => WatchEvent::Deleted(self.read(&object)?),
+            WatchEvent::Bookmark(bookmark) => WatchEvent::Bookmark(bookmark),
+            WatchEvent::Error(status) => WatchEvent::Error(status),
+        })
     }
 
     fn change(&self, operation: Operation, object: Value) -> Option<Event> {
@@ -224,6 +254,7 @@ impl Source for Watch {
                 State::Stream { version, events, opened } => {
                     // A connection that was cut silently says nothing more; the server would have ended the stream.
                     let event = timeout_at(*opened + STREAM_LIMIT, events.next()).await.unwrap_or(None);
+                    let event = event.map(|event| event.and_then(|event| self.api.read_event(event)));
                     if let Some(Ok(
                         WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object),
                     )) = &event
@@ -332,8 +363,8 @@ pub async fn may_watch(client: &Client, resource: &Resource, namespace: Option<&
 #[derive(Deserialize)]
 struct Page {
     metadata: PageMeta,
-    #[serde(default = "Vec::new", deserialize_with = "nullable")]
-    items: Vec<Value>,
+    /// Some aggregated servers write `items: null` for none.
+    items: Option<Vec<Box<RawValue>>>,
 }
 
 #[derive(Deserialize)]
@@ -341,11 +372,6 @@ struct Page {
 struct PageMeta {
     resource_version: String,
     r#continue: Option<String>,
-}
-
-/// Some aggregated servers write `items: null` for none.
-fn nullable<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Value>, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 fn path(resource: &Resource, namespace: Option<&str>) -> String {

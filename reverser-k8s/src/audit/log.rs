@@ -10,9 +10,8 @@ use std::{
 };
 
 use reverser_core::{Actor, Attribution, Change, Evidence, Operation};
-use serde_json::Value;
 
-use super::{AuditEvent, text};
+use super::{Answer, AuditEvent};
 use crate::attribute::ActorSource;
 
 /// How much of an existing log is read at the start: who wrote what while nobody watched is in its last part.
@@ -158,15 +157,17 @@ impl Facts {
         if !event.is_accepted_write() {
             return;
         }
-        let Some(response) = &event.response_object else { return };
+        let answer = event.response_object.as_ref().map(|answer| serde_json::from_str::<Answer>(answer.get()));
+        // Answers without what an object's have name none.
+        let Some(Ok(answer)) = answer else { return };
         if !event.verb.starts_with("delete") {
-            return self.learn_write(response, event);
+            return self.learn_write(&answer, event);
         }
         // deletecollection answers with a list of what it deleted, a plain delete with a Status that has the uid in its
         // details, or with the object.
-        let one = std::slice::from_ref(response);
-        for object in response["items"].as_array().map_or(one, Vec::as_slice) {
-            if let Some(uid) = text(object, "/metadata/uid").or_else(|| text(object, "/details/uid")) {
+        let one = std::slice::from_ref(&answer);
+        for object in answer.items.as_deref().unwrap_or(one) {
+            if let Some(uid) = object.uid() {
                 self.insert(Key::Deleted { uid: uid.to_owned() }, Fact { actor: event.actor(), is_creation: false });
             }
         }
@@ -174,9 +175,8 @@ impl Facts {
 
     /// A write that changes nothing answers as one that does, with the version that somebody else wrote. It is told apart
     /// by the line of that other one; or, where that line is not there, by the proof that this one did write.
-    fn learn_write(&mut self, object: &Value, event: &AuditEvent) {
-        let version = text(object, "/metadata/resourceVersion").and_then(|version| version.parse().ok());
-        let (Some(uid), Some(version)) = (text(object, "/metadata/uid"), version) else { return };
+    fn learn_write(&mut self, answer: &Answer, event: &AuditEvent) {
+        let (Some(uid), Some(version)) = (answer.uid(), answer.version()) else { return };
         if self.latest.len() >= FACTS {
             // Forgetting makes it careful again, and no wiser.
             self.latest.clear();
@@ -187,7 +187,7 @@ impl Facts {
         }
         let is_creation = event.is_creation();
         let has_written =
-            is_creation || latest_before.is_some_and(|latest| latest < version) || event.has_touched(object);
+            is_creation || latest_before.is_some_and(|latest| latest < version) || event.has_touched(answer);
         let key = Key::Written { uid: uid.to_owned(), version };
         if has_written {
             self.insert(key, Fact { actor: event.actor(), is_creation });
@@ -225,7 +225,7 @@ mod tests {
     use std::io::Write;
 
     use reverser_core::ObjectRef;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::fixture::configmaps;

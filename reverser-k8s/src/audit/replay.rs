@@ -12,8 +12,9 @@ use std::{
 };
 
 use jiff::Timestamp;
-use reverser_core::{Attribution, Change, Evidence, ObjectRef, Operation, Resource};
-use serde_json::Value;
+use reverser_core::{Attribution, Change, Evidence, ObjectRef, Operation, Resource, Sanitizer};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 
 use super::{AuditEvent, AuditRef, text};
 use crate::source::{Event, Source};
@@ -74,6 +75,13 @@ impl Replay {
             objects: Objects::default(),
             skipped: Skipped::default(),
         })
+    }
+
+    /// Reads objects without what `sanitizer` removes anyway.
+    #[must_use]
+    pub fn read_with(mut self, sanitizer: Sanitizer) -> Self {
+        self.objects.sanitizer = Some(sanitizer);
+        self
     }
 
     /// Leaves out what an earlier run has committed.
@@ -189,6 +197,8 @@ impl Write {
 /// What the log has told about objects so far: which events alone don't say everything.
 #[derive(Debug, Default)]
 struct Objects {
+    /// Says what needn't be read.
+    sanitizer: Option<Sanitizer>,
     /// Resources as they were first seen, by group, version and plural: a deletion alone doesn't tell the kind.
     resources: HashMap<(String, String, String), Arc<Resource>>,
     /// Objects that are there, by group and plural, then by namespace and name; with the version in which each was first
@@ -205,8 +215,10 @@ impl Objects {
     /// Returns the changes that an event stands for: none, one, or for a deletecollection many.
     fn writes(&mut self, event: &AuditEvent, skipped: &mut Skipped) -> Vec<Write> {
         let Some(reference) = self.usable(event, skipped) else { return Vec::new() };
-        let writes = self.changes(event, &reference);
-        let had_nothing_to_delete = event.response_object.as_ref().is_some_and(|list| list["items"].is_array());
+        let response = event.response_object.as_deref().and_then(|object| self.read(object));
+        let request = event.request_object.as_deref().and_then(|object| self.read(object));
+        let had_nothing_to_delete = response.as_ref().is_some_and(|list| list["items"].is_array());
+        let writes = self.changes(event, &reference, response, request);
         if writes.is_empty() && !had_nothing_to_delete {
             let resource = [reference.resource.as_str(), reference.api_group.as_str()].join(".");
             skipped.leave_out(&event.verb, resource.trim_end_matches('.'));
@@ -219,6 +231,12 @@ impl Objects {
                 Write { change: Change { attribution, at: event.at(), ..change }, turn: event.at(), version, replicas }
             })
             .collect()
+    }
+
+    fn read(&self, object: &RawValue) -> Option<Value> {
+        let read = self.sanitizer.as_ref().and_then(|sanitizer| sanitizer.read(object.get()).ok());
+        // A JSON patch is a list.
+        read.or_else(|| serde_json::from_str(object.get()).ok())
     }
 
     /// Gives a scale request its body, and remembers the others'; returns whether there is a body to scale.
@@ -301,19 +319,26 @@ impl Objects {
     }
 
     /// Returns changes, a scale request's with its replicas.
-    fn changes(&mut self, event: &AuditEvent, reference: &AuditRef) -> Vec<(Change, Option<Value>)> {
-        let response = event.response_object.as_ref();
-        let request = event.request_object.as_ref();
-        let resource = self.resource(reference, response.or(request));
+    fn changes(
+        &mut self,
+        event: &AuditEvent,
+        reference: &AuditRef,
+        response: Option<Value>,
+        request: Option<Value>,
+    ) -> Vec<(Change, Option<Value>)> {
+        let resource = self.resource(reference, response.as_ref().or(request.as_ref()));
         if reference.subresource == "scale" {
-            return scale(resource, reference, response.or(request)).into_iter().collect();
+            return scale(resource, reference, response.as_ref().or(request.as_ref())).into_iter().collect();
         }
-        let is_object = |body: &&Value| body["kind"] != "Status" && text(body, "/metadata/name").is_some();
+        let is_object = |body: &Value| body["kind"] != "Status" && text(body, "/metadata/name").is_some();
         let changes = match event.verb.as_str() {
-            "delete" => vec![deletion(resource, reference, response)],
+            "delete" => vec![deletion(resource, reference, response.as_ref())],
             "deletecollection" => {
-                let items = response.and_then(|list| list["items"].as_array());
-                let deleted = |item: &Value| change_of(&resource, Operation::Delete, item.clone());
+                let items = response.and_then(|mut list| match list["items"].take() {
+                    Value::Array(items) => Some(items),
+                    _ => None,
+                });
+                let deleted = |item| change_of(&resource, Operation::Delete, item);
                 items.into_iter().flatten().map(deleted).collect()
             }
             verb => {
@@ -321,7 +346,7 @@ impl Objects {
                 let sent = request.filter(|_| verb != "patch");
                 let operation = if event.is_creation() { Operation::Create } else { Operation::Update };
                 let body = response.filter(is_object).or(sent.filter(is_object));
-                vec![body.and_then(|body| change_of(&resource, operation, body.clone()))]
+                vec![body.and_then(|body| change_of(&resource, operation, body))]
             }
         };
         changes.into_iter().flatten().map(|change| (change, None)).collect()
@@ -387,7 +412,7 @@ struct LogFile {
     reader: Box<dyn BufRead + Send>,
     line: usize,
     /// Events of a list that haven't been taken yet.
-    list: VecDeque<Value>,
+    list: VecDeque<Box<RawValue>>,
     next: Option<AuditEvent>,
     ended: bool,
 }
@@ -411,7 +436,7 @@ impl LogFile {
     fn fill(&mut self, skipped: &mut Skipped) {
         while self.next.is_none() && !self.ended {
             if let Some(item) = self.list.pop_front() {
-                match serde_json::from_value(item) {
+                match serde_json::from_str(item.get()) {
                     Ok(event) => self.next = Some(event),
                     Err(error) => self.broken(&error, skipped),
                 }
@@ -439,7 +464,7 @@ impl LogFile {
         if text.trim().is_empty() {
             return;
         }
-        let mut parsed: serde_json::Result<Value> = serde_json::from_str(&text);
+        let mut parsed: serde_json::Result<AuditEvent> = serde_json::from_str(&text);
         // An indented EventList has many lines; it begins the file.
         if self.line == 1
             && parsed.as_ref().is_err_and(serde_json::Error::is_eof)
@@ -448,15 +473,11 @@ impl LogFile {
             parsed = serde_json::from_str(&text);
         }
         match parsed {
-            Ok(mut value) if value["kind"] == "EventList" || value["items"].is_array() => {
-                if let Value::Array(items) = value["items"].take() {
-                    self.list = items.into();
-                }
-            }
-            Ok(value) if value["kind"] != "Event" || value["stage"].is_null() => {
-                self.broken(&"not an audit.k8s.io Event or EventList", skipped);
-            }
-            Ok(value) => self.list.push_back(value),
+            Ok(event) if event.kind == "Event" && !event.stage.is_empty() => self.next = Some(event),
+            Ok(_) => match serde_json::from_str::<EventList>(&text) {
+                Ok(list) => self.list = list.items.into(),
+                Err(_) => self.broken(&"not an audit.k8s.io Event or EventList", skipped),
+            },
             Err(error) => self.broken(&error, skipped),
         }
     }
@@ -467,6 +488,11 @@ impl LogFile {
             skipped.broken.push(format!("{}:{}: {why}", self.path.display(), self.line));
         }
     }
+}
+
+#[derive(Deserialize)]
+struct EventList {
+    items: Vec<Box<RawValue>>,
 }
 
 impl std::fmt::Debug for LogFile {
