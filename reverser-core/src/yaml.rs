@@ -22,6 +22,8 @@
 //! ");
 //! ```
 
+use std::fmt::Write;
+
 use serde_json::{Map, Number, Value};
 
 mod quote;
@@ -178,14 +180,17 @@ fn flow(out: &mut String, leaf: &Value) {
 
 /// Writes a float with a point and a signed exponent: YAML 1.1 takes `1e21` for text and `1.0e21` too.
 fn number(out: &mut String, value: &Number) {
+    if value.is_i64() || value.is_u64() {
+        let _ = write!(out, "{value}"); // a String takes whatever is written
+        return;
+    }
     let text = value.to_string();
-    let is_integer = value.is_i64() || value.is_u64();
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(exponent)),
         None => (text.as_str(), None),
     };
     out.push_str(mantissa);
-    if !is_integer && !mantissa.contains('.') {
+    if !mantissa.contains('.') {
         out.push_str(".0");
     }
     if let Some(exponent) = exponent {
@@ -198,7 +203,13 @@ fn number(out: &mut String, value: &Number) {
 }
 
 fn spaces(out: &mut String, count: usize) {
-    out.extend(std::iter::repeat_n(' ', count));
+    const BLANKS: &str = "                                                                ";
+    let mut left = count;
+    while left > 0 {
+        let step = left.min(BLANKS.len());
+        out.push_str(&BLANKS[..step]);
+        left -= step;
+    }
 }
 
 /// In bytes. libyaml and its descendants give up on an implicit key after 1,024 characters and write keys over 128

@@ -32,7 +32,7 @@ impl Sanitizer {
     /// ```
     pub fn read(&self, json: &str) -> Result<Value, serde_json::Error> {
         let mut deserializer = serde_json::Deserializer::from_str(json);
-        let object = Object(self).deserialize(&mut deserializer)?;
+        let object = self.deserialize(&mut deserializer)?;
         deserializer.end()?;
         Ok(object)
     }
@@ -45,9 +45,8 @@ impl Sanitizer {
     }
 }
 
-struct Object<'s>(&'s Sanitizer);
-
-impl<'de> DeserializeSeed<'de> for Object<'_> {
+/// Does what [`Sanitizer::read`] does to an object inside of something else, such as a watch event, in the same pass.
+impl<'de> DeserializeSeed<'de> for &Sanitizer {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -55,7 +54,7 @@ impl<'de> DeserializeSeed<'de> for Object<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Object<'_> {
+impl<'de> Visitor<'de> for &Sanitizer {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,7 +62,7 @@ impl<'de> Visitor<'de> for Object<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let has_status = self.0.keeps_status || !self.0.keep.is_empty();
+        let has_status = self.keeps_status || !self.keep.is_empty();
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             let text = |key| object.get(key).and_then(Value::as_str);
@@ -72,7 +71,7 @@ impl<'de> Visitor<'de> for Object<'_> {
                     entries.next_value::<IgnoredAny>()?;
                     continue;
                 }
-                "metadata" if !self.0.needs_evidence(text("apiVersion"), text("kind")) => {
+                "metadata" if !self.needs_evidence(text("apiVersion"), text("kind")) => {
                     entries.next_value_seed(Without(METADATA))?
                 }
                 _ => entries.next_value()?,

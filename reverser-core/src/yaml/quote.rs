@@ -30,7 +30,8 @@ pub(super) fn block(text: &str) -> Option<Chomping> {
         return None;
     }
     // Blanks at the end of a line are invisible in a review, and editors strip them.
-    if text.split('\n').any(|line| line.ends_with([' ', '\t'])) || text.chars().any(|c| c != '\n' && is_escaped(c)) {
+    let is_faithful = |line: &str| !line.ends_with([' ', '\t']) && unescaped(line) == line.len();
+    if !text.split('\n').all(is_faithful) {
         return None;
     }
     Some(match text.strip_suffix('\n') {
@@ -95,7 +96,12 @@ fn is_numeric(text: &str) -> bool {
 /// JSON's surrogate pairs aren't YAML.
 fn quoted(out: &mut String, text: &str) {
     out.push('"');
-    for c in text.chars() {
+    let mut rest = text;
+    loop {
+        let (run, next) = rest.split_at(rest.bytes().position(is_special).unwrap_or(rest.len()));
+        out.push_str(run);
+        let mut chars = next.chars();
+        let Some(c) = chars.next() else { break };
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
@@ -106,8 +112,28 @@ fn quoted(out: &mut String, text: &str) {
             c if u32::from(c) <= 0xFFFF => out.push_str(&format!("\\u{:04x}", u32::from(c))),
             c => out.push_str(&format!("\\U{:08x}", u32::from(c))),
         }
+        rest = chars.as_str();
     }
     out.push('"');
+}
+
+/// Returns whether the byte begins something that may not stand in double quotes as it is.
+fn is_special(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\') || !is_printable(byte)
+}
+
+/// Returns whether the byte is a character of its own that no reader changes.
+fn is_printable(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~')
+}
+
+/// Returns the length of the text before the first character that has to be escaped.
+fn unescaped(text: &str) -> usize {
+    // Most text is ASCII, and this form of the question is one that the compiler answers for many bytes at once.
+    let is_tame = |bytes: &[u8]| bytes.iter().fold(true, |all, byte| all & is_printable(*byte));
+    let skipped = text.as_bytes().chunks(32).take_while(|bytes| is_tame(bytes)).map(<[u8]>::len).sum();
+    // The skipped bytes are ASCII, so that a character begins behind them.
+    text[skipped..].find(is_escaped).map_or(text.len(), |at| skipped + at)
 }
 
 /// Returns whether the character is written as an escape: what YAML calls not printable, what some reader takes for a
