@@ -121,6 +121,8 @@ pub(super) enum When {
     Always,
     /// The object has an annotation that begins with this.
     Annotated(&'static str),
+    /// It is a taint that tells of a node's condition. `out-of-service` isn't: an administrator adds that one.
+    ConditionTaint,
     /// It is what the DefaultTolerationSeconds admission plugin adds.
     DefaultToleration,
     /// It names the token or pull secret that a controller made for this service account.
@@ -145,6 +147,9 @@ impl When {
             Self::Allocated => "when it is an address or a port, not `None`, empty or 0",
             Self::Always => return None,
             Self::Annotated(prefix) => return Some(format!("when an annotation `{prefix}…` says so")),
+            Self::ConditionTaint => {
+                "when its key is `node.kubernetes.io/not-ready`, `…/unreachable`, `…/unschedulable`, `…/network-unavailable` or a pressure's"
+            }
             Self::DefaultToleration => "when it is the plugin's: not ready or unreachable, for 300 seconds",
             Self::GeneratedSecret => "when it is named after the account: `…-token-x7k2p`, `…-dockercfg-x7k2p`",
             Self::GeneratedSelector => "unless the Job says `manualSelector: true`",
@@ -165,6 +170,9 @@ impl When {
             Self::Annotated(prefix) => object["metadata"]["annotations"]
                 .as_object()
                 .is_some_and(|annotations| annotations.keys().any(|key| key.starts_with(prefix))),
+            Self::ConditionTaint => {
+                text(value, "key").strip_prefix("node.kubernetes.io/").is_some_and(|key| NODE_CONDITIONS.contains(&key))
+            }
             Self::DefaultToleration => is_default_toleration(value),
             Self::GeneratedSecret => {
                 let account = text(&object["metadata"], "name");
@@ -184,6 +192,17 @@ impl When {
         }
     }
 }
+
+/// The ends of the keys of taints that the node lifecycle controller keeps.
+const NODE_CONDITIONS: &[&str] = &[
+    "disk-pressure",
+    "memory-pressure",
+    "network-unavailable",
+    "not-ready",
+    "pid-pressure",
+    "unreachable",
+    "unschedulable",
+];
 
 fn is_allocated(value: &Value) -> bool {
     match value {
@@ -230,8 +249,8 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 
 use Objects::{All, One, Several};
 use When::{
-    Allocated, Annotated, DefaultToleration, GeneratedSecret, GeneratedSelector, Has, Null, ObjectHas, TokenMount,
-    TokenVolume,
+    Allocated, Annotated, ConditionTaint, DefaultToleration, GeneratedSecret, GeneratedSelector, Has, Null, ObjectHas,
+    TokenMount, TokenVolume,
 };
 
 /// Kinds whose `spec.template` is a Pod's, in apps.
@@ -253,6 +272,7 @@ const CLI_UTILS: &str = "https://github.com/kubernetes-sigs/cli-utils/blob/maste
 const CONVENTIONS: &str = "https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md#spec-and-status";
 const CSR: &str =
     "https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/certificate-signing-request-v1/";
+const DEVICES: &str = "https://kubernetes.io/docs/concepts/scheduling-eviction/dynamic-resource-allocation/";
 const FINALIZERS: &str = "https://kubernetes.io/docs/concepts/overview/working-with-objects/finalizers/";
 const FLUX: &str = "https://fluxcd.io/flux/components/";
 const GARBAGE_COLLECTION: &str = "https://kubernetes.io/docs/concepts/architecture/garbage-collection/";
@@ -269,6 +289,8 @@ const RBAC: &str = "https://kubernetes.io/docs/reference/access-authn-authz/rbac
 const SERVICE: &str = "https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-v1/";
 const SERVICE_ACCOUNT: &str = "https://kubernetes.io/docs/concepts/security/service-accounts/";
 const STATEFUL_SET: &str = "https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/stateful-set-v1/";
+const TAINTS: &str =
+    "https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/#taint-based-evictions";
 const VOLUME: &str = "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#binding";
 const WELL_KNOWN: &str = "https://kubernetes.io/docs/reference/labels-annotations-taints/";
 
@@ -297,6 +319,8 @@ pub(super) static RULES: &[Rule] = &[
     Rule::new(One("", "Pod"), ".metadata.finalizers[?(@=='batch.kubernetes.io/job-tracking')]", "added by the job controller; a restored Pod would wait for it for ever", JOBS),
     Rule::new(One("", "Service"), ".metadata.finalizers[?(@=='service.kubernetes.io/load-balancer-cleanup')]", "added by the cloud provider's service controller", SERVICE),
     Rule::new(One("apiextensions.k8s.io", "CustomResourceDefinition"), ".metadata.finalizers[?(@=='customresourcecleanup.apiextensions.k8s.io')]", "added by the API server when deletion is asked for", FINALIZERS),
+    Rule::new(One("networking.k8s.io", "ServiceCIDR"), ".metadata.finalizers[?(@=='networking.k8s.io/service-cidr-finalizer')]", "added by the service CIDR controller", FINALIZERS),
+    Rule::new(One("scheduling.k8s.io", "PodGroup"), ".metadata.finalizers[?(@=='scheduling.k8s.io/podgroup-protection')]", "added by admission when it is created", FINALIZERS),
     Rule::new(One("resource.k8s.io", "ResourceClaim"), ".metadata.finalizers[?(@=='resource.kubernetes.io/delete-protection')]", "added by the scheduler with the allocation", FINALIZERS),
     Rule::new(One("storage.k8s.io", "VolumeAttributesClass"), ".metadata.finalizers[?(@=='kubernetes.io/vac-protection')]", "added by the protection controller", FINALIZERS),
 
@@ -346,6 +370,18 @@ pub(super) static RULES: &[Rule] = &[
     Rule::new(One("", "Pod"), ".spec.priority", "computed by admission from priorityClassName, which refuses another value", ADMISSION).unless_sent(),
     Rule::new(One("", "Pod"), ".spec.tolerations[*]", "added by admission (DefaultTolerationSeconds)", ADMISSION).when(DefaultToleration).unless_sent(),
     Rule::new(One("", "Pod"), ".spec.volumes[*]", "added by admission (ServiceAccount); names a token that another cluster doesn't have", ADMISSION).when(TokenVolume).unless_sent(),
+
+    Rule::new(One("", "Pod"), ".metadata.labels['topology.kubernetes.io/region']", "copied from the Node by admission (PodTopologyLabels); wrong on another one", ADMISSION).unless_sent(),
+    Rule::new(One("", "Pod"), ".metadata.labels['topology.kubernetes.io/zone']", "copied from the Node by admission (PodTopologyLabels); wrong on another one", ADMISSION).unless_sent(),
+    Rule::new(One("", "Pod"), ".spec.overhead", "computed by admission (RuntimeClass) from runtimeClassName, which refuses another value", ADMISSION).unless_sent(),
+    Rule::new(One("", "Pod"), ".spec.preemptionPolicy", "computed by admission (Priority) from priorityClassName, which refuses another value", ADMISSION).unless_sent(),
+
+    // Nodes. Other taints and labels are an administrator's.
+    Rule::new(One("", "Node"), ".metadata.annotations['node.alpha.kubernetes.io/ttl']", "written by the ttl controller, from how many nodes there are", WELL_KNOWN),
+    Rule::new(One("", "Node"), ".metadata.annotations['volumes.kubernetes.io/controller-managed-attach-detach']", "written by the kubelet", WELL_KNOWN),
+    Rule::new(One("", "Node"), ".metadata.labels['beta.kubernetes.io/arch']", "kept equal to kubernetes.io/arch by the node lifecycle controller", WELL_KNOWN).unless_applied(),
+    Rule::new(One("", "Node"), ".metadata.labels['beta.kubernetes.io/os']", "kept equal to kubernetes.io/os by the node lifecycle controller", WELL_KNOWN).unless_applied(),
+    Rule::new(One("", "Node"), ".spec.taints[*]", "added and removed by admission and the node lifecycle controller as the node's conditions change", TAINTS).when(ConditionTaint).unless_applied(),
 
     // Service accounts. Secrets with other names are an author's list of mountable ones.
     Rule::new(One("", "ServiceAccount"), ".imagePullSecrets[*]", "added by OpenShift, for a Secret that it generates", OPENSHIFT_DOCS).when(GeneratedSecret).unless_applied(),
@@ -402,6 +438,9 @@ pub(super) static RULES: &[Rule] = &[
 
     // Endpoints.
     Rule::new(One("", "Endpoints"), ".metadata.annotations['endpoints.kubernetes.io/last-change-trigger-time']", "written by the endpoints controller", WELL_KNOWN),
+
+    // Devices.
+    Rule::new(One("resource.k8s.io", "DeviceTaintRule"), ".spec.taint.timeAdded", "set by the API server to when it was created", DEVICES).unless_applied(),
 
     // Aggregated roles. Also an authored `rules: []`: the controller fills it, so it can't be told apart.
     Rule::new(One("rbac.authorization.k8s.io", "ClusterRole"), ".rules", "filled in by the controller from the roles that aggregationRule selects", RBAC).when(ObjectHas("aggregationRule")),

@@ -278,6 +278,60 @@ fn a_pod_loses_what_admission_and_scheduler_added() {
 }
 
 #[test]
+fn a_node_keeps_the_taints_and_labels_of_its_administrator() {
+    insta::assert_snapshot!(cleaned(r#"
+        apiVersion: v1
+        kind: Node
+        metadata:
+          name: worker-1
+          uid: u
+          annotations: {node.alpha.kubernetes.io/ttl: "0", volumes.kubernetes.io/controller-managed-attach-detach: "true", team: a}
+          labels: {beta.kubernetes.io/arch: amd64, beta.kubernetes.io/os: linux, kubernetes.io/arch: amd64}
+        spec:
+          taints:
+          - {key: node.kubernetes.io/not-ready, effect: NoSchedule}
+          - {key: node.kubernetes.io/out-of-service, effect: NoExecute}
+          - {key: node.kubernetes.io/memory-pressure, effect: NoSchedule}
+          - {key: dedicated, value: gpu, effect: NoSchedule}
+        "#), @"
+    apiVersion: v1
+    kind: Node
+    metadata:
+      name: worker-1
+      labels:
+        kubernetes.io/arch: amd64
+      annotations:
+        team: a
+    spec:
+      taints:
+      - effect: NoExecute
+        key: node.kubernetes.io/out-of-service
+      - effect: NoSchedule
+        key: dedicated
+        value: gpu
+    ");
+}
+
+#[test]
+fn a_pod_loses_what_admission_computed_unless_somebody_sent_it() {
+    let pod = |fields: &str| {
+        cleaned(&format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: a, uid: u, labels: {{topology.kubernetes.io/zone: z, app: a}}, managedFields: [{{operation: Update, fieldsV1: {fields}}}]}}, \
+             spec: {{overhead: {{cpu: 1m}}, preemptionPolicy: Never, priority: 5}}}}"
+        ))
+    };
+    let nothing = pod("{'f:spec': {}}");
+    assert!(!nothing.contains("zone") && !nothing.contains("overhead") && !nothing.contains("Never"), "{nothing}");
+    let sent = pod(
+        "{'f:metadata': {'f:labels': {'f:topology.kubernetes.io/zone': {}}}, 'f:spec': {'f:preemptionPolicy': {}}}",
+    );
+    assert!(
+        sent.contains("zone: z") && sent.contains("preemptionPolicy: Never") && !sent.contains("overhead"),
+        "{sent}"
+    );
+}
+
+#[test]
 fn a_service_account_keeps_the_secrets_that_an_author_lists() {
     insta::assert_snapshot!(cleaned("
         {apiVersion: v1, kind: ServiceAccount, metadata: {name: bot, uid: u}, imagePullSecrets: [{name: bot-dockercfg-x7k2p}],
