@@ -35,6 +35,7 @@ mod defaults;
 mod evidence;
 mod field_rule;
 mod minimal;
+pub mod neat;
 mod read;
 mod rules;
 mod table;
