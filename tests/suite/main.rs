@@ -13,6 +13,7 @@ mod check;
 mod demo;
 mod embed;
 mod errors;
+mod neat;
 mod recovery;
 mod remote;
 mod replay;

@@ -413,6 +413,7 @@ static DEFAULTS: &[Part] = &[
 
     // Services and networks.
     part(&[("", "Service", "spec")], "", &[
+        row("clusterIPs", Like(|spec| Some(vec![spec.get("clusterIP")?.clone()].into()))),
         row("allocateLoadBalancerNodePorts", Bool(true)).when(|spec| text(spec, "type") == "LoadBalancer"),
         row("externalTrafficPolicy", Text("Cluster")).when(takes_outside_traffic),
         row("internalTrafficPolicy", Text("Cluster")).when(|spec| text(spec, "type") != "ExternalName"),
@@ -427,6 +428,7 @@ static DEFAULTS: &[Part] = &[
     ]),
     part(&[("", "Endpoints", "")], "", &[row("subsets[*].ports[*].protocol", Text("TCP"))]),
     part(&[("discovery.k8s.io", "EndpointSlice", "")], "", &[
+        row("endpoints[*].conditions", Empty),
         row("ports[*].name", Text("")),
         row("ports[*].protocol", Text("TCP")),
     ]),
