@@ -1,0 +1,5 @@
+//go:build tools
+
+package compare
+
+import _ "github.com/itaysk/kubectl-neat"
