@@ -35,7 +35,7 @@ mod defaults;
 mod evidence;
 mod field_rule;
 mod minimal;
-pub mod neat;
+mod neat;
 mod read;
 mod rules;
 mod table;
@@ -78,7 +78,8 @@ pub enum Profile {
     Faithful,
     /// Besides, what API defaulting filled in, where the object shows that nobody wrote it.
     Minimal,
-    /// What kubectl-neat removes, for people who are used to it.
+    /// Besides, values that are API defaults of built-in kinds, whoever wrote them, and most metadata: what kubectl-neat
+    /// removes, for people who are used to it.
     Neat,
 }
 
@@ -126,6 +127,21 @@ impl Sanitizer {
         Self::new(Profile::Minimal)
     }
 
+    /// Removes also values that are API defaults of built-in kinds, whoever wrote them, and all metadata but name,
+    /// namespace, labels, annotations and finalizers: what kubectl-neat removes, as far as the manifest still says the same.
+    ///
+    /// ```
+    /// # use serde_json::json;
+    /// let live = json!({
+    ///     "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "uid": "1"},
+    ///     "spec": {"type": "ClusterIP", "sessionAffinity": "None", "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}]},
+    /// });
+    /// assert_eq!(reverser_core::Sanitizer::neat().clean(live)["spec"], json!({"ports": [{"port": 80}]}));
+    /// ```
+    pub fn neat() -> Self {
+        Self::new(Profile::Neat)
+    }
+
     /// Keeps the top-level `status`: for custom resources without a status subresource, whose `status` is the author's
     /// field like any other. The object doesn't show which it is; API discovery does (`RESOURCE/status`).
     #[must_use]
@@ -162,15 +178,35 @@ impl Sanitizer {
     #[must_use]
     pub fn clean(&self, mut object: Value) -> Value {
         let cuts = self.cuts(&object);
+        let applied = self.applied_blindly(&object);
         cut(&mut object, cuts);
+        let defaults = match (self.profile, applied) {
+            (Profile::Neat, _) => lost(&object, &neat::neat(object.clone())),
+            (Profile::Minimal, Some(applied)) => {
+                let free = minimal::unapplied(&object, &Evidence::of_manifest(&object, applied));
+                let mut defaults = lost(&object, &neat::without_defaults(object.clone()));
+                defaults.retain(|place| free.iter().any(|free| place.starts_with(free)));
+                defaults
+            }
+            _ => return object,
+        };
+        for place in self.spare_kept(&object, defaults) {
+            // What this empties stays: `emptyDir: {}` says something.
+            take(&mut object, &place);
+        }
         object
+    }
+
+    /// Returns the manifest that was applied, where managedFields are hidden, as `kubectl get` does it: nothing shows what
+    /// others wrote since. What nobody applied and is a default may go all the same.
+    fn applied_blindly(&self, object: &Value) -> Option<Value> {
+        let is_blind = self.profile == Profile::Minimal && object["metadata"]["managedFields"].is_null();
+        if is_blind { Evidence::of(object).last_applied } else { None }
     }
 
     /// Finds all before removing any: conditions and evidence see the object as it came.
     fn cuts(&self, object: &Value) -> Vec<Location> {
-        let api_version = object["apiVersion"].as_str().unwrap_or_default();
-        let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        let kind = object["kind"].as_str().unwrap_or_default();
+        let (group, kind) = group_and_kind(object);
         let is_stored = ["uid", "resourceVersion"].iter().any(|key| !object["metadata"][key].is_null());
         // Read for few objects: most have nothing that a shared row is about.
         let evidence = LazyCell::new(|| Evidence::of(object));
@@ -186,12 +222,50 @@ impl Sanitizer {
         if self.profile == Profile::Minimal {
             cuts.extend(minimal::unwritten(object, &evidence));
         }
-        let mine = |rules: &'_ [FieldRule]| -> Vec<Location> {
-            rules.iter().filter(|rule| rule.is_about(group, kind)).flat_map(|rule| rule.find(object)).collect()
-        };
-        cuts.extend(mine(&self.drop));
-        let kept = mine(&self.keep);
-        if kept.is_empty() { cuts } else { cuts.into_iter().flat_map(|cut| spare(object, cut, &kept)).collect() }
+        cuts.extend(found(&self.drop, object, group, kind));
+        self.spare_kept(object, cuts)
+    }
+
+    /// Returns what of `cuts` may be cut when the user's `keep` rules hold.
+    fn spare_kept(&self, object: &Value, cuts: Vec<Location>) -> Vec<Location> {
+        if self.keep.is_empty() {
+            return cuts;
+        }
+        let (group, kind) = group_and_kind(object);
+        let kept = found(&self.keep, object, group, kind);
+        cuts.into_iter().flat_map(|cut| spare(object, cut, &kept)).collect()
+    }
+}
+
+fn group_and_kind(object: &Value) -> (&str, &str) {
+    let api_version = object["apiVersion"].as_str().unwrap_or_default();
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    (group, object["kind"].as_str().unwrap_or_default())
+}
+
+/// Returns the places that rules about objects of this kind mean.
+fn found(rules: &[FieldRule], object: &Value, group: &str, kind: &str) -> Vec<Location> {
+    rules.iter().filter(|rule| rule.is_about(group, kind)).flat_map(|rule| rule.find(object)).collect()
+}
+
+/// Returns the places that `after` lacks of `before`; lists are of the same length.
+fn lost(before: &Value, after: &Value) -> Vec<Location> {
+    let below = |at: At<'static>, places: Vec<Location>| -> Vec<Location> {
+        places.into_iter().map(|place| [std::slice::from_ref(&at), &place].concat()).collect()
+    };
+    match (before, after) {
+        (Value::Object(before), Value::Object(after)) => {
+            let of_key = |(key, value): (&String, &Value)| {
+                let places = after.get(key).map_or_else(|| vec![vec![]], |left| lost(value, left));
+                below(At::Key(key.clone().into()), places)
+            };
+            before.iter().flat_map(of_key).collect()
+        }
+        (Value::Array(before), Value::Array(after)) => {
+            let items = before.iter().zip(after).enumerate();
+            items.flat_map(|(index, (before, after))| below(At::Index(index), lost(before, after))).collect()
+        }
+        _ => vec![],
     }
 }
 
@@ -251,6 +325,18 @@ fn remove(value: &mut Value, location: &[At<'_>]) -> bool {
             items.get_mut(*index).is_some_and(|item| remove(item, rest))
         }
         _ => false,
+    }
+}
+
+/// Removes the field at `place` alone.
+fn take(object: &mut Value, place: &[At<'_>]) {
+    let Some((At::Key(key), parents)) = place.split_last() else { return };
+    let parent = parents.iter().try_fold(object, |value, at| match at {
+        At::Index(index) => value.get_mut(index),
+        At::Key(key) => value.get_mut(key.as_ref()),
+    });
+    if let Some(Value::Object(map)) = parent {
+        map.remove(key.as_ref());
     }
 }
 

@@ -6,7 +6,7 @@ use kube::{
     api::{Api, DynamicObject, PostParams},
     discovery::{Discovery, Scope},
 };
-use reverser_core::{Sanitizer, sanitize::neat::neat, yaml};
+use reverser_core::{Sanitizer, yaml};
 use serde_json::Value;
 
 use crate::scene::{Scene, object, run};
@@ -28,7 +28,7 @@ fn what_is_left_away_is_what_the_server_puts_back_and_nothing_else_is() {
                     continue;
                 }
             };
-            let neat = neat(stored.clone());
+            let neat = Sanitizer::neat().clean(stored.clone());
             match server.store(neat.clone()).await {
                 Ok(again) if again == stored => {}
                 Ok(again) => wrong.push(format!("{name} becomes another\n{neat:#}\n{again:#}\nwas\n{stored:#}")),

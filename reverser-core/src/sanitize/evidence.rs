@@ -32,6 +32,11 @@ impl<'a> Evidence<'a> {
         Self { object, last_applied, entries }
     }
 
+    /// Takes a manifest for the only witness.
+    pub(super) fn of_manifest(object: &'a Value, applied: Value) -> Self {
+        Self { object, last_applied: Some(applied), entries: &[] }
+    }
+
     /// Returns whether somebody wrote the value at `location`.
     pub(super) fn is_authored(&self, location: &[At<'_>], sharing: Sharing) -> bool {
         // An entry with a subresource is a controller's report.

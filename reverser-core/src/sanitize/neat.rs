@@ -18,7 +18,7 @@
 //! - it keeps what a schema requires even though the server would fill it in (`roleRef.apiGroup`).
 //!
 //! ```
-//! use reverser_core::sanitize::neat::neat;
+//! use reverser_core::Sanitizer;
 //! use serde_json::json;
 //!
 //! let service = json!({
@@ -28,7 +28,7 @@
 //!         "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}, {"port": 81, "protocol": "TCP", "targetPort": "x"}],
 //!     },
 //! });
-//! let neat = neat(service);
+//! let neat = Sanitizer::neat().clean(service);
 //! assert_eq!(neat["spec"], json!({"ports": [{"port": 80}, {"port": 81, "targetPort": "x"}]}));
 //! ```
 
@@ -37,11 +37,16 @@ use serde_json::{Map, Value};
 #[cfg(test)]
 mod tests;
 
-/// Returns the object without what API defaulting puts back; see the module's documentation. Expects what
-/// [`Sanitizer::faithful`](super::Sanitizer::faithful) has left. Doing it twice is doing it once; what isn't an object
+/// Returns the object without what API defaulting puts back; see the module's documentation. Expects what the faithful
+/// profile has left. Doing it twice is doing it once; what isn't an object
 /// comes back as it is.
-pub fn neat(mut object: Value) -> Value {
+pub(super) fn neat(mut object: Value) -> Value {
     tidy_metadata(&mut object);
+    without_defaults(object)
+}
+
+/// Returns the object without the values of the table.
+pub(super) fn without_defaults(mut object: Value) -> Value {
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
     let group = api_version.split_once('/').map_or("", |(group, _)| group).to_owned();
     let kind = object["kind"].as_str().unwrap_or_default().to_owned();

@@ -610,10 +610,42 @@ fn minimal_keeps_what_only_managed_fields_of_ordinary_writes_speak_for() {
         .remove("kubectl.kubernetes.io/last-applied-configuration");
     let clean = Sanitizer::minimal().clean(object.clone());
     assert_eq!(clean["spec"]["replicas"], 1);
-    // Without managedFields nobody can tell who wrote what, last-applied or not.
+}
+
+#[test]
+fn minimal_takes_only_known_defaults_for_such_where_managed_fields_are_hidden() {
     let mut object = applied_deployment();
     object["metadata"].as_object_mut().unwrap().remove("managedFields");
+    object["spec"]["minReadySeconds"] = 7.into();
+    object["spec"]["replicas"] = 1.into();
+    let clean = Sanitizer::minimal().clean(object.clone());
+    // Somebody may have edited these in; the others are defaults that nobody applied.
+    assert_eq!(clean["spec"]["minReadySeconds"], 7);
+    assert_eq!(clean["spec"]["template"]["spec"]["containers"][0]["tty"], true);
+    assert_eq!(clean["metadata"]["annotations"]["team"], "shop");
+    assert!(clean["spec"]["replicas"].is_null() && clean["spec"]["template"]["spec"]["dnsPolicy"].is_null(), "{clean}");
+    assert_eq!(clean["spec"]["template"]["spec"]["containers"][0]["ports"], json!([{"containerPort": 80}]));
+
+    // A default that was applied stays, and without any evidence everything does.
+    let annotations = &mut object["metadata"]["annotations"];
+    annotations["kubectl.kubernetes.io/last-applied-configuration"] =
+        json!({"spec": {"replicas": 1}}).to_string().into();
+    assert_eq!(Sanitizer::minimal().clean(object.clone())["spec"]["replicas"], 1);
+    object["metadata"]["annotations"] = json!({});
     assert_eq!(Sanitizer::minimal().clean(object.clone()), Sanitizer::faithful().clean(object));
+}
+
+#[test]
+fn neat_keeps_what_a_user_keeps() {
+    let rule = |text: &str| text.parse::<FieldRule>().unwrap();
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "uid": "1", "generation": 2},
+        "spec": {"type": "ClusterIP", "sessionAffinity": "None", "ports": [{"port": 80, "protocol": "TCP"}]},
+    });
+    let sanitizer = Sanitizer::neat().keep(rule(".spec.ports[*].protocol")).keep(rule(".metadata.uid"));
+    let clean = sanitizer.clean(service);
+    assert_eq!(clean["metadata"], json!({"name": "web", "uid": "1"}));
+    assert_eq!(clean["spec"], json!({"ports": [{"port": 80, "protocol": "TCP"}]}));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use reverser_core::{Sanitizer, sanitize::neat::neat, yaml};
+use reverser_core::{Sanitizer, yaml};
 use reverser_testbed::{Audit, ControlPlane, ControlPlaneOptions, eventually};
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -116,7 +116,7 @@ impl Tools {
         let sanitizer = Sanitizer::faithful();
         let sanitizer = if authored["kind"] == "Menu" { sanitizer.keep_status() } else { sanitizer };
         let faithful = sanitizer.clean(live.clone());
-        Ok([neat_text, katafygio, yaml::to_string(&faithful), yaml::to_string(&neat(faithful))])
+        Ok([neat_text, katafygio, yaml::to_string(&faithful), yaml::to_string(&Sanitizer::neat().clean(faithful))])
     }
 }
 
