@@ -7,7 +7,7 @@ use serde_json::Value;
 
 fuzz_target!(|text: &str| {
     // Whatever it is, reading ends, with a value or with an error.
-    let _read = yaml::parse(text);
+    let _read = yaml::objects(text);
     if let Ok(value @ Value::Object(_)) = serde_json::from_str::<Value>(text) {
         let written = yaml::to_string(&value);
         match yaml::parse(&written) {

@@ -14,6 +14,14 @@ use criterion::{Criterion, Throughput};
 use reverser_core::yaml;
 use serde_json::{Map, Value, json};
 
+#[path = "../tests/yaml/hostile.rs"]
+mod hostile;
+
+use hostile::{Hostile, hostile};
+
+/// How long a hostile text of ten megabytes may take until it is read or refused.
+const READ_LIMIT: Duration = Duration::from_millis(100);
+
 fn main() -> io::Result<()> {
     let mut criterion = Criterion::default()
         .sample_size(20)
@@ -35,8 +43,20 @@ fn main() -> io::Result<()> {
             let ratio = ratio(|| theirs(object), || ours(object));
             writeln!(io::stdout(), "emit {name}: ratio {ratio:.1} (limit {limit})")?;
         }
+        for number in 0..hostile::COUNT {
+            let Hostile { name, text, is_legal } = hostile(number);
+            let took = (0..5).map(|_| time(|| yaml::parse(black_box(&text)))).min().unwrap_or_default();
+            let (outcome, ratio) = (if is_legal { "read" } else { "refused" }, took.div_duration_f64(READ_LIMIT));
+            writeln!(io::stdout(), "10 MB of {name}: {outcome} in {took:.1?}, ratio {ratio:.2} to {READ_LIMIT:?}")?;
+        }
     }
     Ok(())
+}
+
+fn time<T>(work: impl FnOnce() -> T) -> Duration {
+    let started = Instant::now();
+    black_box(work());
+    started.elapsed()
 }
 
 fn ours(object: &Value) -> String {
@@ -78,12 +98,18 @@ fn objects() -> [(&'static str, Value, u32); 5] {
         json!({"dashboard.json": json!({"panels": vec![panel; panels], "schemaVersion": 39}).to_string()})
     };
     let entries = |bytes: usize| {
-        let entry =
-            |n: usize| (format!("feature.{n}.enabled"), json!(if n % 3 == 0 { "true" } else { "for-team-web" }));
+        let entry = |n: usize| {
+            (format!("feature.{n}.enabled"), json!(if n.is_multiple_of(3) { "true" } else { "for-team-web" }))
+        };
         Value::Object((0..bytes / 35).map(entry).collect())
     };
     let config_map = |parts: &[Value]| {
-        let data: Map<String, Value> = parts.iter().filter_map(Value::as_object).cloned().flatten().collect();
+        let data: Map<String, Value> = parts
+            .iter()
+            .filter_map(Value::as_object)
+            .flatten()
+            .map(|(key, text)| (key.clone(), text.clone()))
+            .collect();
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "big", "namespace": "default"}, "data": data})
     };
     [

@@ -26,10 +26,15 @@ use std::fmt::Write;
 
 use serde_json::{Map, Number, Value};
 
+mod compose;
+mod documents;
+mod json;
+mod plain;
 mod quote;
 mod read;
 
-pub use read::{ParseError, parse, same_meaning};
+pub use documents::{Document, Documents};
+pub use read::{ParseError, objects, parse, same_meaning};
 
 /// Returns the object as one YAML document in block style, without a `---` line, ending in a newline.
 ///

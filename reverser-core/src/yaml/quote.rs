@@ -1,4 +1,4 @@
-//! Which text may stand plain, as a block, or quoted: the only file that knows what YAML 1.1 takes for something else.
+//! Which text may stand plain, as a block, or quoted: the writer's half of what YAML 1.1 takes for something else.
 
 /// How a block scalar's last newlines are read: the indicator behind `|`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,33 +1,93 @@
 //! Reading YAML that others wrote, with bounds on what it may cost.
 
 use serde_json::{Number, Value};
-use serde_saphyr::{MessageFormatter, UserMessageFormatter};
 
-/// Returns the documents of `text`; empty documents are left out.
+use super::documents::{Document, Documents};
+
+/// Returns the documents of `text`, YAML or JSON; empty documents are left out.
 ///
-/// Anchors and merge keys are resolved, YAML 1.1 booleans (`yes`, `off`, `y`) are booleans as they are to kubectl, and
-/// a key that stands twice is an error, as are `.nan` and `.inf`, which no API object can hold.
+/// Anchors and merge keys are resolved, and a plain scalar is what kubectl takes it for: YAML 1.1's booleans (`yes`,
+/// `off`, `y`) and numbers (`0644`, `1_000`), but `yEs` and `1e400` are text. Keys are text: `yes: 1` is `"true": 1`.
+/// What begins with a bracket is read as JSON, and as YAML's flow style when it is none.
 ///
-/// Bounded, so that a hostile file costs an error: 64 MiB, four million values, 72 levels, and anchors that copy at
-/// most 200,000 values.
+/// kubectl differs, and is more lenient, in these:
+/// - a key that stands twice is an error; kubectl takes the last;
+/// - a key beside `<<` wins wherever it stands, as YAML has it; kubectl lets `<<` overwrite what stands before it;
+/// - integers above `i64::MAX` stay what they are; kubectl rounds them to floats, and prints `-0.0` as `0`;
+/// - `!!binary`, and keys that are large or tiny floats, are errors, as are `.nan` and `.inf` to both.
+///
+/// Bounded, so that a hostile file costs an error. Each document: 64 MiB of text, 127 levels, 1 GiB of memory for its
+/// values, 16 MiB of memory for its anchors and aliases.
+///
+/// ```
+/// use reverser_core::yaml;
+///
+/// let documents = yaml::parse("base: &base {k: 1}\nuse: {<<: *base, l: on}\n---\n{\"k\": \"\\ud83d\\ude00\"}\n").unwrap();
+/// assert_eq!(documents[0]["use"], serde_json::json!({"k": 1, "l": true}));
+/// assert_eq!(documents[1]["k"], "😀");
+/// ```
+///
+/// # Errors
+/// The first document's that can't be read; [`Documents`] goes on behind it.
 pub fn parse(text: &str) -> Result<Vec<Value>, ParseError> {
-    if text.len() > MAX_BYTES {
-        return Err(ParseError { position: None, reason: format!("longer than {MAX_BYTES} bytes") });
+    documents(text).map(|document| document.read()).filter(|read| !matches!(read, Ok(Value::Null))).collect()
+}
+
+/// Returns the objects of `text` in order: those of [`parse`], and the items of a list instead of the list.
+///
+/// A list is what kubectl prints: its kind ends in `List`, it has `items`, and no name. Items of a `DeploymentList` that
+/// have neither apiVersion nor kind get the list's apiVersion and `Deployment`.
+///
+/// ```
+/// use reverser_core::yaml;
+///
+/// let text = "apiVersion: v1\nkind: ConfigMapList\nitems:\n- metadata: {name: a}\n- {kind: List, items: []}\n";
+/// let objects = yaml::objects(text).unwrap();
+/// assert_eq!(yaml::to_string(&objects[0]), "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n");
+/// assert_eq!(objects.len(), 1);
+/// ```
+///
+/// # Errors
+/// As [`parse`], and when an item of a list is no object.
+pub fn objects(text: &str) -> Result<Vec<Value>, ParseError> {
+    let mut objects = Vec::new();
+    for document in documents(text) {
+        objects.append(&mut document.objects()?);
     }
-    let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_depth: MAX_DEPTH,
-            max_nodes: MAX_NODES,
-            max_events: 2 * MAX_NODES,
-            max_recorded_anchor_events: MAX_ANCHORED,
-        },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_ANCHORED },
-        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::Error,
-        // `defaultMode: 0644` is 420 to kubectl.
-        legacy_octal_numbers: true,
-        with_snippet: false,
+    Ok(objects)
+}
+
+fn documents(text: &str) -> impl Iterator<Item = Document> {
+    let mut documents = Documents::new();
+    documents.push(text.as_bytes());
+    documents.finish();
+    std::iter::from_fn(move || documents.next_document())
+}
+
+/// Adds the object, or what is in the list and the lists in it. The error says what is wrong with an item.
+pub(super) fn expand(value: Value, objects: &mut Vec<Value>) -> Result<(), String> {
+    let Value::Object(mut list) = value else {
+        objects.push(value);
+        return Ok(());
     };
-    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| ParseError::new(&error))
+    let kind = list.get("kind").and_then(Value::as_str).and_then(|kind| kind.strip_suffix("List")).map(str::to_owned);
+    let is_named = list.get("metadata").is_some_and(|metadata| metadata.get("name").is_some());
+    let (Some(kind), false, Some(Value::Array(items))) = (kind, is_named, list.get_mut("items")) else {
+        objects.push(list.into());
+        return Ok(());
+    };
+    let items = std::mem::take(items);
+    for (index, mut item) in items.into_iter().enumerate() {
+        let Value::Object(object) = &mut item else {
+            return Err(format!("items[{index}] of a list is no object: {item}"));
+        };
+        if !kind.is_empty() && !object.contains_key("apiVersion") && !object.contains_key("kind") {
+            object.extend(list.get("apiVersion").map(|version| ("apiVersion".to_owned(), version.clone())));
+            object.insert("kind".into(), kind.as_str().into());
+        }
+        expand(item, objects)?;
+    }
+    Ok(())
 }
 
 /// Returns whether both texts are YAML with the same values: formatting, comments, order of keys and the spelling of
@@ -66,51 +126,41 @@ fn is_same_as_float(integer: i128, float: &Number) -> bool {
     float.as_f64().is_some_and(|float| float.fract() == 0.0 && format!("{float:.0}").parse() == Ok(integer))
 }
 
-/// In bytes. etcd takes objects of 1.5 MiB; this leaves room for files with many of them.
-const MAX_BYTES: usize = 64 << 20;
-
-/// Values and keys of all documents of one text.
-const MAX_NODES: usize = 4_000_000;
-
-/// Values kept for anchors, and copied for aliases: no manifest needs a thousandth, and ten megabytes of nested anchors
-/// are refused in a tenth of a second.
-const MAX_ANCHORED: usize = 200_000;
-
-/// Nested maps and lists: well above the deepest schemas of CRDs, which have some 45. A level costs 3 KB of stack, and
-/// 23 KB in an unoptimized build, where it must fit into a thread's 2 MiB.
-const MAX_DEPTH: usize = 72;
-
-/// The text isn't YAML that an API object could be made from.
+/// The text isn't YAML or JSON that an API object could be made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseError {
-    position: Option<(u64, u64)>,
+    position: (u64, u64),
     reason: String,
 }
 
 impl ParseError {
-    fn new(error: &serde_saphyr::Error) -> Self {
-        let position = error.location().map(|at| (at.line(), at.column()));
-        // The position comes first here; the reader appends it. What it says for duplicate keys names its own options.
-        let reason = match error.without_snippet() {
-            serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => format!("key {key:?} stands twice"),
-            // It quotes the text, which may hold anything, and ends up on terminals.
-            other => UserMessageFormatter.format_message(other).replace(char::is_control, " "),
-        };
-        Self { position, reason }
+    /// The reason may quote the text, which may hold anything, and ends up on terminals.
+    pub(super) fn new(position: (u64, u64), reason: String) -> Self {
+        Self { position, reason: reason.replace(char::is_control, " ") }
     }
 
-    /// Returns line and column, both counted from one, where the reader can tell.
-    pub fn position(&self) -> Option<(u64, u64)> {
+    /// Returns the reason why a map is refused.
+    pub(super) fn duplicate(key: &str) -> String {
+        format!("key {key:?} stands twice")
+    }
+
+    /// Moves it behind that many lines, and characters on the last of them.
+    pub(super) fn behind(self, lines: u64, columns: u64) -> Self {
+        let (line, column) = self.position;
+        let column = if line == 1 { column + columns } else { column };
+        Self { position: (line + lines, column), ..self }
+    }
+
+    /// Returns line and column, both counted from one.
+    pub fn position(&self) -> (u64, u64) {
         self.position
     }
 }
 
 impl std::fmt::Display for ParseError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.position {
-            Some((line, column)) => write!(f, "line {line}, column {column}: {}", self.reason),
-            None => f.write_str(&self.reason),
-        }
+        let (line, column) = self.position;
+        write!(f, "line {line}, column {column}: {}", self.reason)
     }
 }
 
@@ -121,6 +171,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::yaml::compose::MAX_DEPTH;
 
     fn refused(text: &str) -> String {
         parse(text).unwrap_err().to_string()
@@ -138,38 +189,12 @@ mod tests {
         assert_eq!(parse(text), Ok(vec![json!({"base": {"k": 1, "l": 2}, "use": {"k": 3, "l": 2}})]));
     }
 
-    /// Compared with kubectl 1.32.
-    #[test]
-    fn plain_scalars_are_what_kubectl_takes_them_for() {
-        let text =
-            "[y, No, on, 0644, 0x1F, 0b11, 1_000, 12:30, 2026-01-01, 1e3, ~, 1.5, 1.0e+21, '0644', 08, Infinity]";
-        let read = json!([
-            true,
-            false,
-            true,
-            420,
-            31,
-            3,
-            1000,
-            "12:30",
-            "2026-01-01",
-            1000.0,
-            null,
-            1.5,
-            1e21,
-            "0644",
-            8.0,
-            "Infinity"
-        ]);
-        assert_eq!(parse(text), Ok(vec![read]));
-    }
-
     #[test]
     fn an_error_says_where_and_what() {
         assert_eq!(refused("a: 1\nb:\n  c: 1\n  c: 2\n"), "line 4, column 3: key \"c\" stands twice");
         assert_eq!(refused("a: 1\n---\nb: [1\n"), "line 3, column 4: unclosed bracket '['");
-        assert_eq!(refused("a: .nan"), "line 1, column 4: value `.nan` is not a finite number");
-        assert_eq!(parse("a: *b").unwrap_err().position(), Some((1, 4)));
+        assert_eq!(refused("a: .nan"), "line 1, column 4: .nan is not a finite number");
+        assert_eq!(parse("a: *b").unwrap_err().position(), (1, 4));
         assert!(refused("a: \u{1b}[31m").chars().all(|c| !c.is_control()));
     }
 
