@@ -14,6 +14,7 @@ mod demo;
 mod embed;
 mod errors;
 mod neat;
+mod readers;
 mod recovery;
 mod remote;
 mod replay;

@@ -59,7 +59,11 @@ fn not_finite(text: &str) -> String {
 
 fn number(text: &str) -> Option<Number> {
     match text.as_bytes() {
-        [b'.', ..] => float(text),
+        // As Go writes numbers: `_` only between digits.
+        [b'.', .., last] if *last != b'_' => {
+            let separates = |at: &[u8]| at[1] != b'_' || at[0].is_ascii_digit() && at[2].is_ascii_digit();
+            if text.as_bytes().windows(3).all(separates) { float(&text.replace('_', "")) } else { None }
+        }
         [b'+' | b'-' | b'0'..=b'9', ..] => {
             let digits = text.replace('_', "");
             integer(&digits).or_else(|| float(&digits))
@@ -129,6 +133,8 @@ mod tests {
             ("+1", json!(1)),
             ("5.", json!(5.0)),
             (".5e3", json!(500.0)),
+            (".5_0", json!(0.5)),
+            ("-._5", json!(-0.5)),
             ("-.5", json!(-0.5)),
             ("1e-400", json!(0.0)),
             ("9223372036854775807", json!(i64::MAX)),
@@ -160,7 +166,10 @@ mod tests {
             ".",
             "..",
             ".5.",
-            ".5_0",
+            "._5",
+            ".5_",
+            ".5__0",
+            ".5_e3",
             "0x",
             "0b",
             "0b2",

@@ -12,7 +12,7 @@ use std::{
 
 use crate::error::Error;
 
-mod build;
+pub(crate) mod build;
 
 /// A program that the test bed runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -100,6 +100,14 @@ pub enum Error {
         /// What was there instead.
         seen: String,
     },
+    /// There is no Python that reads YAML, and none could be had.
+    #[error(
+        "no python3 that can import yaml: {tried}\ninstall PyYAML (`pip install PyYAML`, or Debian's package python3-yaml)"
+    )]
+    PythonMissing {
+        /// What was tried, and how it failed.
+        tried: String,
+    },
     /// rcgen keeps one value for each spelling of "organization", so that a certificate names two groups at most.
     #[error("user {user} has {count} groups; a certificate of the test bed can name two")]
     TooManyGroups {

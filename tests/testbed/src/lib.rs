@@ -32,6 +32,7 @@ mod error;
 mod eventually;
 mod git;
 mod git_http;
+mod python;
 
 pub use crate::{
     binaries::{Tool, kubernetes_version, locate},
@@ -40,4 +41,5 @@ pub use crate::{
     eventually::{eventually, try_eventually},
     git::{BareRepo, LoggedCommit, git},
     git_http::{GitHttp, Outage},
+    python::{Python, python},
 };

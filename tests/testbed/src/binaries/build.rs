@@ -67,14 +67,14 @@ pub(super) fn build(tools: &[Tool], folder: &Path) -> Result<(), Error> {
 }
 
 /// Returns once no other process builds; the lock ends with the file that is returned, or with the process.
-fn lock(path: &Path) -> Result<File, Error> {
+pub(crate) fn lock(path: &Path) -> Result<File, Error> {
     let file = File::options().create(true).append(true).open(path).map_err(Error::io("open", path))?;
     match file.try_lock() {
         Ok(()) => return Ok(file),
         Err(TryLockError::WouldBlock) => {}
         Err(TryLockError::Error(source)) => return Err(Error::io("lock", path)(source)),
     }
-    say("waiting for another process that builds the control plane");
+    say("waiting for another process that builds or installs the same");
     file.lock().map_err(Error::io("lock", path))?;
     Ok(file)
 }
@@ -181,7 +181,7 @@ fn ldflags() -> String {
 }
 
 /// Returns cargo's target folder where we run from one, which cargo marks with a `CACHEDIR.TAG`, else the user's cache.
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let marked = || {
         let program = env::current_exe().ok()?;
@@ -244,7 +244,7 @@ impl Progress {
 }
 
 /// Prints a line where neither a test's captured output nor a pipe's reader takes it.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "reverser-testbed: {line}"); // a closed stderr is no reason to stop
 }
 
