@@ -372,6 +372,24 @@ mod tests {
             prop_assert_eq!(to_string(&parse(&text).unwrap()[0]), text);
         }
 
+        /// JSON is read by another reader of ours, which has to agree.
+        #[test]
+        fn what_is_printed_as_json_is_read_back(object in object(), is_indented in any::<bool>()) {
+            let text = if is_indented { format!("{object:#}") } else { object.to_string() };
+            prop_assert_eq!(parse(&text), Ok(vec![object]), "{}", text);
+        }
+
+        #[test]
+        fn a_text_is_read_back_as_key_and_value_however_deep_it_stands(text in text(), levels in 0_usize..120) {
+            let innermost = json!({&text: text});
+            let object = (0..levels).fold(innermost, |value, level| match level % 3 {
+                0 => json!([value]),
+                1 => json!({&text: value}),
+                _ => json!([text, value, {}]),
+            });
+            prop_assert_eq!(parse(&to_string(&object)), Ok(vec![object]));
+        }
+
         #[test]
         fn no_line_ends_in_a_blank_and_the_last_one_ends(object in object()) {
             let text = to_string(&object);
@@ -390,7 +408,7 @@ mod tests {
             any::<f64>().prop_filter("JSON has no others", |float| float.is_finite()).prop_map(Value::from),
             text().prop_map(Value::from),
         ];
-        let value = leaf.prop_recursive(8, 64, 6, |inner| {
+        let value = leaf.prop_recursive(24, 128, 6, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
                 prop::collection::vec((text(), inner), 0..6).prop_map(|entries| entries.into_iter().collect()),
