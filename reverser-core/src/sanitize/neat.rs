@@ -264,7 +264,7 @@ const POD_SPECS: &[(&str, &str, &str)] = &[
 const CLAIM_SPECS: &[(&str, &str, &str)] =
     &[("", "PersistentVolumeClaim", "spec"), ("apps", "StatefulSet", "spec.volumeClaimTemplates[*].spec")];
 
-const CLAIM: &[Row] = &[row("resources", Empty), row("volumeMode", Text("Filesystem"))];
+const CLAIM: &[Row] = &[row("volumeMode", Text("Filesystem"))];
 
 /// Of the volume types that Pods and PersistentVolumes share.
 const VOLUME_TYPES: &[Row] = &[
@@ -341,12 +341,10 @@ static DEFAULTS: &[Part] = &[
     // Workloads.
     part(&[("", "PodTemplate", "")], "template", &[row("metadata", Empty)]),
     part(&[("", "ReplicationController", "spec")], "", &[
-        row("template.metadata", Empty),
         row("selector", Like(|spec| spec.get("template")?.get("metadata")?.get("labels").cloned())),
         row("replicas", Int(1)),
     ]),
     part(&[("apps", "DaemonSet", "spec")], "", &[
-        row("template.metadata", Empty),
         row("updateStrategy.rollingUpdate.maxSurge", Int(0)),
         row("updateStrategy.rollingUpdate.maxUnavailable", Int(1)),
         row("updateStrategy.rollingUpdate", Empty).when(is_rolling),
@@ -355,7 +353,6 @@ static DEFAULTS: &[Part] = &[
         row("revisionHistoryLimit", Int(10)),
     ]),
     part(&[("apps", "Deployment", "spec")], "", &[
-        row("template.metadata", Empty),
         row("strategy.rollingUpdate.maxSurge", Text("25%")),
         row("strategy.rollingUpdate.maxUnavailable", Text("25%")),
         row("strategy.rollingUpdate", Empty).when(is_rolling),
@@ -365,9 +362,8 @@ static DEFAULTS: &[Part] = &[
         row("replicas", Int(1)),
         row("revisionHistoryLimit", Int(10)),
     ]),
-    part(&[("apps", "ReplicaSet", "spec")], "", &[row("template.metadata", Empty), row("replicas", Int(1))]),
+    part(&[("apps", "ReplicaSet", "spec")], "", &[row("replicas", Int(1))]),
     part(&[("apps", "StatefulSet", "spec")], "", &[
-        row("template.metadata", Empty),
         row("volumeClaimTemplates[*].apiVersion", Text("v1")),
         row("volumeClaimTemplates[*].kind", Text("PersistentVolumeClaim")),
         row("persistentVolumeClaimRetentionPolicy.whenDeleted", Text("Retain")),
@@ -380,7 +376,6 @@ static DEFAULTS: &[Part] = &[
         row("updateStrategy", Json(r#"{"rollingUpdate": {"partition": 0}, "type": "RollingUpdate"}"#)),
         row("updateStrategy.rollingUpdate.partition", Int(0)).when(|rolling| rolling.len() > 1),
         row("updateStrategy.type", Text("RollingUpdate")).when(|strategy| has(strategy, "rollingUpdate")),
-        row("updateStrategy", Empty),
     ]),
 
     // Jobs. One completion is the default only when neither field is there; without completions, it is a work queue.
@@ -445,7 +440,7 @@ static DEFAULTS: &[Part] = &[
 
     // Storage and configuration.
     part(CLAIM_SPECS, "", CLAIM),
-    part(&[("", "PersistentVolume", "spec"), ("storage.k8s.io", "VolumeAttachment", "spec.source.inlineVolumeSpec")], "", VOLUME_TYPES),
+    part(&[("", "PersistentVolume", "spec")], "", VOLUME_TYPES),
     part(&[("", "PersistentVolume", "spec")], "", &[
         row("persistentVolumeReclaimPolicy", Text("Retain")),
         row("volumeMode", Text("Filesystem")),
