@@ -113,10 +113,13 @@ impl Tools {
                 .clone(),
         };
         // A Menu's status is the author's: its CRD has no status subresource, as API discovery says.
-        let sanitizer = Sanitizer::faithful();
-        let sanitizer = if authored["kind"] == "Menu" { sanitizer.keep_status() } else { sanitizer };
-        let faithful = sanitizer.clean(live.clone());
-        Ok([neat_text, katafygio, yaml::to_string(&faithful), yaml::to_string(&Sanitizer::neat().clean(faithful))])
+        // Its CRD has no status subresource, as discovery tells.
+        let keeps_status = authored["kind"] == "Menu";
+        let [faithful, neat] = [Sanitizer::faithful(), Sanitizer::neat()].map(|sanitizer| {
+            let sanitizer = if keeps_status { sanitizer.keep_status() } else { sanitizer };
+            yaml::to_string(&sanitizer.clean(live.clone()))
+        });
+        Ok([neat_text, katafygio, faithful, neat])
     }
 }
 
