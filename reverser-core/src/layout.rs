@@ -4,11 +4,31 @@ use std::fmt::Debug;
 
 use crate::{ObjectRef, RepoPath, Resource};
 
+mod template;
+
+pub use template::{LayoutTemplateError, TemplateLayout};
+
 /// Decides where *new* objects are placed.
 ///
 /// # Contract
-/// Pure, and injective over (group, version, plural, namespace, name): two different objects never get the same path,
-/// also on file systems that fold case. Nothing outside of this trait may assume how a path comes about.
+/// Pure, and injective over (group, plural, namespace, name): two different objects never get the same path, also on file
+/// systems that fold case or normalize Unicode, and no object's file is another one's folder. Nothing outside of this
+/// trait may assume how a path comes about. `testing::layout_conforms` (feature `testing`) checks it.
+///
+/// The version isn't among them: an object that is served in two versions is one object (same uid), of which one version
+/// is captured at a time. A layout may give both versions one path; then the file is edited in place when the
+/// version changes.
+///
+/// What a layout may rely on, since API servers see to it ("Object Names and IDs" in the Kubernetes documentation, the
+/// validation of CustomResourceDefinitions):
+///
+/// | name | is |
+/// |---|---|
+/// | group | empty for the core group, which has but the version `v1`; else a lower-case RFC 1123 subdomain that isn't called like a version |
+/// | version, plural | an RFC 1035 label: `a`–`z`, `0`–`9`, `-` |
+/// | kind | such a label, but for its case; the same for all objects of a resource, and not always known (empty) |
+/// | namespace | an RFC 1123 label: `a`–`z`, `0`–`9`, `-`; absent for cluster-scoped resources, which are so for good |
+/// | name | anything: RBAC takes whatever has no `/` and no `%`, in any case and script |
 pub trait Layout: Debug + Send + Sync {
     /// Returns the object's path below the writer's root.
     fn place(&self, object: &ObjectRef) -> RepoPath;
@@ -86,6 +106,11 @@ mod tests {
             "v1/configmaps/default/test-config.yaml"
         );
         assert_eq!(DefaultLayout.place(&object("", "namespaces", None, "vote")).as_str(), "v1/namespaces/vote.yaml");
+    }
+
+    #[test]
+    fn the_default_conforms() {
+        crate::testing::layout_conforms(&DefaultLayout);
     }
 
     #[test]

@@ -11,11 +11,13 @@ pub mod repo_path;
 pub mod sanitize;
 pub mod seal;
 pub mod select;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod yaml;
 
 pub use change::{Actor, Attribution, Change, Evidence, ObjectRef, Operation, Resource};
 pub use field_path::{FieldPath, FieldPathError};
-pub use layout::{DefaultLayout, Layout};
+pub use layout::{DefaultLayout, Layout, LayoutTemplateError, TemplateLayout};
 pub use message::{CommitMessage, DefaultMessage};
 pub use pipeline::{Pipeline, Rendered};
 pub use plan::{CommitPlan, Edit, Signature, SignatureError};

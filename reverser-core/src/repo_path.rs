@@ -29,7 +29,7 @@ impl RepoPath {
     /// - Plain are `a`–`z`, `0`–`9`, `-`, `_` and `.`; so upper-case letters are encoded too, as are the dot that a
     ///   segment ends with or `.git…` begins with, and the first letter of a Windows device name (`%63on.yaml`).
     /// - An empty name is `%`. No names at all are one empty name.
-    /// - A segment over 240 bytes keeps its beginning and its `.yaml` or `.sops.yaml`; `%h` and 160 bits of its SHA-256
+    /// - A segment over 240 bytes keeps its beginning and its `.yaml`, `.yml` or `.sops.yaml`; `%h` and 160 bits of its SHA-256
     ///   stand between. Objects can have such names: 253 bytes are legal for most kinds, more for RBAC.
     /// - A path over [`MAX_BYTES`] becomes one such segment. No API nests names that deep.
     pub fn from_segments<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
@@ -181,7 +181,8 @@ fn shorten(segment: String) -> String {
     if segment.len() <= LONGEST {
         return segment;
     }
-    let suffix = [".sops.yaml", ".yaml"].into_iter().find(|suffix| segment.ends_with(suffix)).unwrap_or_default();
+    let suffix =
+        [".sops.yaml", ".yaml", ".yml"].into_iter().find(|suffix| segment.ends_with(suffix)).unwrap_or_default();
     // Not in the middle of an encoded byte.
     let head = match segment[..HEAD].rfind('%') {
         Some(at) if at + 3 > HEAD => &segment[..at],
