@@ -18,7 +18,7 @@ pub mod yaml;
 pub use change::{Actor, Attribution, Change, Evidence, ObjectRef, Operation, Resource};
 pub use field_path::{FieldPath, FieldPathError};
 pub use layout::{DefaultLayout, Layout, LayoutTemplateError, TemplateLayout};
-pub use message::{CommitMessage, DefaultMessage};
+pub use message::{CommitMessage, DefaultMessage, MessageTemplateError, TemplateMessage};
 pub use pipeline::{Pipeline, Rendered};
 pub use plan::{CommitPlan, Edit, Signature, SignatureError};
 pub use repo_path::{RepoPath, RepoPathError};

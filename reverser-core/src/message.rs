@@ -5,13 +5,21 @@ use std::{
     fmt::{Debug, Write},
 };
 
-use crate::{Attribution, Change, Resource};
+use crate::{Change, Resource};
+
+pub(crate) mod clean;
+mod template;
+mod trailers;
+
+pub use template::{MessageTemplateError, TemplateMessage};
+pub use trailers::{with_trailers, without_trailers};
 
 /// Words a commit's message.
 ///
 /// # Contract
-/// Pure; the message is not empty. Trailers are written by the flow itself, behind what this returns: tools rely on
-/// them.
+/// Pure, and the message is not blank: its first line that isn't blank is the subject, what follows the body. The flow
+/// does the rest ([`with_trailers`]): it writes the trailers behind, which tools rely on, and makes safe what names and
+/// reasons bring in. `testing::message_conforms` (feature `testing`) checks it.
 pub trait CommitMessage: Debug + Send + Sync {
     /// Returns subject and body for one change.
     fn change(&self, change: &Change) -> String;
@@ -30,17 +38,35 @@ pub struct Synced {
 }
 
 /// `[CREATE] apps/v1/deployments/web`, with the namespace and the reason in the body.
+///
+/// ```
+/// use std::sync::Arc;
+/// use reverser_core::{Change, CommitMessage, DefaultMessage, ObjectRef, Operation, Resource};
+///
+/// let resource = Resource {
+///     group: "apps".into(),
+///     version: "v1".into(),
+///     kind: "Deployment".into(),
+///     plural: "deployments".into(),
+///     namespaced: true,
+///     has_status: true,
+/// };
+/// let web =
+///     ObjectRef { resource: Arc::new(resource), namespace: Some("shop".into()), name: "web".into(), uid: None };
+/// let change = Change::new(web, Operation::Create, None).because("Black Friday");
+/// assert_eq!(DefaultMessage.change(&change), "[CREATE] apps/v1/deployments/web\n\nNamespace: shop\n\nBlack Friday");
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultMessage;
 
 impl CommitMessage for DefaultMessage {
     fn change(&self, change: &Change) -> String {
-        let mut message = format!("[{}] {}", change.operation, one_line(&change.object.to_string()));
+        let mut message = format!("[{}] {}", change.operation, clean::line(&change.object.to_string()));
         if let Some(namespace) = &change.object.namespace {
-            let _infallible = write!(message, "\n\nNamespace: {}", one_line(namespace));
+            let _infallible = write!(message, "\n\nNamespace: {}", clean::line(namespace));
         }
         if let Some(reason) = change.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty()) {
-            let _infallible = write!(message, "\n\n{}", paragraph(reason));
+            let _infallible = write!(message, "\n\n{reason}");
         }
         message
     }
@@ -63,46 +89,12 @@ impl CommitMessage for DefaultMessage {
     }
 }
 
-/// Returns `message` with the trailers that say who changed which version of what, and how that is known; as
-/// `git interpret-trailers --parse` reads them.
-pub fn with_trailers(message: &str, change: &Change) -> String {
-    let mut text = format!("{}\n\n", message.trim_end());
-    let mut trailer = |key: &str, value: &str| {
-        let _infallible = writeln!(text, "{key}: {}", one_line(value));
-    };
-    match &change.attribution {
-        Attribution::Known { actor, evidence } => {
-            trailer("Reverser-Actor", &actor.name);
-            trailer("Reverser-Evidence", &evidence.to_string());
-        }
-        Attribution::Unknown => trailer("Reverser-Evidence", "unknown"),
-    }
-    if let Some(uid) = &change.object.uid {
-        trailer("Reverser-Uid", uid);
-    }
-    if let Some(version) = &change.resource_version {
-        trailer("Reverser-Resource-Version", version);
-    }
-    text
-}
-
-/// A newline in a subject or a trailer would start something else.
-fn one_line(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    line.trim().to_owned()
-}
-
-/// A reason may have several lines, and no control characters but the line feed: git cuts a message at NUL.
-fn paragraph(text: &str) -> String {
-    text.lines().map(one_line).collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{Actor, ObjectRef, Operation};
+    use crate::{Actor, ObjectRef, Operation, testing::message_conforms};
 
     fn change() -> Change {
         let resource = Resource {
@@ -139,6 +131,11 @@ mod tests {
         Reverser-Uid: u-1
         Reverser-Resource-Version: 42
         ");
+    }
+
+    #[test]
+    fn the_default_conforms() {
+        message_conforms(&DefaultMessage);
     }
 
     #[test]

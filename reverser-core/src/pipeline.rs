@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     Change, CommitMessage, CommitPlan, DefaultLayout, DefaultMessage, Edit, Layout, LeftOut, ObjectRef, Operation,
     RefuseSecrets, RepoPath, Resource, Sanitizer, Seal, SealError, Selector, identity,
-    message::{Synced, with_trailers},
+    message::{Synced, with_trailers, without_trailers},
     yaml,
 };
 
@@ -115,7 +115,7 @@ impl Pipeline {
 
     /// Returns the commit that brings many files in line with complete lists.
     pub fn sync_plan(&self, sync: &Synced, edits: Vec<Edit>, now: Timestamp) -> CommitPlan {
-        CommitPlan { author: None, date: now, message: format!("{}\n", self.message.sync(sync).trim_end()), edits }
+        CommitPlan { author: None, date: now, message: without_trailers(&self.message.sync(sync)), edits }
     }
 
     fn manifest(&self, object: &ObjectRef, mut body: Value) -> Result<String, SealError> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::RepoPath;
+use crate::{RepoPath, message::clean};
 
 /// One commit to make: who, when, why, and what it puts and deletes.
 #[derive(Clone, PartialEq, Eq)]
@@ -70,17 +70,29 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// Returns the signature with what git would misread left out: control characters and `<>` become spaces or
-    /// vanish, surrounding blanks and punctuation go (git strips them too), an empty name becomes the e-mail's local
-    /// part.
+    /// In bytes, for each of name and address: longer than any name of the API, short enough for a header.
+    pub const MAX_BYTES: usize = 512;
+
+    /// Returns the signature with what git would misread left out: `<>` vanish, control characters become spaces or
+    /// vanish, what turns the direction of text is `U+FFFD` or vanishes, surrounding blanks and punctuation go (git
+    /// strips them too), an empty name becomes the e-mail's local part. What is longer than [`MAX_BYTES`](Self::MAX_BYTES)
+    /// is cut.
+    ///
+    /// ```
+    /// use reverser_core::Signature;
+    ///
+    /// let eve = Signature::new("eve\ncommitter <x@y> Z", "eve@example.com");
+    /// assert_eq!(eve.to_string(), "eve committer x@y Z <eve@example.com>");
+    /// ```
     pub fn new(name: &str, email: &str) -> Self {
-        let email: String =
-            email.chars().filter(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '<' | '>')).collect();
-        let spaced: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let kept: String = spaced.chars().filter(|c| !matches!(c, '<' | '>')).collect();
+        let is_kept = |c: &char| !c.is_whitespace() && !matches!(c, '<' | '>') && clean::visible(*c) == *c;
+        let email: String = email.chars().filter(is_kept).collect();
+        let email = clean::beginning(&email, Self::MAX_BYTES).to_owned();
+        let kept: String = name.chars().filter(|c| !matches!(c, '<' | '>')).map(clean::visible).collect();
         // git's ident.c strips these from both ends of a name.
         let crud = |c: char| c.is_whitespace() || matches!(c, '.' | ',' | ':' | ';' | '"' | '\\' | '\'');
         let name = kept.trim_matches(crud);
+        let name = clean::beginning(name, Self::MAX_BYTES).trim_end_matches(crud);
         let name = if name.is_empty() { email.split('@').next().unwrap_or_default() } else { name };
         let name = if name.is_empty() { "unknown" } else { name };
         Self { name: name.to_owned(), email }

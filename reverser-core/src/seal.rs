@@ -8,7 +8,8 @@ use crate::{ObjectRef, Resource};
 ///
 /// # Contract
 /// What [`is_sensitive`] names is written as [`seal`] returns it, or not at all. Neither errors nor `Debug` show any of
-/// the plain text.
+/// the plain text. What is sealed keeps `apiVersion`, `kind`, name and namespace readable: by these a file is known as its
+/// object's. `testing::seal_conforms` (feature `testing`) checks it.
 ///
 /// [`is_sensitive`]: Self::is_sensitive
 /// [`seal`]: Self::seal
@@ -44,4 +45,14 @@ pub enum SealError {
         /// The object, by resource and name.
         object: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusing_conforms() {
+        crate::testing::seal_conforms(&RefuseSecrets);
+    }
 }

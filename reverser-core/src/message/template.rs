@@ -1,0 +1,416 @@
+//! Messages that are written down: `{{ operation }} {{ kind }} {{ namespace }}/{{ name }}`.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    io::{self, Write},
+};
+
+use minijinja::{Environment, UndefinedBehavior, Value, context};
+
+use super::{CommitMessage, DefaultMessage, Synced};
+use crate::{Attribution, Change, Evidence, ObjectRef, Operation, Resource};
+
+/// Words commits as templates say, in the language of [Jinja] as [minijinja] has it, without includes and macros.
+///
+/// | in a change's template | is |
+/// |---|---|
+/// | `operation` | `CREATE`, `UPDATE` or `DELETE` |
+/// | `group`, `version`, `kind`, `resource` | as in the API; `resource` is the plural, `group` is empty for the core group |
+/// | `namespace`, `name`, `uid`, `resourceVersion` | as in the object's metadata |
+/// | `actor`, `evidence` | who did it, and how that is known: `audit`, `host`, `unknown` |
+/// | `reason` | why, in the words of whoever recorded it |
+///
+/// | in a sync's template | is |
+/// |---|---|
+/// | `total`, `removed` | how many objects were listed, how many files of vanished ones removed |
+/// | `objects` | a list, by resource: each with `group`, `version`, `kind`, `resource` and `count` |
+///
+/// What there isn't is an empty text. Names that don't exist, mistakes in filters and blank messages are refused when a
+/// template is given: it is tried on samples. Should it fail on a change all the same, or need more than 100,000 steps or
+/// give more than 64 KiB, then the commit has [`DefaultMessage`]'s words and says why: no change waits for a template.
+/// Trailers follow in any case ([`with_trailers`](super::with_trailers)).
+///
+/// [Jinja]: https://jinja.palletsprojects.com/en/stable/templates/
+/// [minijinja]: https://docs.rs/minijinja/latest/minijinja/syntax/
+///
+/// ```
+/// use reverser_core::{CommitMessage, TemplateMessage, message::Synced};
+///
+/// let message = TemplateMessage::default()
+///     .changes("{{ operation|lower }} {{ kind }} {{ name }}{% if namespace %} in {{ namespace }}{% endif %}")?
+///     .syncs("sync {{ total }} objects")?;
+/// assert_eq!(message.sync(&Synced::default()), "sync 0 objects");
+///
+/// let refused = TemplateMessage::default().changes("{{ operation }} {{ nmae }}").unwrap_err();
+/// assert_eq!((refused.line(), refused.column()), (1, 20));
+/// # Ok::<(), reverser_core::MessageTemplateError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct TemplateMessage {
+    changes: Option<Template>,
+    syncs: Option<Template>,
+}
+
+impl TemplateMessage {
+    /// Takes the template for commits of one change.
+    pub fn changes(mut self, template: &str) -> Result<Self, MessageTemplateError> {
+        self.changes = Some(Template::parse(template, &samples().map(|change| of_change(&change)))?);
+        Ok(self)
+    }
+
+    /// Takes the template for commits that bring many files in line with a list.
+    pub fn syncs(mut self, template: &str) -> Result<Self, MessageTemplateError> {
+        let objects = samples().map(|change| ((*change.object.resource).clone(), 1)).into();
+        let samples = [Synced::default(), Synced { objects, removed: 1 }];
+        self.syncs = Some(Template::parse(template, &samples.map(|sync| of_sync(&sync)))?);
+        Ok(self)
+    }
+}
+
+impl CommitMessage for TemplateMessage {
+    fn change(&self, change: &Change) -> String {
+        match &self.changes {
+            Some(template) => template.render_or(of_change(change), || DefaultMessage.change(change)),
+            None => DefaultMessage.change(change),
+        }
+    }
+
+    fn sync(&self, sync: &Synced) -> String {
+        match &self.syncs {
+            Some(template) => template.render_or(of_sync(sync), || DefaultMessage.sync(sync)),
+            None => DefaultMessage.sync(sync),
+        }
+    }
+}
+
+fn of_change(change: &Change) -> Value {
+    let Change { object, operation, attribution, resource_version, reason, .. } = change;
+    let (actor, evidence) = match attribution {
+        Attribution::Known { actor, evidence } => (actor.name.as_str(), evidence.to_string()),
+        Attribution::Unknown => ("", "unknown".to_owned()),
+    };
+    context! {
+        operation => operation.to_string(),
+        group => object.resource.group.as_str(),
+        version => object.resource.version.as_str(),
+        kind => object.resource.kind.as_str(),
+        resource => object.resource.plural.as_str(),
+        namespace => object.namespace.as_deref().unwrap_or_default(),
+        name => object.name.as_str(),
+        uid => object.uid.as_deref().unwrap_or_default(),
+        resourceVersion => resource_version.as_deref().unwrap_or_default(),
+        actor => actor,
+        evidence => evidence,
+        reason => reason.as_deref().unwrap_or_default(),
+    }
+}
+
+fn of_sync(sync: &Synced) -> Value {
+    let objects = sync.objects.iter().filter(|(_, count)| **count > 0).map(|(resource, count)| {
+        context! {
+            group => resource.group.as_str(),
+            version => resource.version.as_str(),
+            kind => resource.kind.as_str(),
+            resource => resource.plural.as_str(),
+            count => *count,
+        }
+    });
+    context! {
+        objects => objects.collect::<Vec<_>>(),
+        total => sync.objects.values().sum::<usize>(),
+        removed => sync.removed,
+    }
+}
+
+/// Returns changes that have everything, and that have nothing.
+fn samples() -> [Change; 4] {
+    let change = |operation, group: &str, kind: &str, plural: &str, namespace: Option<&str>| {
+        let resource = Resource {
+            group: group.into(),
+            version: "v1".into(),
+            kind: kind.into(),
+            plural: plural.into(),
+            namespaced: namespace.is_some(),
+            has_status: true,
+        };
+        let (namespace, name) = (namespace.map(str::to_owned), "sample".to_owned());
+        Change::new(ObjectRef { resource: resource.into(), namespace, name, uid: None }, operation, None)
+    };
+    let mut full = change(Operation::Update, "apps", "Deployment", "deployments", Some("sample"));
+    full.object.uid = Some("00000000-0000-0000-0000-000000000000".into());
+    full.resource_version = Some("1".into());
+    let full = full.by(crate::Actor::user("system:serviceaccount:sample:sample")).because("One.\n\nTwo.");
+    let mut audited = full.clone();
+    if let Attribution::Known { evidence, .. } = &mut audited.attribution {
+        *evidence = Evidence::Audit;
+    }
+    audited.operation = Operation::Delete;
+    [
+        full,
+        audited,
+        change(Operation::Create, "", "Node", "nodes", None),
+        change(Operation::Delete, "", "", "nodes", None),
+    ]
+}
+
+/// A template that was tried.
+#[derive(Clone)]
+struct Template {
+    text: String,
+    environment: Environment<'static>,
+}
+
+impl Template {
+    fn parse(text: &str, samples: &[Value]) -> Result<Self, MessageTemplateError> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(FUEL));
+        // It would show what the program knows, and is of no use in a commit.
+        environment.remove_global("debug");
+        let refuse = |error: &minijinja::Error| MessageTemplateError::new(text, error);
+        environment.add_template_owned(NAME, text.to_owned()).map_err(|error| refuse(&error))?;
+        let template = Self { text: text.to_owned(), environment };
+        template.check_names(samples)?;
+        for sample in samples {
+            template.render(sample.clone()).map_err(|error| refuse(&error))?;
+        }
+        Ok(template)
+    }
+
+    /// Also those in branches that no sample takes.
+    fn check_names(&self, samples: &[Value]) -> Result<(), MessageTemplateError> {
+        let template =
+            self.environment.get_template(NAME).map_err(|error| MessageTemplateError::new(&self.text, &error))?;
+        let known: BTreeSet<String> = samples.iter().flat_map(keys).collect();
+        let functions: BTreeSet<_> = self.environment.globals().map(|(name, _)| name.to_owned()).collect();
+        let is_unknown = |name: &String| !known.contains(name) && !functions.contains(name);
+        let unknown: BTreeSet<_> = template.undeclared_variables(false).into_iter().filter(is_unknown).collect();
+        // Where it is used first. Nothing else finds it, as this is no error for the engine.
+        let Some((at, name)) = unknown.iter().filter_map(|name| Some((find(&self.text, name)?, name))).min() else {
+            return Ok(());
+        };
+        let known: Vec<_> = known.into_iter().collect();
+        Err(MessageTemplateError::at(&self.text, at, format!("there is no {name}; there are {}", known.join(", "))))
+    }
+
+    fn render(&self, values: Value) -> Result<String, minijinja::Error> {
+        let mut output = Bounded(Vec::new());
+        self.environment.get_template(NAME)?.render_captured_to(values, &mut output)?;
+        let text = String::from_utf8_lossy(&output.0).into_owned();
+        if text.chars().all(|c| c.is_whitespace() || c.is_control()) {
+            return Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, "the message is blank"));
+        }
+        Ok(text)
+    }
+
+    fn render_or(&self, values: Value, default: impl FnOnce() -> String) -> String {
+        self.render(values).unwrap_or_else(|error| {
+            format!(
+                "{}\n\nThe template of this message failed: {}",
+                default(),
+                MessageTemplateError::new(&self.text, &error)
+            )
+        })
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+const NAME: &str = "message";
+/// In instructions of the engine; a message needs some dozens.
+const FUEL: u64 = 100_000;
+
+fn keys(values: &Value) -> Vec<String> {
+    values.try_iter().into_iter().flatten().map(|key| key.to_string()).collect()
+}
+
+/// Returns the byte at which a tag of the template has the name.
+fn find(text: &str, name: &str) -> Option<usize> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(name).map(|(at, _)| at).find(|at| {
+        let (before, after) = (&text[..*at], &text[at + name.len()..]);
+        let is_in_tag = before.rfind(['{', '}']).is_some_and(|at| before[at..].starts_with('{'));
+        is_in_tag && !before.ends_with(|c| is_part(c) || c == '.') && !after.starts_with(is_part)
+    })
+}
+
+/// What a message may have.
+struct Bounded(Vec<u8>);
+
+impl Bounded {
+    /// In bytes.
+    const MOST: usize = 64 * 1024;
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > Self::MOST {
+            return Err(io::Error::other(format!("the message is longer than {} bytes", Self::MOST)));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The text is no template for messages.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {reason}")]
+pub struct MessageTemplateError {
+    line: usize,
+    column: usize,
+    reason: String,
+}
+
+impl MessageTemplateError {
+    fn new(text: &str, error: &minijinja::Error) -> Self {
+        let mut reason = error.kind().to_string();
+        if let Some(detail) = error.detail() {
+            reason = format!("{reason}: {detail}");
+        }
+        if let Some(source) = std::error::Error::source(error) {
+            reason = format!("{reason}: {source}");
+        }
+        match (error.range(), error.line()) {
+            (Some(range), _) => Self::at(text, range.start, reason),
+            (None, line) => Self { line: line.unwrap_or(1), column: 1, reason },
+        }
+    }
+
+    fn at(text: &str, byte: usize, reason: String) -> Self {
+        let before = text.get(..byte).unwrap_or(text);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        Self { line: before.matches('\n').count() + 1, column: line.chars().count() + 1, reason }
+    }
+
+    /// Returns the template's line, counted from 1.
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
+    /// Returns the character in the line, counted from 1.
+    pub fn column(&self) -> usize {
+        self.column
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::message_conforms;
+
+    const SEED: &str = "[{{ operation }}] {% if group %}{{ group }}/{% endif %}{{ version }}/{{ resource }}/{{ name }}
+{% if namespace %}
+Namespace: {{ namespace }}
+{% endif %}
+{{ reason }}";
+
+    fn of(template: &str) -> TemplateMessage {
+        TemplateMessage::default().changes(template).unwrap_or_else(|error| panic!("{template}: {error}"))
+    }
+
+    #[test]
+    fn the_default_can_be_written_as_a_template() {
+        for change in samples() {
+            let written = super::super::with_trailers(&of(SEED).change(&change), &change);
+            let default = super::super::with_trailers(&DefaultMessage.change(&change), &change);
+            assert_eq!(written.replace("\n\n\n", "\n\n"), default);
+        }
+    }
+
+    #[test]
+    fn every_name_has_its_value() {
+        let [full, _, bare, _] = samples();
+        let template = "{{ operation }} {{ group }} {{ version }} {{ kind }} {{ resource }} {{ namespace }} {{ name }} \
+                        {{ uid }} {{ actor }} {{ evidence }} {{ resourceVersion }} {{ reason|length }}";
+        insta::assert_snapshot!(of(template).change(&full), @"UPDATE apps v1 Deployment deployments sample sample 00000000-0000-0000-0000-000000000000 system:serviceaccount:sample:sample host 1 10");
+        insta::assert_snapshot!(of(template).change(&bare), @"CREATE  v1 Node nodes  sample   unknown  0");
+        let sync = "{{ total }} -{{ removed }}{% for o in objects %}\n{{ o.group }}/{{ o.version }} {{ o.kind }} {{ o.resource }} {{ o.count }}{% endfor %}";
+        let message = TemplateMessage::default().syncs(sync).unwrap();
+        let objects = [((*full.object.resource).clone(), 2), ((*bare.object.resource).clone(), 0)].into();
+        insta::assert_snapshot!(message.sync(&Synced { objects, removed: 3 }), @r"
+        2 -3
+        apps/v1 Deployment deployments 2
+        ");
+    }
+
+    #[test]
+    fn a_mistake_is_refused_where_it_is() {
+        let refused = [
+            "{{ nmae }}",
+            "{{ name }}\n  {% if namespace == 'never' %}{{ actr }}{% endif %}",
+            "{{ name",
+            "ä {{ name }} {% if %}",
+            "{% for x in name %}",
+            "{{ name|shout }}",
+            "{{ reason.text }}",
+            "{{ name() }}",
+            "{{ debug() }}",
+            "{% include 'x' %}",
+            "{% macro m() %}{% endmacro %}",
+            "",
+            "{% if actor %}{{ name }}{% endif %}",
+            "{% for a in range(9000) %}{% for b in range(9000) %}{% endfor %}{% endfor %}",
+            "{{ 'x' * 70000 }}",
+        ]
+        .map(|template| TemplateMessage::default().changes(template).unwrap_err().to_string());
+        insta::assert_snapshot!(refused.join("\n"), @r"
+        line 1, column 4: there is no nmae; there are actor, evidence, group, kind, name, namespace, operation, reason, resource, resourceVersion, uid, version
+        line 2, column 35: there is no actr; there are actor, evidence, group, kind, name, namespace, operation, reason, resource, resourceVersion, uid, version
+        line 1, column 4: syntax error: unexpected end of input, expected end of variable block
+        line 1, column 20: syntax error: unexpected end of block
+        line 1, column 18: syntax error: unexpected end of input, expected end of block
+        line 1, column 9: unknown filter: filter shout is unknown
+        line 1, column 4: undefined value: `reason.text` is undefined
+        line 1, column 4: invalid operation: value of type string is not callable
+        line 1, column 4: there is no debug; there are actor, evidence, group, kind, name, namespace, operation, reason, resource, resourceVersion, uid, version
+        line 1, column 4: syntax error: unknown statement include
+        line 1, column 4: syntax error: unknown statement macro
+        line 1, column 1: invalid operation: the message is blank
+        line 1, column 1: invalid operation: the message is blank
+        line 1, column 39: engine ran out of fuel
+        line 1, column 1: failed to write output: I/O error during rendering: the message is longer than 65536 bytes
+        ");
+        let refused = TemplateMessage::default().syncs("{{ name }}").unwrap_err();
+        insta::assert_snapshot!(refused, @"line 1, column 4: there is no name; there are objects, removed, total");
+    }
+
+    #[test]
+    fn a_template_that_fails_on_a_change_loses_neither_the_commit_nor_the_reason() {
+        let [full, ..] = samples();
+        let late = Change { object: ObjectRef { name: "late".into(), ..full.object.clone() }, ..full };
+        let message = of("{{ name }}{% if name == 'late' %}{{ name|shout }}{% endif %}").change(&late);
+        insta::assert_snapshot!(message, @r"
+        [UPDATE] apps/v1/deployments/late
+
+        Namespace: sample
+
+        One.
+
+        Two.
+
+        The template of this message failed: line 1, column 42: unknown filter: filter shout is unknown
+        ");
+        let long = late.because("x".repeat(70_000));
+        assert!(of("{{ name }} {{ reason }}").change(&long).starts_with("[UPDATE] apps/v1/deployments/late\n"));
+        assert!(of("{{ reason or name }}").change(&long.because(" \n")).starts_with("[UPDATE] "));
+    }
+
+    #[test]
+    fn templates_conform() {
+        let all = "{{ operation }}{{ namespace }}{{ name }}{{ uid }}{{ actor }}{{ resourceVersion }}\n{{ reason }}";
+        for template in [SEED, all, "{{ name }}", "{{ reason or actor or name }}", "fixed"] {
+            message_conforms(
+                &of(template).syncs("{{ total }}{% for o in objects %}\n{{ o.kind }}{% endfor %}").unwrap(),
+            );
+        }
+    }
+}

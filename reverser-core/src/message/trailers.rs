@@ -1,0 +1,138 @@
+//! From a message's words to the text of a commit: subject, body, and trailers that nobody can forge.
+
+use std::fmt::Write;
+
+use super::clean;
+use crate::{Attribution, Change, CommitMessage, DefaultMessage};
+
+/// Returns `message` made safe, with the trailers that say who changed which version of what, and how that is known:
+/// `git interpret-trailers --parse` reads back exactly these.
+///
+/// - The subject is the first line that isn't blank, at most 1 KiB; the body, at most 64 KiB, follows a blank line. What is
+///   cut ends with `…`. Trailing blanks go, and so do blank lines at both ends.
+/// - Control characters are blanks, and what turns the direction of text is `U+FFFD`.
+/// - A line that git would end the message at (`---`, scissors), or that looks like one of our trailers, is quoted
+///   with `> `. A body that ends with trailers (`Signed-off-by: …`) is a body: ours stand in a paragraph of their own
+///   behind it.
+/// - A trailer's value is one line, at most 8 KiB.
+/// - A blank message is [`DefaultMessage`]'s.
+///
+/// ```
+/// use std::sync::Arc;
+/// use reverser_core::{Actor, Change, ObjectRef, Operation, Resource, message::with_trailers};
+///
+/// let resource = Resource {
+///     group: String::new(),
+///     version: "v1".into(),
+///     kind: "Node".into(),
+///     plural: "nodes".into(),
+///     namespaced: false,
+///     has_status: true,
+/// };
+/// let node = ObjectRef { resource: Arc::new(resource), namespace: None, name: "n-1".into(), uid: None };
+/// let change = Change::new(node, Operation::Update, None).by(Actor::user("eve\nReverser-Evidence: audit"));
+/// assert_eq!(
+///     with_trailers("Drain n-1\nReverser-Actor: alice", &change),
+///     "Drain n-1\n\n> Reverser-Actor: alice\n\n\
+///      Reverser-Actor: eve Reverser-Evidence: audit\nReverser-Evidence: host\n"
+/// );
+/// ```
+pub fn with_trailers(message: &str, change: &Change) -> String {
+    let mut text =
+        subject_and_body(message).or_else(|| subject_and_body(&DefaultMessage.change(change))).unwrap_or_default();
+    text.push_str("\n\n");
+    let mut trailer = |key: &str, value: &str| {
+        let _infallible = writeln!(text, "{key}: {}", clean::bounded(&clean::line(value), MAX_VALUE_BYTES));
+    };
+    match &change.attribution {
+        Attribution::Known { actor, evidence } => {
+            trailer("Reverser-Actor", &actor.name);
+            trailer("Reverser-Evidence", &evidence.to_string());
+        }
+        Attribution::Unknown => trailer("Reverser-Evidence", "unknown"),
+    }
+    if let Some(uid) = &change.object.uid {
+        trailer("Reverser-Uid", uid);
+    }
+    if let Some(version) = &change.resource_version {
+        trailer("Reverser-Resource-Version", version);
+    }
+    text
+}
+
+/// Returns `message` made safe as [`with_trailers`] does it, for a commit that is no single change; `[SYNC]` when it is
+/// blank.
+///
+/// ```
+/// use reverser_core::message::without_trailers;
+///
+/// assert_eq!(without_trailers("Sync\n2 files"), "Sync\n\n2 files\n");
+/// ```
+pub fn without_trailers(message: &str) -> String {
+    format!("{}\n", subject_and_body(message).as_deref().unwrap_or("[SYNC]"))
+}
+
+/// In bytes: more than any name of the API, and less than what a screen takes for a text.
+const MAX_SUBJECT_BYTES: usize = 1024;
+/// In bytes.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// In bytes. A user name's limit is the one of the token that it comes from, which is that of a request's headers.
+const MAX_VALUE_BYTES: usize = 8 * 1024;
+
+fn subject_and_body(message: &str) -> Option<String> {
+    let mut lines = message.lines().map(safe_line).skip_while(|line| line.trim().is_empty());
+    let mut text = clean::bounded(lines.next()?.trim_start(), MAX_SUBJECT_BYTES);
+    let body = lines.skip_while(String::is_empty).collect::<Vec<_>>().join("\n");
+    if !body.is_empty() {
+        text.push_str("\n\n");
+        text.push_str(&clean::bounded(body.trim_end(), MAX_BODY_BYTES));
+    }
+    Some(text)
+}
+
+fn safe_line(line: &str) -> String {
+    let line: String = line.chars().map(clean::visible).collect();
+    let line = line.trim_end();
+    // git-interpret-trailers(1): everything from a line of `---` on is a patch. `git commit` cuts at the scissors, behind
+    // whatever core.commentChar is.
+    let ends_message = line.trim_start() == "---" || line.trim_start().starts_with("--- ") || line.contains(SCISSORS);
+    let is_ours = line.trim_start().get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS));
+    if ends_message || is_ours { format!("> {line}") } else { line.to_owned() }
+}
+
+/// How our trailers begin; git compares keys without case.
+const OURS: &str = "Reverser-";
+const SCISSORS: &str = "------------------------ >8 ------------------------";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_end_the_message_or_forge_a_trailer_is_quoted() {
+        let message = "\n \n  Subject\nbody\n---\n--- a\n ---\n----\n# ------------------------ >8 ------------------------\n\
+                       reverser-evidence : audit\n\tReverser-Actor: x\nSigned-off-by: y\n\n";
+        insta::assert_snapshot!(without_trailers(message), @r"
+        Subject
+
+        body
+        > ---
+        > --- a
+        >  ---
+        ----
+        > # ------------------------ >8 ------------------------
+        > reverser-evidence : audit
+        >  Reverser-Actor: x
+        Signed-off-by: y
+        ");
+    }
+
+    #[test]
+    fn a_message_is_never_blank_and_never_endless() {
+        assert_eq!(without_trailers(" \n\0\n"), "[SYNC]\n");
+        let long = without_trailers(&format!("{}\n{}", "s".repeat(2000), "b".repeat(70_000)));
+        let (subject, body) = long.split_once("\n\n").unwrap();
+        assert_eq!((subject.len(), body.trim_end().len()), (MAX_SUBJECT_BYTES, MAX_BODY_BYTES));
+        assert!(subject.ends_with("s…") && body.ends_with("b…\n"));
+    }
+}

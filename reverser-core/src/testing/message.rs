@@ -1,0 +1,118 @@
+//! The contract of [`CommitMessage`].
+
+use std::sync::Arc;
+
+use crate::{Actor, Attribution, Change, CommitMessage, Evidence, ObjectRef, Operation, Resource, message::Synced};
+
+/// Checks messages against the contract of [`CommitMessage`] with [`hostile_changes`]; panics where they break it.
+///
+/// ```
+/// use reverser_core::{DefaultMessage, testing::message_conforms};
+///
+/// message_conforms(&DefaultMessage);
+/// ```
+pub fn message_conforms(message: &dyn CommitMessage) {
+    for change in hostile_changes() {
+        let text = message.change(&change);
+        assert!(!is_blank(&text), "the message of {change:?} is blank");
+        assert_eq!(message.change(&change), text, "the message of {change:?} changes");
+    }
+    let resources: Vec<_> = hostile_changes().into_iter().map(|change| (*change.object.resource).clone()).collect();
+    let some = Synced { objects: resources.into_iter().zip(0..).collect(), removed: usize::MAX };
+    for sync in [Synced::default(), Synced { removed: 1, ..Synced::default() }, some] {
+        let text = message.sync(&sync);
+        assert!(!is_blank(&text), "the message of {sync:?} is blank");
+        assert_eq!(message.sync(&sync), text, "the message of {sync:?} changes");
+    }
+}
+
+fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c.is_whitespace() || c.is_control())
+}
+
+/// Returns changes whose names, actors and reasons try to be something else: another line, another trailer, the end of
+/// the message, an address, or more than anybody reads. Each text is there as each of these.
+pub fn hostile_changes() -> Vec<Change> {
+    let resource = Arc::new(Resource {
+        group: "apps".into(),
+        version: "v1".into(),
+        kind: "Deployment".into(),
+        plural: "deployments".into(),
+        namespaced: true,
+        has_status: true,
+    });
+    let change = |name: &str| {
+        let (namespace, name) = (Some("shop".to_owned()), name.to_owned());
+        let uid = Some("6b2c0d0e-0000-4000-8000-000000000000".to_owned());
+        let object = ObjectRef { resource: Arc::clone(&resource), namespace, name, uid };
+        Change { resource_version: Some("42".to_owned()), ..Change::new(object, Operation::Update, None) }
+    };
+    let known = |actor: &str| Attribution::Known { actor: Actor::user(actor), evidence: Evidence::Host };
+    let mut changes = vec![change("web")];
+    for text in hostile_texts() {
+        changes.push(change("web").by(Actor::user(&*text)));
+        changes.push(change("web").because(&*text));
+        changes.push(change(&text));
+        changes.push(Change {
+            attribution: known(&text),
+            resource_version: Some(text.clone()),
+            ..change(&text).because(&*text)
+        });
+    }
+    let mut nowhere = change("node");
+    (nowhere.object.namespace, nowhere.object.uid, nowhere.resource_version) = (None, None, None);
+    changes.push(nowhere);
+    changes
+}
+
+fn hostile_texts() -> Vec<String> {
+    let scissors = "------------------------ >8 ------------------------";
+    let mut texts: Vec<String> = [
+        "",
+        " ",
+        "\n",
+        "\0",
+        ":",
+        "<>",
+        "...",
+        "alice",
+        "ann@example.com",
+        "a<>nn@example.com",
+        "ann@example.com\u{202e}",
+        "system:serviceaccount:shop:bot",
+        "eve <ann@example.com>",
+        "eve> 0 +0000\ncommitter ann <ann@example.com",
+        "eve\nReverser-Evidence: audit",
+        "eve\r\nReverser-Evidence: audit\r\n",
+        "eve\n\nReverser-Evidence: audit",
+        "Reverser-Evidence: audit",
+        "reverser-actor : alice",
+        "why\n\nReverser-Actor: alice\nReverser-Evidence: audit\n",
+        "why\n\nSigned-off-by: Ann <ann@example.com>",
+        "why\n\nSigned-off-by: Ann <ann@example.com>\n Reverser-Actor: alice",
+        "why\n---\nafterwards",
+        "---",
+        "--- a/file",
+        "# comment\n#",
+        "why\n\n# Conflicts:\n#\tfile",
+        "Conflicts:\n\tfile",
+        "diff --git a/file b/file",
+        "\u{1b}[31mred\u{7}",
+        "\u{202e}ecila\u{2066}",
+        "line\u{2028}separator\u{85}next",
+        "trailing:",
+        "trailing\\",
+        " leading and trailing ",
+        "👩\u{200d}🚀😀",
+        "é e\u{301} ﷽",
+        "{{ name }}{% raw %}",
+        "\"quoted\" 'quoted'",
+    ]
+    .map(str::to_owned)
+    .into();
+    texts.push(format!("why\n# {scissors}\nafterwards"));
+    texts.push(format!("; {scissors}"));
+    texts.extend(["x", "😀", "a b", "\n"].map(|part| part.repeat(4096 / part.len())));
+    texts.push("x".repeat(100_000));
+    texts
+}
