@@ -5,6 +5,7 @@
 mod bed;
 mod conformance;
 mod crash;
+mod hostile;
 mod probe;
 mod push;
 mod start;
