@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
-use reverser_core::{LabelSelector, NOISE, RepoPath, Signature};
+use reverser_core::{
+    FieldPathError, LabelSelector, NOISE, Profile, RepoPath, Sanitizer, Signature,
+    sanitize::{DropError, FieldRule},
+};
 use reverser_git::{BranchName, RemoteUrl};
 
 /// Reverse GitOps for Kubernetes: every accepted change of an API becomes clean YAML in Git.
@@ -70,6 +73,8 @@ pub(crate) struct CheckArgs {
     pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
     pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) clean: CleanArgs,
 }
 
 #[cfg(feature = "demo")]
@@ -91,6 +96,8 @@ pub(crate) struct ReplayArgs {
     #[command(flatten)]
     pub(crate) repo: RepoArgs,
     #[command(flatten)]
+    pub(crate) clean: CleanArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
@@ -109,6 +116,8 @@ pub(crate) struct SnapshotArgs {
     #[command(flatten)]
     pub(crate) select: SelectArgs,
     #[command(flatten)]
+    pub(crate) clean: CleanArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
     /// Remove files of vanished objects however many they are
     #[arg(long)]
@@ -123,6 +132,8 @@ pub(crate) struct WatchArgs {
     pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
     pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) clean: CleanArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     /// Name authors from the API server's audit log: this file, followed as it grows
@@ -191,6 +202,53 @@ pub(crate) struct SelectArgs {
     pub(crate) include: Vec<Include>,
 }
 
+/// What is removed of each object.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct CleanArgs {
+    /// How much is removed of each object
+    #[arg(long, value_name = "PROFILE", value_enum, default_value_t)]
+    pub(crate) profile: ProfileName,
+    /// Keep what stands at this path, whatever else would remove it: .spec.nodeName, Pod:.spec.nodeName
+    ///
+    /// [KIND[.GROUP]:]PATH, in kubectl's JSONPath: .metadata.annotations["example.com/x"], .spec.containers[*].image,
+    /// .spec.containers[?(@.name=="istio-proxy")]; .metadata.labels["kro.run/"*] is all keys that begin so.
+    #[arg(long, value_name = "[KIND:]PATH", value_parser = rule)]
+    pub(crate) keep: Vec<FieldRule>,
+    /// Remove what stands at this path, whoever wrote it
+    #[arg(long, value_name = "[KIND:]PATH", value_parser = drop_rule)]
+    pub(crate) drop: Vec<FieldRule>,
+}
+
+impl CleanArgs {
+    /// Returns what removes it.
+    pub(crate) fn sanitizer(&self) -> Result<Sanitizer, DropError> {
+        let sanitizer = self.keep.iter().cloned().fold(Sanitizer::new(self.profile.0), Sanitizer::keep);
+        self.drop.iter().cloned().try_fold(sanitizer, Sanitizer::drop)
+    }
+}
+
+/// The name of a profile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProfileName(pub(crate) Profile);
+
+impl ValueEnum for ProfileName {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [ProfileName; Profile::ALL.len()] = {
+            let [a, b, c] = Profile::ALL;
+            [ProfileName(a), ProfileName(b), ProfileName(c)]
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.name()).help(match self.0 {
+            Profile::Faithful => "what servers own; defaults stay, so that the manifest says what the cluster runs",
+            Profile::Minimal => "also what defaulting filled in, where the object shows that nobody wrote it",
+            Profile::Neat => "what kubectl-neat removes: also authored values that equal a default, and most metadata",
+        }))
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct OutputArgs {
     /// How logs look [default: lines for people on a terminal, text elsewhere]
@@ -226,6 +284,23 @@ impl ValueEnum for Include {
 /// A trailing `/` is how people write folders.
 fn folder(text: &str) -> Result<RepoPath, reverser_core::RepoPathError> {
     text.strip_suffix('/').unwrap_or(text).parse()
+}
+
+fn rule(text: &str) -> Result<FieldRule, String> {
+    text.parse().map_err(|error: FieldPathError| pointed(&error))
+}
+
+fn drop_rule(text: &str) -> Result<FieldRule, String> {
+    let rule = rule(text)?;
+    match Sanitizer::faithful().drop(rule.clone()) {
+        Ok(_) => Ok(rule),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// What is wrong, above the text with a caret below the character.
+fn pointed(error: &FieldPathError) -> String {
+    format!("{}\n\n  {}\n  {:>column$}", error.reason(), error.text(), '^', column = error.at())
 }
 
 fn noise_help() -> String {
@@ -275,6 +350,20 @@ mod tests {
         for row in NOISE {
             assert!(readme.contains(&cell(row.name)), "the README lacks {}", row.name);
         }
+    }
+
+    #[test]
+    fn a_wrong_field_path_is_pointed_at() {
+        let error = Cli::try_parse_from(["reverser", "watch", "--repo", "x", "--keep", "Pod:.spec[x]"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("\n  Pod:.spec[x]\n            ^\n"), "{error}");
+    }
+
+    #[test]
+    fn dropping_what_names_an_object_is_a_usage_error() {
+        let error = Cli::try_parse_from(["reverser", "watch", "--repo", "x", "--drop", ".metadata"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("--drop") && error.to_string().contains("names no object"), "{error}");
     }
 
     #[test]

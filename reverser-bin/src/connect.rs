@@ -11,12 +11,12 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
-use reverser_core::{NOISE, Pipeline, RepoPath, Selector};
+use reverser_core::{NOISE, Pipeline, RepoPath, Selector, sanitize::FieldRule};
 use reverser_k8s::{Catalog, Choice, Cluster, DiscoverError};
 
 use crate::{
     Usage,
-    args::{ALL, ClusterArgs, SelectArgs},
+    args::{ALL, CleanArgs, ClusterArgs, SelectArgs},
 };
 
 /// How long an API server has to accept a connection. The default of 30 s is long for somebody who waits in front of it.
@@ -34,13 +34,14 @@ pub(crate) struct Connected {
 pub(crate) async fn connect(
     cluster: &ClusterArgs,
     select: &SelectArgs,
+    clean: &CleanArgs,
     folder: Option<&RepoPath>,
 ) -> anyhow::Result<Connected> {
     let config = config(cluster).await?;
     let address = config.cluster_url.to_string();
     let client = Client::try_from(config)
         .with_context(|| format!("--kubeconfig: could not set up a connection to {address}"))?;
-    let scope = scope(select, folder);
+    let scope = scope(select, clean, folder);
     let reached = match Cluster::connect(client.clone(), &address, &scope).await {
         Err(error @ (DiscoverError::Unreachable { .. } | DiscoverError::TimeOut { .. })) => {
             return Err(anyhow::Error::new(error).context(hint(cluster, &address)));
@@ -48,7 +49,7 @@ pub(crate) async fn connect(
         reached => reached.context(address.clone())?,
     };
     let selector = selector(select, reached.catalog())?;
-    let pipeline = Pipeline { selector, ..Pipeline::default() };
+    let pipeline = Pipeline { selector, sanitizer: clean.sanitizer()?, ..Pipeline::default() };
     Ok(Connected { client, address, cluster: reached, pipeline })
 }
 
@@ -146,11 +147,13 @@ fn selector(args: &SelectArgs, catalog: &Catalog) -> anyhow::Result<Selector> {
 
 /// Tells runs apart that would write something else: how far one has read says nothing about the other. Resources and
 /// namespaces have positions of their own.
-fn scope(select: &SelectArgs, folder: Option<&RepoPath>) -> String {
+fn scope(select: &SelectArgs, clean: &CleanArgs, folder: Option<&RepoPath>) -> String {
     let mut include: Vec<_> = select.include.iter().map(|include| include.0).collect();
     include.sort_unstable();
+    let rules = |rules: &[FieldRule]| rules.iter().map(FieldRule::to_string).collect::<BTreeSet<_>>();
+    let clean = (clean.profile.0.name(), rules(&clean.keep), rules(&clean.drop));
     let mut hasher = DefaultHasher::new();
-    (folder.map(RepoPath::as_str), format!("{:?}", select.selector), include, env!("CARGO_PKG_VERSION"))
+    (folder.map(RepoPath::as_str), format!("{:?}", select.selector), include, clean, env!("CARGO_PKG_VERSION"))
         .hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }

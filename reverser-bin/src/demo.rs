@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::{sync::oneshot, time::sleep};
 
 use crate::{
-    args::{ClusterArgs, DemoArgs, OutputArgs, PlaceArgs, ReplayArgs, RepoArgs, SelectArgs, WatchArgs},
+    args::{CleanArgs, ClusterArgs, DemoArgs, OutputArgs, PlaceArgs, ReplayArgs, RepoArgs, SelectArgs, WatchArgs},
     output::Output,
     replay, repository, watch,
 };
@@ -249,7 +249,12 @@ async fn show(output: &Output, repo: &Path) -> anyhow::Result<()> {
 async fn replay_recording(output: &Output, folder: &Path, repo: &Path) -> anyhow::Result<()> {
     let log = folder.join("recording.audit.log");
     std::fs::write(&log, RECORDING).with_context(|| format!("could not write {}", log.display()))?;
-    let args = ReplayArgs { logs: vec![log], repo: repo_args(repo)?, output: OutputArgs::default() };
+    let args = ReplayArgs {
+        logs: vec![log],
+        repo: repo_args(repo)?,
+        clean: CleanArgs::default(),
+        output: OutputArgs::default(),
+    };
     replay::replay(args, output).await?;
     show(output, repo).await
 }
@@ -259,6 +264,7 @@ fn watch_args(plane: &ControlPlane, repo: &Path) -> anyhow::Result<WatchArgs> {
         repo: repo_args(repo)?,
         cluster: ClusterArgs { kubeconfig: Some(plane.kubeconfig().to_owned()), context: None },
         select: SelectArgs { resource: vec![], namespace: vec![], selector: None, include: vec![] },
+        clean: CleanArgs::default(),
         output: OutputArgs::default(),
         audit_log: plane.audit_log(),
         allow_mass_delete: false,

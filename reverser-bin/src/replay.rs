@@ -27,8 +27,8 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
 
 /// Replays; the exit code is 1 when a line was broken, although all the others are committed.
 pub(crate) async fn replay(args: ReplayArgs, output: &Output) -> anyhow::Result<ExitCode> {
-    let ReplayArgs { logs, repo, output: _ } = args;
-    let pipeline = Pipeline::default();
+    let ReplayArgs { logs, repo, clean, output: _ } = args;
+    let pipeline = Pipeline { sanitizer: clean.sanitizer()?, ..Pipeline::default() };
     let mut source = Replay::open(&logs)?.read_with(pipeline.sanitizer.clone());
     let git = repository::open(&repo.repo, &repo.place, output).await?;
     let commits = Counter::default();
