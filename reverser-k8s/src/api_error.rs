@@ -19,7 +19,7 @@ pub enum ApiError {
     /// The user may not do this (403).
     #[error("not allowed to {verbs} {resource}{place}: grant {rule}")]
     Forbidden {
-        /// `list`, `watch`, or both.
+        /// `list`, `watch`, `update`, …
         verbs: &'static str,
         /// As kubectl names it, `deployments.apps`.
         resource: String,
@@ -66,7 +66,7 @@ impl ApiError {
             verbs,
             resource: resource.qualified(),
             place: namespace.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default(),
-            rule: missing_rule(resource, namespace),
+            rule: missing_rule(verbs, resource, namespace),
         }
     }
 
@@ -82,10 +82,12 @@ impl ApiError {
 }
 
 /// The rule as it stands in a Role or ClusterRole. <https://kubernetes.io/docs/reference/access-authn-authz/rbac/>
-fn missing_rule(resource: &Resource, namespace: Option<&str>) -> String {
+fn missing_rule(verbs: &str, resource: &Resource, namespace: Option<&str>) -> String {
+    // Who may list but not watch lacks one of three that belong together.
+    let verbs = if matches!(verbs, "create" | "update") { verbs } else { "get, list, watch" };
     let kind = if namespace.is_some() { "Role" } else { "ClusterRole" };
     format!(
-        "a {kind} with {{apiGroups: [\"{}\"], resources: [\"{}\"], verbs: [get, list, watch]}}",
+        "a {kind} with {{apiGroups: [\"{}\"], resources: [\"{}\"], verbs: [{verbs}]}}",
         resource.group, resource.plural
     )
 }

@@ -100,6 +100,12 @@ impl Catalog {
         self.served.iter().any(|served| *served.resource == *resource)
     }
 
+    /// Returns the resource that serves objects of this `apiVersion` and `kind`.
+    pub fn of_kind(&self, api_version: &str, kind: &str) -> Option<&Arc<Resource>> {
+        let is_it = |resource: &&Arc<Resource>| resource.kind == kind && resource.api_version() == api_version;
+        self.served.iter().map(|served| &served.resource).find(is_it)
+    }
+
     /// Finds what a user means by `name`, as kubectl would: plural, singular, kind or short name, alone, with a group
     /// (`deployments.apps`) or with version and group (`deployments.v1.apps`). A bare name that several groups serve
     /// means all of them.
@@ -291,6 +297,13 @@ mod tests {
         for name in ["deployments", "deployment", "Deployment", "deploy", "deployments.apps", "deployments.v1.apps"] {
             assert_eq!(catalog().find(name).unwrap()[0].to_string(), "apps/v1/deployments", "{name}");
         }
+    }
+
+    #[test]
+    fn an_objects_resource_is_found_in_the_version_that_it_names() {
+        let name = |api_version, kind| catalog().of_kind(api_version, kind).map(ToString::to_string);
+        assert_eq!(name("apps/v1beta1", "Deployment").as_deref(), Some("apps/v1beta1/deployments"));
+        assert_eq!(name("batch/v1", "Deployment"), None);
     }
 
     #[test]

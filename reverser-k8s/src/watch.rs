@@ -337,6 +337,16 @@ pub async fn may_list(client: &Client, resource: &Resource, namespace: Option<&s
 
 /// Returns whether `resource` may be watched in `namespace`, as the API server's own authorizer says.
 pub async fn may_watch(client: &Client, resource: &Resource, namespace: Option<&str>) -> Result<(), ApiError> {
+    may(client, "watch", resource, namespace).await
+}
+
+/// Asks the API server's own authorizer; an error when it says no.
+pub(crate) async fn may(
+    client: &Client,
+    verb: &'static str,
+    resource: &Resource,
+    namespace: Option<&str>,
+) -> Result<(), ApiError> {
     let review = SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
             resource_attributes: Some(ResourceAttributes {
@@ -344,7 +354,7 @@ pub async fn may_watch(client: &Client, resource: &Resource, namespace: Option<&
                 version: Some(resource.version.clone()),
                 resource: Some(resource.plural.clone()),
                 namespace: namespace.map(str::to_owned),
-                verb: Some("watch".into()),
+                verb: Some(verb.into()),
                 ..ResourceAttributes::default()
             }),
             ..SelfSubjectAccessReviewSpec::default()
@@ -354,8 +364,8 @@ pub async fn may_watch(client: &Client, resource: &Resource, namespace: Option<&
     let reviews = Api::<SelfSubjectAccessReview>::all(client.clone());
     match within(CONNECT_LIMIT, reviews.create(&PostParams::default(), &review)).await {
         Ok(review) if review.status.as_ref().is_some_and(|status| status.allowed) => Ok(()),
-        Ok(_) => Err(ApiError::forbidden("watch", resource, namespace)),
-        Err(error) => Err(ApiError::of(error, "watch", resource, namespace)),
+        Ok(_) => Err(ApiError::forbidden(verb, resource, namespace)),
+        Err(error) => Err(ApiError::of(error, verb, resource, namespace)),
     }
 }
 
@@ -374,7 +384,8 @@ struct PageMeta {
     r#continue: Option<String>,
 }
 
-fn path(resource: &Resource, namespace: Option<&str>) -> String {
+/// Returns the URL's path of a resource in a namespace, or everywhere.
+pub(crate) fn path(resource: &Resource, namespace: Option<&str>) -> String {
     let root = if resource.group.is_empty() { "/api" } else { "/apis" };
     let place = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
     format!("{root}/{}{place}/{}", resource.api_version(), resource.plural)
