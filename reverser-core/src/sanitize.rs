@@ -206,8 +206,8 @@ impl Sanitizer {
 
     /// Finds all before removing any: conditions and evidence see the object as it came.
     fn cuts(&self, object: &Value) -> Vec<Location> {
-        let (group, kind) = group_and_kind(object);
-        let is_stored = ["uid", "resourceVersion"].iter().any(|key| !object["metadata"][key].is_null());
+        let (group, kind) = (group_of(object), object["kind"].as_str().unwrap_or_default());
+        let is_stored = is_stored(object);
         // Read for few objects: most have nothing that a shared row is about.
         let evidence = LazyCell::new(|| Evidence::of(object));
         let mut cuts = vec![];
@@ -222,7 +222,7 @@ impl Sanitizer {
         if self.profile == Profile::Minimal {
             cuts.extend(minimal::unwritten(object, &evidence));
         }
-        cuts.extend(found(&self.drop, object, group, kind));
+        cuts.extend(found(&self.drop, object));
         self.spare_kept(object, cuts)
     }
 
@@ -231,21 +231,9 @@ impl Sanitizer {
         if self.keep.is_empty() {
             return cuts;
         }
-        let (group, kind) = group_and_kind(object);
-        let kept = found(&self.keep, object, group, kind);
+        let kept = found(&self.keep, object);
         cuts.into_iter().flat_map(|cut| spare(object, cut, &kept)).collect()
     }
-}
-
-fn group_and_kind(object: &Value) -> (&str, &str) {
-    let api_version = object["apiVersion"].as_str().unwrap_or_default();
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    (group, object["kind"].as_str().unwrap_or_default())
-}
-
-/// Returns the places that rules about objects of this kind mean.
-fn found(rules: &[FieldRule], object: &Value, group: &str, kind: &str) -> Vec<Location> {
-    rules.iter().filter(|rule| rule.is_about(group, kind)).flat_map(|rule| rule.find(object)).collect()
 }
 
 /// Returns the places that `after` lacks of `before`; lists are of the same length.
@@ -267,6 +255,22 @@ fn lost(before: &Value, after: &Value) -> Vec<Location> {
         }
         _ => vec![],
     }
+}
+
+/// Returns where `object` has what these rules mean.
+fn found(rules: &[FieldRule], object: &Value) -> Vec<Location> {
+    let (group, kind) = (group_of(object), object["kind"].as_str().unwrap_or_default());
+    rules.iter().filter(|rule| rule.is_about(group, kind)).flat_map(|rule| rule.find(object)).collect()
+}
+
+/// Returns whether a server has stored the object: it gave it these.
+fn is_stored(object: &Value) -> bool {
+    ["uid", "resourceVersion"].iter().any(|key| !object["metadata"][key].is_null())
+}
+
+fn group_of(object: &Value) -> &str {
+    let api_version = object["apiVersion"].as_str().unwrap_or_default();
+    api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 /// Returns what of `cut` may still be cut when these places are kept.

@@ -7,9 +7,12 @@ use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use kube::{Client, api::PostParams, core::Request};
-use reverser_core::sanitize::{Defaults, DefaultsError};
+use reverser_core::{
+    Resource,
+    sanitize::{Defaults, DefaultsError},
+};
 use reverser_git::Backoff;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     api_error::ApiError,
@@ -28,8 +31,13 @@ const MANAGER: &str = "reverser-dry-run";
 
 /// Knows the defaults of a cluster, its admission webhooks' and its CRDs' among them, by asking its API server.
 ///
-/// An object that is there is replaced by dry run, which takes the verb `update`; any other is created by dry run, which
-/// takes `create`. A webhook that doesn't say whether it has side effects makes the server refuse every question.
+/// A manifest is created by dry run, under a name that the server makes up; that takes the verb `create`. It isn't
+/// sent as an update of the object that is there: that would take over from it what the manifest leaves out, such as a
+/// Service's `ipFamilyPolicy` and nodePorts, and Pods, Jobs and claims can't be updated. The kinds whose name follows from
+/// what is in them, such as CustomResourceDefinitions, are updated all the same, with the verb `update`.
+///
+/// The server refuses all questions when a webhook doesn't say that it has no side effects, and when a policy or a quota
+/// forbids such an object.
 ///
 /// ```no_run
 /// use reverser_core::Sanitizer;
@@ -58,7 +66,11 @@ impl DryRun {
         &self.catalog
     }
 
-    async fn ask(&self, manifest: &Value) -> Result<Option<Value>, DryRunError> {
+    /// Returns what the server would store if it were given `manifest`, or why it refuses it.
+    ///
+    /// # Errors
+    /// It could not be asked: it can't be reached, doesn't serve the kind, or the user may not.
+    pub async fn ask(&self, manifest: &Value) -> Result<Answer, DryRunError> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (api_version, kind) = (text(&manifest["apiVersion"]), text(&manifest["kind"]));
         let Some(resource) = self.catalog.of_kind(&api_version, &kind) else {
@@ -70,31 +82,48 @@ impl DryRun {
         let requests = Request::new(path(resource, namespace));
         let params = PostParams { dry_run: true, field_manager: Some(MANAGER.to_owned()) };
 
-        let replace = || requests.replace(name, &params, manifest.to_string().into_bytes());
-        let answer = self.send(replace).await;
-        let (verb, answer) = match answer {
-            Err(kube::Error::Api(status)) if status.code == 404 => {
-                let unstored = without_version(manifest).to_string().into_bytes();
-                ("create", self.send(|| requests.create(&params, unstored.clone())).await)
+        let is_named_by_content = NAMED_BY_CONTENT.contains(&(resource.group.as_str(), resource.kind.as_str()));
+        let create = async || {
+            let question = unstored(manifest, is_named_by_content).to_string();
+            ("create", self.send(|| requests.create(&params, question.clone().into_bytes())).await)
+        };
+        let (verb, answer) = if is_named_by_content {
+            match self.send(|| requests.replace(name, &params, manifest.to_string().into_bytes())).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => create().await,
+                answer => ("update", answer),
             }
-            answer => ("update", answer),
+        } else {
+            create().await
         };
-        let error = match answer {
-            Ok(stored) => return Ok(Some(stored)),
-            Err(error) => error,
+        match answer {
+            Ok(stored) => Ok(Answer::Stored(restored(stored, manifest))),
+            Err(error) => self.unanswered(error, verb, resource, namespace).await,
+        }
+    }
+
+    /// Tells a refusal from a failure.
+    async fn unanswered(
+        &self,
+        error: kube::Error,
+        verb: &'static str,
+        resource: &Resource,
+        namespace: Option<&str>,
+    ) -> Result<Answer, DryRunError> {
+        let kube::Error::Api(status) = &error else {
+            return Err(ApiError::of(error, verb, resource, namespace).into());
         };
-        match &error {
-            kube::Error::Api(status) => match status.code {
-                // 405: an aggregated API without the verb.
-                400 | 405 | 422 => Ok(None),
+        match status.code {
+            // 405: an aggregated API without the verb.
+            400 | 405 | 422 => Ok(Answer::Refused(status.message.clone())),
+            403 => {
                 // By RBAC, or by an admission plugin, whose no is an answer.
-                403 => Ok(may(&self.client, verb, resource, namespace).await.map(|()| None)?),
-                404 if status.details.as_ref().is_some_and(|details| details.kind == "namespaces") => {
-                    Err(DryRunError::NoNamespace { namespace: namespace.unwrap_or_default().to_owned() })
-                }
-                409 => Err(DryRunError::Changed),
-                _ => Err(ApiError::of(error, verb, resource, namespace).into()),
-            },
+                may(&self.client, verb, resource, namespace).await?;
+                Ok(Answer::Refused(status.message.clone()))
+            }
+            404 if status.details.as_ref().is_some_and(|details| details.kind == "namespaces") => {
+                Err(DryRunError::NoNamespace { namespace: namespace.unwrap_or_default().to_owned() })
+            }
+            409 => Err(DryRunError::Changed),
             _ => Err(ApiError::of(error, verb, resource, namespace).into()),
         }
     }
@@ -131,24 +160,92 @@ fn may_pass(error: &kube::Error) -> bool {
     }
 }
 
-/// A server takes neither from an object that is to be created.
-fn without_version(manifest: &Value) -> Value {
-    let mut manifest = manifest.clone();
-    if let Some(metadata) = manifest["metadata"].as_object_mut() {
+/// What the API server said to a manifest.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// It refuses it; this is why, in its words.
+    Refused(String),
+    /// It would store this.
+    Stored(Value),
+}
+
+/// Group and kind of objects whose name is validated against their spec.
+const NAMED_BY_CONTENT: [(&str, &str); 3] = [
+    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+    ("apiregistration.k8s.io", "APIService"),
+    ("certificates.k8s.io", "ClusterTrustBundle"),
+];
+
+/// What a Service asks for is taken: by itself.
+const ALLOCATED: [&str; 3] = ["clusterIP", "clusterIPs", "healthCheckNodePort"];
+
+/// Returns the manifest as it can be created beside the object that it is about.
+fn unstored(manifest: &Value, is_named_by_content: bool) -> Value {
+    let mut question = manifest.clone();
+    if let Some(metadata) = question["metadata"].as_object_mut() {
         metadata.remove("resourceVersion");
         metadata.remove("uid");
+        if !is_named_by_content {
+            metadata.remove("name");
+            metadata.insert("generateName".into(), "reverser-".into());
+        }
     }
-    manifest
+    if is_service(manifest)
+        && let Some(spec) = question.get_mut("spec").and_then(Value::as_object_mut)
+    {
+        if spec.get("clusterIP").is_none_or(|address| address != "None") {
+            ALLOCATED.iter().for_each(|field| drop(spec.remove(*field)));
+        }
+        for port in ports(spec) {
+            port.remove("nodePort");
+        }
+    }
+    question
+}
+
+/// Returns the answer as if the object had been created under its name, with what it asks for.
+fn restored(mut stored: Value, manifest: &Value) -> Value {
+    if let Some(metadata) = stored["metadata"].as_object_mut() {
+        for field in ["generateName", "name"] {
+            match manifest["metadata"].get(field) {
+                Some(own) => metadata.insert(field.into(), own.clone()),
+                None => metadata.remove(field),
+            };
+        }
+    }
+    if is_service(manifest)
+        && let Some(spec) = stored.get_mut("spec").and_then(Value::as_object_mut)
+    {
+        let asked = &manifest["spec"];
+        for (field, value) in ALLOCATED.iter().filter_map(|field| Some((field, asked.get(field)?))) {
+            spec.insert((*field).into(), value.clone());
+        }
+        for (index, port) in ports(spec).enumerate() {
+            if let Some(asked) = asked["ports"][index].get("nodePort") {
+                port.insert("nodePort".into(), asked.clone());
+            }
+        }
+    }
+    stored
+}
+
+fn is_service(manifest: &Value) -> bool {
+    manifest["apiVersion"] == "v1" && manifest["kind"] == "Service"
+}
+
+fn ports(spec: &mut Map<String, Value>) -> impl Iterator<Item = &mut Map<String, Value>> {
+    let ports = spec.get_mut("ports").and_then(Value::as_array_mut);
+    ports.into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
 #[async_trait]
 impl Defaults for DryRun {
     async fn complete(&self, manifest: &Value) -> Result<Option<Value>, DefaultsError> {
-        self.ask(manifest).await.map_err(|error| {
-            let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
-            let object = format!("{}/{}", text(&manifest["kind"]), text(&manifest["metadata"]["name"]));
-            DefaultsError { object, source: error.into() }
-        })
+        match self.ask(manifest).await {
+            Ok(Answer::Refused(_)) => Ok(None),
+            Ok(Answer::Stored(stored)) => Ok(Some(stored)),
+            Err(error) => Err(error.about(manifest)),
+        }
     }
 }
 
@@ -165,7 +262,7 @@ pub enum DryRunError {
     /// The request failed.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The cluster's object isn't the one that was given: it has another resourceVersion or uid (409).
+    /// The cluster's object has another resourceVersion or uid than the one that was given (409).
     #[error("it was changed meanwhile (409): get it again")]
     Changed,
     /// The namespace isn't there, so nothing can be created in it, not even by dry run.
@@ -185,6 +282,15 @@ pub enum DryRunError {
     /// The object has no name.
     #[error("it has no metadata.name")]
     Unnamed,
+}
+
+impl DryRunError {
+    /// Returns the error as that of [`Defaults`].
+    pub fn about(self, manifest: &Value) -> DefaultsError {
+        let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+        let object = format!("{}/{}", text(&manifest["kind"]), text(&manifest["metadata"]["name"]));
+        DefaultsError { object, source: self.into() }
+    }
 }
 
 #[cfg(test)]

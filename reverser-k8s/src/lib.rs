@@ -27,7 +27,7 @@ pub use api_error::ApiError;
 pub use attribute::{ActorSource, Nobody};
 pub use cluster::{Choice, Cluster};
 pub use discover::{Catalog, DiscoverError, UnknownResource};
-pub use dry_run::{DryRun, DryRunError};
+pub use dry_run::{Answer, DryRun, DryRunError};
 pub use report::{LogReporter, Notice, Reporter};
 pub use reverser::{Arrival, RecordError, Recorded, Reverser, ReverserBuilder, SyncGaps};
 pub use source::{Event, Listed, Source};

@@ -10,6 +10,7 @@
 mod authors;
 mod changes;
 mod check;
+mod defaults;
 mod demo;
 mod embed;
 mod errors;

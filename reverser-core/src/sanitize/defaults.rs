@@ -5,7 +5,11 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use super::{Sanitizer, cut, evidence::Evidence, minimal, parts};
+use super::{
+    Profile, Sanitizer, cut,
+    evidence::{Evidence, LAST_APPLIED},
+    found, is_stored, minimal, parts, spare,
+};
 use crate::field_path::{At, Location};
 
 /// Knows what the API server makes of a manifest.
@@ -63,34 +67,45 @@ impl Sanitizer {
     /// Returns the cleaned object without what `defaults` puts back: a value goes if without it the server would still
     /// store the same. What somebody is known to have applied stays all the same.
     ///
-    /// Asks some questions for each field, at most 400.
+    /// Asks some questions for each field, at most 400, and one when the server refuses the object as it is.
     ///
     /// # Errors
     /// Those of `defaults`. A refused manifest is an answer, not an error.
     pub async fn minimize(&self, object: Value, defaults: &dyn Defaults) -> Result<Value, DefaultsError> {
-        let identity = |field| object["metadata"].get(field).cloned().map(|value| (field, value));
-        let version: Vec<_> = ["uid", "resourceVersion"].into_iter().filter_map(identity).collect();
-        let wanted = self.clean(object.clone());
-        let unapplied = minimal::unapplied(&wanted, &Evidence::of(&object));
-        let mut search = Search { sanitizer: self, defaults, version, wanted: &wanted, left: QUESTIONS };
-        search.shrink(wanted.clone(), unapplied).await
+        // What evidence calls a default is compared, too.
+        let strict = match self.profile {
+            Profile::Minimal => Self { profile: Profile::Faithful, ..self.clone() },
+            Profile::Faithful | Profile::Neat => self.clone(),
+        };
+        let (cleaned, wanted) = (self.clean(object.clone()), strict.clean(object.clone()));
+        let mut search = Search { sanitizer: &strict, defaults, object: &object, wanted: &wanted, left: QUESTIONS };
+        if search.is_the_same(&cleaned).await? {
+            search.shrink(cleaned).await
+        } else if cleaned != wanted && search.is_the_same(&wanted).await? {
+            search.shrink(wanted.clone()).await
+        } else {
+            Ok(cleaned)
+        }
     }
 }
 
 struct Search<'a> {
     sanitizer: &'a Sanitizer,
     defaults: &'a dyn Defaults,
-    version: Vec<(&'static str, Value)>,
+    /// As it came: its version goes along with each question, and it says who wrote what.
+    object: &'a Value,
     /// What the server has to store.
     wanted: &'a Value,
     left: usize,
 }
 
 impl Search<'_> {
-    /// Removes from `manifest` what isn't needed of `candidates`: many together where that can be, large parts before
-    /// small ones.
-    async fn shrink(&mut self, mut manifest: Value, candidates: Vec<Location>) -> Result<Value, DefaultsError> {
-        let mut work = vec![candidates];
+    /// Removes from `manifest` what isn't needed and nobody is known to have applied: many values together where that can
+    /// be, large parts before small ones.
+    async fn shrink(&mut self, mut manifest: Value) -> Result<Value, DefaultsError> {
+        let kept = found(&self.sanitizer.keep, &manifest);
+        let unapplied = minimal::unapplied(&manifest, &Evidence::of(self.object)).into_iter();
+        let mut work = vec![unapplied.flat_map(|place| spare(&manifest, place, &kept)).collect::<Vec<_>>()];
         while let Some(places) = work.pop() {
             if places.is_empty() || self.left == 0 {
                 continue;
@@ -111,14 +126,42 @@ impl Search<'_> {
 
     async fn is_the_same(&mut self, manifest: &Value) -> Result<bool, DefaultsError> {
         self.left -= 1;
+        let own = &self.object["metadata"];
         let mut question = manifest.clone();
-        let metadata =
-            question.as_object_mut().map(|object| object.entry("metadata").or_insert_with(|| Map::new().into()));
-        if let Some(Value::Object(metadata)) = metadata {
-            metadata.extend(self.version.iter().map(|(field, value)| ((*field).to_owned(), value.clone())));
+        if let Some(metadata) = entry(&mut question, "metadata") {
+            for field in ["uid", "resourceVersion"] {
+                set(metadata, field, &own[field]);
+            }
         }
-        let answer = self.defaults.complete(&question).await?;
-        Ok(answer.is_some_and(|stored| self.sanitizer.clean(stored) == *self.wanted))
+        let Some(mut stored) = self.defaults.complete(&question).await? else { return Ok(false) };
+        // The values are compared. The witnesses of the answer would be others than the object's: `kubectl get` hides
+        // managedFields, and nobody applied the question. A manifest that wasn't stored has none.
+        let applied = &own["annotations"][LAST_APPLIED];
+        if is_stored(self.object)
+            && let Some(metadata) = entry(&mut stored, "metadata")
+        {
+            set(metadata, "managedFields", &own["managedFields"]);
+        }
+        if !applied.is_null()
+            && let Some(annotations) = entry(&mut stored["metadata"], "annotations")
+        {
+            set(annotations, LAST_APPLIED, applied);
+        }
+        Ok(self.sanitizer.clean(stored) == *self.wanted)
+    }
+}
+
+/// Returns the map at `key`, made where there is nothing.
+fn entry<'v>(object: &'v mut Value, key: &str) -> Option<&'v mut Map<String, Value>> {
+    object.as_object_mut()?.entry(key).or_insert_with(|| Map::new().into()).as_object_mut()
+}
+
+/// Null stands for none.
+fn set(map: &mut Map<String, Value>, key: &str, value: &Value) {
+    if value.is_null() {
+        map.remove(key);
+    } else {
+        map.insert(key.to_owned(), value.clone());
     }
 }
 

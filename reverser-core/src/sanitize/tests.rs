@@ -1,6 +1,9 @@
 //! What is kept and what goes, a test for each group of rows.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -748,6 +751,75 @@ fn what_the_server_puts_back_is_left_out_and_what_it_needs_is_not() {
     );
     let applied = json!({"kubectl.kubernetes.io/last-applied-configuration": "{\"spec\": {\"replicas\": 1}}"});
     assert_eq!(minimal(object(applied))["spec"]["replicas"], 1);
+}
+
+/// Puts `spec.mode` back, and says who sent what, as a server does although `kubectl get` hid it; counts its answers.
+#[derive(Debug, Default)]
+struct OneDefault {
+    refuses: bool,
+    answers: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl Defaults for OneDefault {
+    async fn complete(&self, manifest: &Value) -> Result<Option<Value>, DefaultsError> {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        let mut object = manifest.clone();
+        let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return Ok(None) };
+        spec.entry("mode").or_insert(json!("Auto"));
+        object["metadata"]["managedFields"] = json!([{"manager": "kubectl-create", "operation": "Update",
+            "fieldsV1": {"f:spec": {"f:mode": {}, "f:nodeName": {}, "f:size": {}}}}]);
+        object["spec"]["nodeName"] = json!("n");
+        Ok(Some(object).filter(|_| !self.refuses))
+    }
+}
+
+fn pod_with_a_default(metadata: Value) -> Value {
+    let mut object = json!({"apiVersion": "v1", "kind": "Pod", "spec": {"mode": "Auto", "nodeName": "n", "size": 1}});
+    object["metadata"] = metadata;
+    object
+}
+
+#[test]
+fn the_servers_answer_counts_as_written_by_whoever_wrote_the_object() {
+    let minimize = |object| {
+        futures::executor::block_on(Sanitizer::minimal().minimize(object, &OneDefault::default())).unwrap()["spec"]
+            .clone()
+    };
+    assert_eq!(minimize(pod_with_a_default(json!({"name": "a", "uid": "u"}))), json!({"size": 1}));
+    let applied = |spec: &str| {
+        json!({"name": "a", "uid": "u",
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": format!("{{\"spec\": {spec}}}")}})
+    };
+    assert_eq!(minimize(pod_with_a_default(applied(r#"{"size": 1}"#))), json!({"size": 1}));
+    let mode = json!({"mode": "Auto", "size": 1});
+    assert_eq!(minimize(pod_with_a_default(applied(r#"{"mode": "Auto", "size": 1}"#))), mode);
+}
+
+#[test]
+fn what_nobody_seems_to_have_written_stays_when_the_server_does_not_put_it_back() {
+    let entry = json!({"manager": "a", "operation": "Apply", "fieldsV1": {"f:spec": {"f:nodeName": {}}}});
+    let object = pod_with_a_default(json!({"name": "a", "uid": "u", "managedFields": [entry]}));
+    assert_eq!(Sanitizer::minimal().clean(object.clone())["spec"], json!({"nodeName": "n"}));
+    let minimal = futures::executor::block_on(Sanitizer::minimal().minimize(object, &OneDefault::default())).unwrap();
+    assert_eq!(minimal["spec"], json!({"nodeName": "n", "size": 1}));
+}
+
+#[test]
+fn what_a_rule_keeps_stays_although_the_server_puts_it_back() {
+    let sanitizer = Sanitizer::minimal().keep(".spec.mode".parse().unwrap());
+    let object = pod_with_a_default(json!({"name": "a", "uid": "u"}));
+    let minimal = futures::executor::block_on(sanitizer.minimize(object, &OneDefault::default())).unwrap();
+    assert_eq!(minimal["spec"], json!({"mode": "Auto", "size": 1}));
+}
+
+#[test]
+fn an_object_that_the_server_refuses_as_it_is_costs_one_question() {
+    let defaults = OneDefault { refuses: true, ..OneDefault::default() };
+    let object = pod_with_a_default(json!({"name": "a", "uid": "u"}));
+    let minimal = futures::executor::block_on(Sanitizer::minimal().minimize(object, &defaults)).unwrap();
+    assert_eq!(minimal["spec"], json!({"mode": "Auto", "size": 1}));
+    assert_eq!(defaults.answers.into_inner(), 1);
 }
 
 #[test]
