@@ -1,8 +1,8 @@
 //! What can be typed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValue};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::PossibleValue};
 use reverser_core::{
     FieldPathError, LabelSelector, NOISE, Profile, RepoPath, Sanitizer, Signature,
     sanitize::{DropError, FieldRule},
@@ -15,6 +15,25 @@ use reverser_git::{BranchName, RemoteUrl};
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads what was typed, or ends the process with what is wrong with it. kubectl runs a program called
+    /// `kubectl-reverser` for `kubectl reverser`, and help then says that.
+    /// <https://kubernetes.io/docs/tasks/extend-kubectl/kubectl-plugins/>
+    pub(crate) fn parse_as(program: &Path) -> Self {
+        let command = Self::command().bin_name(typed(program));
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// Returns what a user types to run this program.
+fn typed(program: &Path) -> String {
+    let name = program.file_stem().unwrap_or_default().to_string_lossy();
+    match name.strip_prefix("kubectl-") {
+        Some(plugin) => format!("kubectl {plugin}"),
+        None => "reverser".into(),
+    }
 }
 
 const AFTER_HELP: &str = "\
@@ -45,6 +64,13 @@ pub(crate) enum Command {
     /// audit level RequestResponse (or Request, for creates and updates). Run again with a longer log, it goes on where
     /// it ended.
     Replay(ReplayArgs),
+    /// Turn objects as the API serves them into manifests, in a pipe: kubectl get deploy web -o yaml | reverser sanitize
+    ///
+    /// Removes what servers and controllers own, as --profile says. Reads any number of YAML and JSON documents and lists,
+    /// and writes a document for each object, in order, as soon as it has come in. What can't be read, or is no Kubernetes
+    /// object, is named with its number and line, the others come out all the same, and the exit code is 1. Secrets come
+    /// out as they are: it's your pipe.
+    Sanitize(SanitizeArgs),
     /// Write what a cluster holds, once
     ///
     /// Running it again updates the files, removes those of objects that are gone, and leaves the rest as it is.
@@ -99,6 +125,39 @@ pub(crate) struct ReplayArgs {
     pub(crate) clean: CleanArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SanitizeArgs {
+    /// Files, or folders with .yaml, .yml and .json files; - is standard input [default: -]
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Look into the folders of a folder, too
+    #[arg(short = 'R', long)]
+    pub(crate) recursive: bool,
+    /// What to write: YAML documents, or JSON values one after the other
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) output: ManifestFormat,
+    /// Write what is removed instead, as a unified diff; the exit code is 0 whether there is a difference or not
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) diff: bool,
+    #[command(flatten)]
+    pub(crate) clean: CleanArgs,
+    /// With --profile minimal: ask the API server by dry runs what it puts back, and remove that
+    ///
+    /// It finds defaults where the object itself doesn't show them, those of CRDs and admission webhooks too. Nothing is
+    /// stored. It takes the verb create on the objects' resources, and about a hundred requests for a Deployment.
+    #[arg(long)]
+    pub(crate) defaults_from_cluster: bool,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ManifestFormat {
+    Json,
+    #[default]
+    Yaml,
 }
 
 #[derive(Debug, Args)]
@@ -315,8 +374,6 @@ fn noise_help() -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -350,6 +407,13 @@ mod tests {
         for row in NOISE {
             assert!(readme.contains(&cell(row.name)), "the README lacks {}", row.name);
         }
+    }
+
+    #[test]
+    fn a_kubectl_plugin_is_called_through_kubectl() {
+        assert_eq!(typed(Path::new("/usr/local/bin/kubectl-reverser")), "kubectl reverser");
+        assert_eq!(typed(Path::new("kubectl-reverser.exe")), "kubectl reverser");
+        assert_eq!(typed(Path::new("./reverser")), "reverser");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use reverser_core::{NOISE, Pipeline, RepoPath, Selector, sanitize::FieldRule};
-use reverser_k8s::{Catalog, Choice, Cluster, DiscoverError};
+use reverser_k8s::{Catalog, Choice, Cluster, DiscoverError, DryRun};
 
 use crate::{
     Usage,
@@ -37,20 +37,36 @@ pub(crate) async fn connect(
     clean: &CleanArgs,
     folder: Option<&RepoPath>,
 ) -> anyhow::Result<Connected> {
+    let (client, address) = client(cluster).await?;
+    let scope = scope(select, clean, folder);
+    let reached = Cluster::connect(client.clone(), &address, &scope).await;
+    let reached = reached.map_err(|error| with_hint(error, cluster, &address))?;
+    let selector = selector(select, reached.catalog())?;
+    let pipeline = Pipeline { selector, sanitizer: clean.sanitizer()?, ..Pipeline::default() };
+    Ok(Connected { client, address, cluster: reached, pipeline })
+}
+
+/// Connects as the flags say, to ask for defaults.
+pub(crate) async fn dry_run(cluster: &ClusterArgs) -> anyhow::Result<DryRun> {
+    let (client, address) = client(cluster).await?;
+    let catalog = Catalog::read(&client).await.map_err(|error| with_hint(error, cluster, &address))?;
+    Ok(DryRun::new(client, catalog))
+}
+
+async fn client(cluster: &ClusterArgs) -> anyhow::Result<(Client, String)> {
     let config = config(cluster).await?;
     let address = config.cluster_url.to_string();
     let client = Client::try_from(config)
         .with_context(|| format!("--kubeconfig: could not set up a connection to {address}"))?;
-    let scope = scope(select, clean, folder);
-    let reached = match Cluster::connect(client.clone(), &address, &scope).await {
-        Err(error @ (DiscoverError::Unreachable { .. } | DiscoverError::TimeOut { .. })) => {
-            return Err(anyhow::Error::new(error).context(hint(cluster, &address)));
-        }
-        reached => reached.context(address.clone())?,
+    Ok((client, address))
+}
+
+fn with_hint(error: DiscoverError, cluster: &ClusterArgs, address: &str) -> anyhow::Error {
+    let context = match &error {
+        DiscoverError::Unreachable { .. } | DiscoverError::TimeOut { .. } => hint(cluster, address),
+        _ => address.to_owned(),
     };
-    let selector = selector(select, reached.catalog())?;
-    let pipeline = Pipeline { selector, sanitizer: clean.sanitizer()?, ..Pipeline::default() };
-    Ok(Connected { client, address, cluster: reached, pipeline })
+    anyhow::Error::new(error).context(context)
 }
 
 /// Returns what is to be recorded; that must not be nothing.

@@ -9,18 +9,17 @@ mod demo;
 mod output;
 mod replay;
 mod repository;
+mod sanitize;
 mod snapshot;
 mod watch;
 
 use std::{io::Write, process::ExitCode};
 
-use clap::Parser;
-
 use args::{Cli, Command};
 
 /// Runs the command that was typed; returns 0 when it did what was asked, 1 when it failed, 2 when it was asked wrongly.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_as(std::env::args_os().next().unwrap_or_default().as_ref());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::new(error).context("could not start")),
@@ -31,6 +30,7 @@ pub fn main() -> ExitCode {
             #[cfg(feature = "demo")]
             Command::Demo(args) => demo::run(args).await,
             Command::Replay(args) => replay::run(args).await,
+            Command::Sanitize(args) => sanitize::run(args).await,
             Command::Snapshot(args) => snapshot::run(args).await,
             Command::Watch(args) => watch::run(args).await,
         }
