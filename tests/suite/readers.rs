@@ -265,7 +265,7 @@ fn is_same(written: &Value, read: &Value) -> bool {
 
 /// Reads as `kubectl apply -f` does, without a server. The command has to change something: a label, which is removed again.
 async fn kubectl(text: &str) -> Vec<Value> {
-    let [kubectl] = locate([Tool::Kubectl]).await.unwrap();
+    let [kubectl] = locate([Tool::Kubectl]).await.unwrap_or_else(|error| panic!("{error}"));
     let mut command = Command::new(kubectl);
     command.args(["label", "--local", "-f", "-", "-o", "json", "read-by=kubectl"]).env("KUBECONFIG", "/dev/null");
     let output = output(command, text);
@@ -293,7 +293,8 @@ def plain(value):
 for document in yaml.safe_load_all(sys.stdin.buffer):
     print(json.dumps(plain(document), default=repr))
 ";
-    let mut command = python().await.unwrap().command();
+    // The error says what to install.
+    let mut command = python().await.unwrap_or_else(|error| panic!("{error}")).command();
     command.args(["-c", SCRIPT]);
     output(command, text).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

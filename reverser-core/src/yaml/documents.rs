@@ -14,8 +14,8 @@ use super::{
 /// come out with their last bracket. A YAML document ends at a line that begins with `---` or `...`, or with the stream.
 /// Documents without content are left out, and not counted.
 ///
-/// A document that can't be read costs none of the others, and none takes more memory than 64 MiB here: of a longer one
-/// only the error comes out.
+/// A document that can't be read costs none of the others; one that begins as JSON and breaks off in a string goes up to
+/// the next `---`. None takes more memory than 64 MiB here: of a longer one only the error comes out.
 ///
 /// ```
 /// use reverser_core::yaml::Documents;
@@ -130,13 +130,17 @@ impl Documents {
             self.advance(self.start + blanks + BYTE_ORDER_MARK.len());
             return Some(());
         }
+        // The blanks of the first line are YAML's indentation.
+        let start = match blank.iter().rposition(|byte| *byte == b'\n') {
+            Some(newline) => newline + 1,
+            None if blanks > MAX_BYTES => blanks,
+            None => 0,
+        };
+        self.advance(self.start + start);
         self.state = match first? {
             b'[' | b'{' => State::Brackets { depth: 0, quotes: Quotes::Outside },
             _ => State::Lines { has_content: false, has_directives: false },
         };
-        // The blanks of the first line are YAML's indentation.
-        let start = blank.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        self.advance(self.start + start);
         Some(())
     }
 
@@ -229,6 +233,9 @@ impl Documents {
     /// Ends the current document at `end`, and goes on at `next`.
     fn end(&mut self, end: usize, next: usize) -> Step {
         let is_empty = matches!(self.state, State::Lines { has_content: false, .. });
+        if end - self.start > MAX_BYTES {
+            self.too_long.get_or_insert((self.lines, self.columns));
+        }
         let too_long = self.too_long.take();
         let (lines, columns) = too_long.unwrap_or((self.lines, self.columns));
         let text = too_long.is_none().then(|| self.buffer[self.start..end].to_vec());
@@ -485,6 +492,8 @@ mod tests {
             ("a: ", "", "\n---\nlast: 1\n"),
             ("{\"a\": \"", "", "\"}\nlast: 1\n"),
         ] {
+            let whole = [begin, &separator.repeat(70), &String::from_utf8(line.repeat(70)).unwrap(), end].concat();
+            assert!(read(whole.as_bytes(), usize::MAX)[0].2.is_err());
             let mut documents = Documents::new();
             documents.push(begin.as_bytes());
             for _ in 0..70 {
@@ -499,6 +508,20 @@ mod tests {
             assert_eq!(error.to_string(), "line 1, column 1: the document is longer than 67108864 bytes");
             assert_eq!(documents.next_document().unwrap().read(), Ok(json!({"last": 1})));
         }
+    }
+
+    #[test]
+    fn blanks_without_end_are_not_kept() {
+        let mut documents = Documents::new();
+        for _ in 0..3 {
+            documents.push(b"   \n  ");
+            assert!(documents.next_document().is_none());
+            assert!(documents.buffer.len() - documents.start <= 2);
+        }
+        documents.push(b"a: 1\n  b: 2\n");
+        documents.finish();
+        let document = documents.next_document().unwrap();
+        assert_eq!((document.line(), document.read()), (4, Ok(json!({"a": 1, "b": 2}))));
     }
 
     #[test]
@@ -521,7 +544,7 @@ mod tests {
         ];
         assert_eq!(objects, expected);
         let error = crate::yaml::objects("a: 1\n---\nkind: List\nitems: [{}, 1]\n").unwrap_err();
-        assert_eq!(error.to_string(), "line 3, column 1: items[1] of a list is no object: 1");
+        assert_eq!(error.to_string(), "line 3, column 1: items[1] of a list is no object");
     }
 
     proptest! {

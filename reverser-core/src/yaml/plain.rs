@@ -12,13 +12,13 @@ pub(super) fn scalar(text: String, is_plain: bool, tag: Option<&Tag>) -> Result<
         None if is_plain => plain(text),
         Some("binary") => Err("!!binary is not supported: no field of an API object takes it".into()),
         Some(wanted @ ("bool" | "float" | "int" | "null")) => {
-            let value = plain(text.clone())?;
+            let value = plain(text)?;
             let fits = match (wanted, &value) {
                 ("bool", Value::Bool(_)) | ("float", Value::Number(_)) | ("null", Value::Null) => true,
                 ("int", Value::Number(number)) => !number.is_f64(),
                 _ => false,
             };
-            if fits { Ok(value) } else { Err(format!("{text:?} is no !!{wanted}")) }
+            if fits { Ok(value) } else { Err(format!("the text behind !!{wanted} is none")) }
         }
         _ => Ok(Value::String(text)),
     }
@@ -36,7 +36,8 @@ pub(super) fn key(value: Value) -> Result<String, String> {
             _ => Err(format!("key {number} is no text: readers write this number in different ways")),
         },
         Value::String(text) => Ok(text),
-        Value::Array(_) | Value::Null | Value::Object(_) => Err(format!("a key has to be text, and is {value}")),
+        // A list or map, which an alias can stand for, as well.
+        Value::Array(_) | Value::Null | Value::Object(_) => Err("a key has to be text".into()),
     }
 }
 

@@ -78,9 +78,7 @@ pub(super) fn expand(value: Value, objects: &mut Vec<Value>) -> Result<(), Strin
     };
     let items = std::mem::take(items);
     for (index, mut item) in items.into_iter().enumerate() {
-        let Value::Object(object) = &mut item else {
-            return Err(format!("items[{index}] of a list is no object: {item}"));
-        };
+        let Value::Object(object) = &mut item else { return Err(format!("items[{index}] of a list is no object")) };
         if !kind.is_empty() && !object.contains_key("apiVersion") && !object.contains_key("kind") {
             object.extend(list.get("apiVersion").map(|version| ("apiVersion".to_owned(), version.clone())));
             object.insert("kind".into(), kind.as_str().into());
