@@ -125,7 +125,7 @@ fn objects() -> [(&'static str, Value, u32); 5] {
     ]
 }
 
-/// As people write them: two containers, probes, volumes, an affinity.
+/// As people write them: two containers, a probe, volumes, a Secret.
 fn deployment() -> Value {
     let probe = |path: &str, seconds: u32| {
         json!({
@@ -145,7 +145,7 @@ fn deployment() -> Value {
             "annotations": {"example.com/owner": "team-web@example.com", "example.com/runbook": "https://runbooks.example.com/web?from=alert"},
         },
         "spec": {
-            "replicas": 3, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600,
+            "replicas": 3, "revisionHistoryLimit": 10,
             "selector": {"matchLabels": {"app.kubernetes.io/name": "web", "app.kubernetes.io/instance": "web-production"}},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
             "template": {
@@ -153,13 +153,6 @@ fn deployment() -> Value {
                 "spec": {
                     "serviceAccountName": "web", "terminationGracePeriodSeconds": 30, "restartPolicy": "Always", "dnsPolicy": "ClusterFirst",
                     "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "fsGroup": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
-                    "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{
-                        "weight": 100,
-                        "podAffinityTerm": {
-                            "topologyKey": "kubernetes.io/hostname",
-                            "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "web"}},
-                        },
-                    }]}},
                     "containers": [
                         {
                             "name": "web", "image": "registry.example.com/shop/web:1.25.3", "imagePullPolicy": "IfNotPresent",
@@ -168,10 +161,10 @@ fn deployment() -> Value {
                             "env": [
                                 {"name": "GOMAXPROCS", "value": "2"}, {"name": "FEATURE_CHECKOUT", "value": "on"},
                                 {"name": "POD_IP", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}},
-                                from_secret("DATABASE_URL", "url"), from_secret("DATABASE_PASSWORD", "password"),
+                                from_secret("DATABASE_URL", "url"),
                             ],
                             "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}},
-                            "livenessProbe": probe("/healthz", 10), "readinessProbe": probe("/readyz", 5),
+                            "readinessProbe": probe("/readyz", 5),
                             "securityContext": {"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}},
                             "volumeMounts": [{"name": "config", "mountPath": "/etc/web", "readOnly": true}, {"name": "tmp", "mountPath": "/tmp"}],
                         },
@@ -182,7 +175,6 @@ fn deployment() -> Value {
                         },
                     ],
                     "volumes": [{"name": "config", "configMap": {"name": "web-config", "defaultMode": 420}}, {"name": "tmp", "emptyDir": {}}],
-                    "tolerations": [{"key": "dedicated", "operator": "Equal", "value": "web", "effect": "NoSchedule"}],
                 },
             },
         },

@@ -43,6 +43,20 @@ pub use read::{ParseError, objects, parse, same_meaning};
 /// their key as kubectl prints them, nothing folded.
 ///
 /// Integers above `i64::MAX` are written exactly, but kubectl reads them as floats whatever one writes.
+///
+/// ```
+/// let values = serde_json::json!({"b": [1e21, -0.0, "1e21"], "a": {"on": "a\nb\n"}});
+/// assert_eq!(reverser_core::yaml::to_string(&values), "\
+/// a:
+///   \"on\": |
+///     a
+///     b
+/// b:
+/// - 1.0e+21
+/// - -0.0
+/// - \"1e21\"
+/// ");
+/// ```
 pub fn to_string(object: &Value) -> String {
     let mut out = String::with_capacity(1024);
     match object {

@@ -308,7 +308,16 @@ impl Line {
     }
 }
 
-/// One document of a stream, whole but not read yet.
+/// One document of a stream, whole but not read yet; it comes from [`Documents`].
+///
+/// ```
+/// let mut documents = reverser_core::yaml::Documents::new();
+/// documents.push(b"# nothing\n---\nkind: List\nitems: [{kind: A}, {kind: B}]\n");
+/// documents.finish();
+/// let document = documents.next_document().unwrap();
+/// assert_eq!((document.number(), document.line()), (1, 3));
+/// assert_eq!(document.objects().unwrap().len(), 2);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Document {
     number: usize,

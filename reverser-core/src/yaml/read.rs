@@ -90,6 +90,13 @@ pub(super) fn expand(value: Value, objects: &mut Vec<Value>) -> Result<(), Strin
 
 /// Returns whether both texts are YAML with the same values: formatting, comments, order of keys and the spelling of
 /// numbers aside. `false` when either can't be read.
+///
+/// ```
+/// use reverser_core::yaml::same_meaning;
+///
+/// assert!(same_meaning(b"a: 1\nb: [x]\n", b"# by hand\nb:\n  - 'x'\na: 0x1\n"));
+/// assert!(!same_meaning(b"a: 1\n", b"a: '1'\n"));
+/// ```
 pub fn same_meaning(a: &[u8], b: &[u8]) -> bool {
     let read = |bytes| std::str::from_utf8(bytes).ok().and_then(|text| parse(text).ok());
     match (read(a), read(b)) {
@@ -124,7 +131,13 @@ fn is_same_as_float(integer: i128, float: &Number) -> bool {
     float.as_f64().is_some_and(|float| float.fract() == 0.0 && format!("{float:.0}").parse() == Ok(integer))
 }
 
-/// The text isn't YAML or JSON that an API object could be made from.
+/// The text isn't YAML or JSON that an API object could be made from. It names keys, but no values: they may be secret.
+///
+/// ```
+/// let error = reverser_core::yaml::parse("a: 1\nb: {c: 1, c: 2}\n").unwrap_err();
+/// assert_eq!(error.position(), (2, 11));
+/// assert_eq!(error.to_string(), "line 2, column 11: key \"c\" stands twice");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseError {
     position: (u64, u64),
