@@ -19,6 +19,7 @@ mod readers;
 mod recovery;
 mod remote;
 mod replay;
+mod sanitize;
 mod scene;
 mod secrets;
 mod selection;

@@ -72,7 +72,15 @@ mod tests {
         let mut out = vec![];
         write(&mut out, &live, &clean).unwrap();
         write(&mut out, &clean, &clean).unwrap();
-        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @"");
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
+        --- v1 A n/x (given)
+        +++ v1 A n/x (sanitized)
+        @@ -3,4 +3,3 @@
+         metadata:
+           name: x
+           namespace: "n"
+        -  uid: "1"
+        "#);
     }
 
     #[test]
