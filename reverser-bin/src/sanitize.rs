@@ -47,12 +47,21 @@ pub(crate) async fn run(args: SanitizeArgs) -> anyhow::Result<ExitCode> {
     let defaults = if defaults_from_cluster { Some(connect::dry_run(&cluster).await?) } else { None };
     let written = if diff { Written::Diff } else { Written::Manifests(output) };
     let out = BufWriter::new(stdout().lock());
-    let mut filter = Filter { sanitizer, defaults, written, out, is_first: true, failures: 0 };
+    let asks_witnesses = clean.profile.0 == Profile::Minimal && !defaults_from_cluster;
+    let mut filter =
+        Filter { sanitizer, defaults, written, out, asks_witnesses, is_first: true, failures: 0, unwitnessed: 0 };
     let files = if files.is_empty() { vec![PathBuf::from("-")] } else { files };
     match filter.all(&files, recursive).await {
         // Whoever read our output has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         done => done.context("could not write to standard output")?,
+    }
+    if filter.unwitnessed > 0 {
+        tell(&format!(
+            "note: profile minimal found no managedFields in {} of the objects, and left their defaults: `kubectl get` shows \
+             them with --show-managed-fields, and --defaults-from-cluster needs none",
+            filter.unwitnessed
+        ));
     }
     Ok(if filter.failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -70,8 +79,12 @@ struct Filter {
     defaults: Option<DryRun>,
     written: Written,
     out: BufWriter<StdoutLock<'static>>,
+    /// Only the objects themselves tell what is a default.
+    asks_witnesses: bool,
     is_first: bool,
     failures: usize,
+    /// Objects that a server has stored, and that don't tell.
+    unwitnessed: usize,
 }
 
 /// Errors are those of standard output: what is wrong with an input is told, and the next one is read.
@@ -166,6 +179,10 @@ impl Filter {
             if let Err(lack) = is_kubernetes(&object) {
                 self.fail(name, &format!("{place}: {lack}"));
                 continue;
+            }
+            let metadata = &object["metadata"];
+            if self.asks_witnesses && !metadata["uid"].is_null() && metadata["managedFields"].is_null() {
+                self.unwitnessed += 1;
             }
             match self.clean(name, &place, &object).await {
                 Ok(manifest) => self.write(object, manifest)?,

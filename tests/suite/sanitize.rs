@@ -95,6 +95,8 @@ fn kubectl_pipes_into_its_plugin() {
               securityContext: {}
               terminationGracePeriodSeconds: 30
         ");
+        let each = r#"kubectl get -n plugged deploy -o jsonpath='{range .items[*]}{@}{"\n"}{end}' | kubectl reverser sanitize"#;
+        assert_eq!(shell(each).await.out, done.out);
         let wrong = shell("kubectl reverser sanitize --nonsense").await;
         assert_ne!(wrong.code, Some(0));
         assert!(wrong.err.contains("Usage: kubectl reverser sanitize"), "{}", wrong.err);
@@ -267,6 +269,17 @@ fn the_example_for_embedders_is_such_a_filter() {
     reverser_examples::pipe::run(live.as_bytes(), &mut out).unwrap();
     let expected = "---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n---\nkind: B\n---\nkind: C\n";
     assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
+fn a_minimal_profile_that_finds_no_evidence_says_so() {
+    run(async {
+        let live = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, uid: u}\n";
+        let done = sanitized(&["--profile", "minimal"], live).await;
+        assert_eq!(done.code, Some(0));
+        assert!(done.err.contains("note: ") && done.err.contains("--show-managed-fields"), "{}", done.err);
+        assert_eq!(sanitized(&["--profile", "minimal"], "apiVersion: v1\nkind: Pod\n").await.err, "");
+    });
 }
 
 #[test]
