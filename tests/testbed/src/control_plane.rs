@@ -34,6 +34,9 @@ pub use self::users::{client_for, rule};
 pub struct ControlPlaneOptions {
     /// More flags for kube-apiserver, such as `--v=4`; of a flag given twice the last counts. Default: none.
     pub api_server_flags: Vec<String>,
+    /// Admission plugins of kube-apiserver that are off. Default: `ServiceAccount`, which would hold back Pods until
+    /// their service account is there.
+    pub disabled_admission_plugins: Vec<String>,
     /// What the audit log records. Default: [`Audit::Writes`].
     pub audit: Audit,
     /// Whether there are controllers; without them nothing deletes a namespace's contents, makes service accounts or
@@ -46,7 +49,13 @@ pub struct ControlPlaneOptions {
 
 impl Default for ControlPlaneOptions {
     fn default() -> Self {
-        Self { api_server_flags: vec![], audit: Audit::Writes, controller_manager: true, folder: None }
+        Self {
+            api_server_flags: vec![],
+            disabled_admission_plugins: vec!["ServiceAccount".into()],
+            audit: Audit::Writes,
+            controller_manager: true,
+            folder: None,
+        }
     }
 }
 
@@ -360,8 +369,7 @@ impl ControlPlane {
             format!("--service-account-key-file={}", file("service-accounts.pub")),
             format!("--service-account-signing-key-file={}", file("service-accounts.key")),
             "--service-cluster-ip-range=10.0.0.0/24".into(),
-            // It would hold back Pods until their service account is there.
-            "--disable-admission-plugins=ServiceAccount".into(),
+            format!("--disable-admission-plugins={}", self.options.disabled_admission_plugins.join(",")),
             "--allow-privileged=true".into(),
         ];
         if let Some(log) = self.audit_log() {
