@@ -16,7 +16,7 @@
 //! ```
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Weak},
@@ -28,9 +28,8 @@ use k8s_openapi::{
 };
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, ListParams},
+    api::{DynamicObject, ListParams},
     core::GroupVersionKind,
-    discovery::Scope,
 };
 use reverser_core::{Sanitizer, yaml};
 use reverser_testbed::{ControlPlane, ControlPlaneOptions, eventually};
@@ -49,7 +48,7 @@ pub(crate) struct Entry {
     command: Vec<String>,
     /// Pointers to what the live object is to have.
     live_has: Vec<String>,
-    status_is_authored: bool,
+    pub(crate) status_is_authored: bool,
 }
 
 impl Entry {
@@ -148,6 +147,11 @@ impl Served {
         served
     }
 
+    /// Reads each entry's object.
+    pub(crate) async fn live(&self) -> Vec<Option<Value>> {
+        read(&self.plane, self.entries.iter().map(|entry| &entry.authored)).await
+    }
+
     async fn apply(&self) {
         self.apply_those(|kind| FIRST.contains(&kind)).await;
         is_ready(&self.plane).await;
@@ -192,9 +196,8 @@ impl Served {
 
     /// Waits until each object has what its entry says.
     async fn settle(&self) {
-        let objects = Objects::of(&self.plane, &self.entries).await;
         eventually("the controllers to have done their part", LIMIT, async || {
-            let live = objects.read(&self.entries).await;
+            let live = self.live().await;
             let lacking = self.entries.iter().zip(&live).filter_map(|(entry, live)| {
                 let lacks = live.as_ref().map_or_else(|| vec!["the object"], |live| entry.lacks(live));
                 (!lacks.is_empty()).then(|| (entry.name(), lacks.into_iter().map(str::to_owned).collect::<Vec<_>>()))
@@ -237,65 +240,32 @@ pub(crate) async fn is_ready(plane: &ControlPlane) {
     .await;
 }
 
-/// How the objects of some kinds are asked for on a control plane.
-pub(crate) struct Objects<'a> {
-    plane: &'a ControlPlane,
-    kinds: HashMap<GroupVersionKind, (ApiResource, Scope)>,
+/// Reads those of a control plane's objects that have the kind, namespace and name of these; `None` where there is none.
+pub(crate) async fn read(plane: &ControlPlane, objects: impl IntoIterator<Item = &Value>) -> Vec<Option<Value>> {
+    let ids: Vec<_> = objects.into_iter().map(id_of).collect();
+    let kinds: HashSet<_> = ids.iter().map(|(kind, _, _)| kind.clone()).collect();
+    // Lists, since a client has to quote names such as `a b` in a path, and kube's doesn't.
+    let lists = stream::iter(kinds).map(async |kind| {
+        let (resource, _) = kube::discovery::pinned_kind(&plane.client(), &kind).await?;
+        let objects = Api::<DynamicObject>::all_with(plane.client(), &resource).list(&ListParams::default()).await?;
+        let objects = objects.items.into_iter().map(|object| {
+            let mut object = serde_json::to_value(object).unwrap();
+            // Items of lists don't say it of themselves.
+            object["apiVersion"] = resource.api_version.clone().into();
+            object["kind"] = resource.kind.clone().into();
+            (id_of(&object), object)
+        });
+        Ok::<_, kube::Error>(objects.collect::<Vec<_>>())
+    });
+    let lists: Vec<_> = lists.buffer_unordered(AT_ONCE).try_collect().await.unwrap();
+    let mut found: HashMap<_, _> = lists.into_iter().flatten().collect();
+    ids.iter().map(|id| found.remove(id)).collect()
 }
 
-impl<'a> Objects<'a> {
-    pub(crate) async fn of(plane: &'a ControlPlane, entries: &[Entry]) -> Self {
-        let kinds: std::collections::HashSet<_> = entries.iter().map(Entry::kind).collect();
-        let kinds = stream::iter(kinds).map(async |kind| {
-            let (resource, capabilities) = kube::discovery::pinned_kind(&plane.client(), &kind).await?;
-            Ok::<_, kube::Error>((kind, (resource, capabilities.scope)))
-        });
-        let kinds = kinds.buffer_unordered(AT_ONCE).try_collect().await.unwrap();
-        Self { plane, kinds }
-    }
-
-    /// Returns a client for the object's kind and namespace.
-    pub(crate) fn api(&self, object: &Value) -> Api<DynamicObject> {
-        let (resource, scope) = &self.kinds[&kind_of(object)];
-        match scope {
-            Scope::Cluster => Api::all_with(self.plane.client(), resource),
-            Scope::Namespaced => {
-                let namespace = object["metadata"]["namespace"].as_str().unwrap();
-                Api::namespaced_with(self.plane.client(), namespace, resource)
-            }
-        }
-    }
-
-    /// Reads each entry's object, `None` where there is none.
-    pub(crate) async fn read(&self, entries: &[Entry]) -> Vec<Option<Value>> {
-        // Lists, since a client has to quote names such as `a b` in a path, and kube's doesn't.
-        let lists = stream::iter(&self.kinds).map(async |(kind, (resource, _))| {
-            let api = Api::<DynamicObject>::all_with(self.plane.client(), resource);
-            let objects = api.list(&ListParams::default()).await?.items.into_iter().map(|object| {
-                let mut object = serde_json::to_value(object).unwrap();
-                // Items of lists don't say it of themselves.
-                object["apiVersion"] = resource.api_version.clone().into();
-                object["kind"] = resource.kind.clone().into();
-                ((kind.clone(), namespace_of(&object).to_owned(), name_of(&object).to_owned()), object)
-            });
-            Ok::<_, kube::Error>(objects.collect::<Vec<_>>())
-        });
-        let lists: Vec<_> = lists.buffer_unordered(AT_ONCE).try_collect().await.unwrap();
-        let mut objects: HashMap<_, _> = lists.into_iter().flatten().collect();
-        let read = entries.iter().map(|entry| {
-            let (namespace, name) = (namespace_of(&entry.authored), name_of(&entry.authored));
-            objects.remove(&(entry.kind(), namespace.to_owned(), name.to_owned()))
-        });
-        read.collect()
-    }
-}
-
-pub(crate) fn namespace_of(object: &Value) -> &str {
-    object["metadata"]["namespace"].as_str().unwrap_or_default()
-}
-
-pub(crate) fn name_of(object: &Value) -> &str {
-    object["metadata"]["name"].as_str().unwrap()
+/// Returns kind, namespace (empty for none) and name.
+pub(crate) fn id_of(object: &Value) -> (GroupVersionKind, String, String) {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+    (kind_of(object), text("namespace"), text("name"))
 }
 
 /// Returns what one text has and the other hasn't, or nothing when they are the same.
@@ -336,4 +306,4 @@ const GATES: [&str; 6] = [
 ];
 
 /// Requests at the same time.
-pub(crate) const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 32;

@@ -7,14 +7,13 @@ use kube::api::{DeleteParams, PostParams, WatchEvent, WatchParams};
 use super::*;
 use crate::{child::is_running, eventually};
 
-const BARE: ControlPlaneOptions =
-    ControlPlaneOptions {
-        api_server_flags: vec![],
-        disabled_admission_plugins: vec![],
-        audit: Audit::Off,
-        controller_manager: false,
-        folder: None,
-    };
+const BARE: ControlPlaneOptions = ControlPlaneOptions {
+    api_server_flags: vec![],
+    disabled_admission_plugins: vec![],
+    audit: Audit::Off,
+    controller_manager: false,
+    folder: None,
+};
 
 #[tokio::test]
 async fn two_control_planes_run_side_by_side_and_end_when_dropped() {
