@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::PossibleValue};
 use reverser_core::{
-    FieldPathError, LabelSelector, NOISE, Profile, RepoPath, Sanitizer, Signature,
+    FieldPathError, LabelSelector, MessageTemplateError, NOISE, Profile, RepoPath, Sanitizer, Signature,
+    TemplateLayout, TemplateMessage,
     sanitize::{DropError, FieldRule},
 };
 use reverser_git::{BranchName, RemoteUrl};
@@ -233,6 +234,29 @@ pub(crate) struct PlaceArgs {
     /// Who commits, and who is the author where nobody is known to be, as 'Name <email>'
     #[arg(long, value_name = "IDENTITY", default_value = "reverser <reverser@cluster.local>")]
     pub(crate) committer: Signature,
+    /// Where each object's file stands, such as '{namespace}/{kind|lower}.{group}/{name}.yaml' [default:
+    /// [<group>/]<version>/<resource>/[<namespace>/]<name>.yaml]
+    ///
+    /// {group}, {version}, {resource}, {kind}, {namespace} and {name} are the object's; {kind|lower} is the kind in lower
+    /// case. The core group is _core and cluster-scoped objects are in _cluster, or what {group|default("_x")} and
+    /// {namespace|default("_x")} say. A template by which two objects could get the same file is refused. Files of another
+    /// layout stay where they are.
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) layout: Option<TemplateLayout>,
+    /// What the commit of a change says, such as '{{ operation|lower }} {{ kind }} {{ namespace }}/{{ name }}'
+    /// [default: [UPDATE] apps/v1/deployments/web, namespace and reason below]
+    ///
+    /// A Jinja template with operation, group, version, kind, resource, namespace, name, uid, resourceVersion, actor, evidence
+    /// and reason; what there isn't is empty. The first line is the subject. Trailers follow in any case.
+    #[arg(long, value_name = "TEMPLATE", value_parser = change_message)]
+    pub(crate) message: Option<String>,
+    /// What the commit of a complete list says, such as 'Bring {{ total }} objects in line' [default: [SYNC] 15 objects,
+    /// counts below]
+    ///
+    /// A Jinja template with total, removed and objects, a list by resource with group, version, kind, resource and
+    /// count each.
+    #[arg(long, value_name = "TEMPLATE", value_parser = sync_message)]
+    pub(crate) sync_message: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -362,6 +386,15 @@ fn pointed(error: &FieldPathError) -> String {
     format!("{}\n\n  {}\n  {:>column$}", error.reason(), error.text(), '^', column = error.at())
 }
 
+/// Both are joined later; a mistake is to be told with the flag that has it.
+fn change_message(template: &str) -> Result<String, MessageTemplateError> {
+    TemplateMessage::default().changes(template).map(|_is_right| template.to_owned())
+}
+
+fn sync_message(template: &str) -> Result<String, MessageTemplateError> {
+    TemplateMessage::default().syncs(template).map(|_is_right| template.to_owned())
+}
+
 fn noise_help() -> String {
     // Two lines a row: the parser's wrapping knows no columns.
     let rows = NOISE.iter().map(|row| format!("  {}\n      {}\n", row.name, row.reason));
@@ -436,5 +469,18 @@ mod tests {
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("--path"), "{error}");
         assert!(Cli::try_parse_from(["reverser", "watch", "--repo", "x", "--path", "clusters/a/"]).is_ok());
+    }
+
+    #[test]
+    fn a_template_that_is_wrong_is_a_usage_error_that_names_the_flag_and_the_place() {
+        for (flag, template, place) in [
+            ("--layout", "{group}/{resource}/{namespace}-{name}.yaml", "character 20"),
+            ("--message", "{{ name }} {{ nmae }}", "line 1, column 15"),
+            ("--sync-message", "{{ name }}", "line 1, column 4"),
+        ] {
+            let error = Cli::try_parse_from(["reverser", "watch", "--repo", "x", flag, template]).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(flag) && error.to_string().contains(place), "{error}");
+        }
     }
 }

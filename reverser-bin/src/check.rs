@@ -47,7 +47,7 @@ impl Findings {
 pub(crate) async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let mut findings = Findings::default();
     git(&mut findings).await;
-    match connect(&args.cluster, &args.select, &args.clean, args.path.as_ref()).await {
+    match connect(&args.cluster, &args.select, &args.clean, None).await {
         Ok(connected) => cluster(&connected, &mut findings).await,
         Err(error) if error.is::<crate::Usage>() => return Err(error),
         Err(error) => findings.wrong(&format!("API server: {}", chain(error.as_ref()))),

@@ -16,7 +16,7 @@ use reverser_k8s::{Catalog, Choice, Cluster, DiscoverError, DryRun};
 
 use crate::{
     Usage,
-    args::{ALL, CleanArgs, ClusterArgs, SelectArgs},
+    args::{ALL, CleanArgs, ClusterArgs, PlaceArgs, SelectArgs},
 };
 
 /// How long an API server has to accept a connection. The default of 30 s is long for somebody who waits in front of it.
@@ -30,19 +30,20 @@ pub(crate) struct Connected {
     pub(crate) pipeline: Pipeline,
 }
 
-/// Connects as the flags say. `folder` is where in the repository the objects go.
+/// Connects as the flags say. `place` is where the objects go, if they are to go anywhere.
 pub(crate) async fn connect(
     cluster: &ClusterArgs,
     select: &SelectArgs,
     clean: &CleanArgs,
-    folder: Option<&RepoPath>,
+    place: Option<&PlaceArgs>,
 ) -> anyhow::Result<Connected> {
     let (client, address) = client(cluster).await?;
-    let scope = scope(select, clean, folder);
+    let scope = scope(select, clean, place);
     let reached = Cluster::connect(client.clone(), &address, &scope).await;
     let reached = reached.map_err(|error| with_hint(error, cluster, &address))?;
     let selector = selector(select, reached.catalog())?;
-    let pipeline = Pipeline { selector, sanitizer: clean.sanitizer()?, ..Pipeline::default() };
+    let placed = place.map(crate::repository::pipeline).transpose()?.unwrap_or_default();
+    let pipeline = Pipeline { selector, sanitizer: clean.sanitizer()?, ..placed };
     Ok(Connected { client, address, cluster: reached, pipeline })
 }
 
@@ -163,13 +164,14 @@ fn selector(args: &SelectArgs, catalog: &Catalog) -> anyhow::Result<Selector> {
 
 /// Tells runs apart that would write something else: how far one has read says nothing about the other. Resources and
 /// namespaces have positions of their own.
-fn scope(select: &SelectArgs, clean: &CleanArgs, folder: Option<&RepoPath>) -> String {
+fn scope(select: &SelectArgs, clean: &CleanArgs, place: Option<&PlaceArgs>) -> String {
     let mut include: Vec<_> = select.include.iter().map(|include| include.0).collect();
     include.sort_unstable();
     let rules = |rules: &[FieldRule]| rules.iter().map(FieldRule::to_string).collect::<BTreeSet<_>>();
     let clean = (clean.profile.0.name(), rules(&clean.keep), rules(&clean.drop));
     let mut hasher = DefaultHasher::new();
-    (folder.map(RepoPath::as_str), format!("{:?}", select.selector), include, clean, env!("CARGO_PKG_VERSION"))
-        .hash(&mut hasher);
+    let place =
+        place.map(|place| (place.path.as_ref().map(RepoPath::as_str), place.layout.as_ref().map(ToString::to_string)));
+    (place, format!("{:?}", select.selector), include, clean, env!("CARGO_PKG_VERSION")).hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }

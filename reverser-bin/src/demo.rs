@@ -281,6 +281,9 @@ fn repo_args(repo: &Path) -> anyhow::Result<RepoArgs> {
             path: None,
             state_dir: Some(state_dir),
             committer: repository::committer(),
+            layout: None,
+            message: None,
+            sync_message: None,
         },
     })
 }

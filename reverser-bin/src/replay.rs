@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use reverser_core::Pipeline;
+use reverser_core::{Pipeline, TemplateLayout};
 use reverser_git::GitSink;
 use reverser_k8s::{
     Reverser, Source,
@@ -10,6 +10,7 @@ use reverser_k8s::{
 };
 
 use crate::{
+    Usage,
     args::ReplayArgs,
     output::{Counter, Output, Teller},
     repository,
@@ -28,7 +29,15 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
 /// Replays; the exit code is 1 when a line was broken, although all the others are committed.
 pub(crate) async fn replay(args: ReplayArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let ReplayArgs { logs, repo, clean, output: _ } = args;
-    let pipeline = Pipeline { sanitizer: clean.sanitizer()?, ..Pipeline::default() };
+    if repo.place.layout.as_ref().is_some_and(TemplateLayout::needs_kind) {
+        return Err(Usage(
+            "--layout: an audit log doesn't always tell an object's kind, so a deletion could miss its file; write \
+             {resource} in place of {kind}"
+                .into(),
+        )
+        .into());
+    }
+    let pipeline = Pipeline { sanitizer: clean.sanitizer()?, ..repository::pipeline(&repo.place)? };
     let mut source = Replay::open(&logs)?.read_with(pipeline.sanitizer.clone());
     let git = repository::open(&repo.repo, &repo.place, output).await?;
     let commits = Counter::default();

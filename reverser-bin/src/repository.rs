@@ -1,8 +1,9 @@
 //! From flags to a branch that can be written, and how that ends.
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use reverser_core::{Pipeline, TemplateMessage};
 use reverser_git::{GitWriter, RemoteUrl, remote::create_bare};
 use reverser_k8s::report::chain;
 use tokio::{
@@ -37,6 +38,23 @@ pub(crate) async fn open(url: &RemoteUrl, place: &PlaceArgs, output: &Output) ->
         writer = writer.state_dir(std::path::absolute(folder).context("--state-dir")?);
     }
     writer.start().await.with_context(|| format!("--repo {url}"))
+}
+
+/// Returns the stages as the flags have them; what is captured is said elsewhere.
+pub(crate) fn pipeline(place: &PlaceArgs) -> anyhow::Result<Pipeline> {
+    let mut pipeline = Pipeline::default();
+    if let Some(layout) = &place.layout {
+        pipeline.layout = Arc::new(layout.clone());
+    }
+    let mut message = TemplateMessage::default();
+    if let Some(template) = &place.message {
+        message = message.changes(template).context("--message")?;
+    }
+    if let Some(template) = &place.sync_message {
+        message = message.syncs(template).context("--sync-message")?;
+    }
+    pipeline.message = Arc::new(message);
+    Ok(pipeline)
 }
 
 /// Commits what is queued and pushes; the exit code is 1 when something could not be pushed.

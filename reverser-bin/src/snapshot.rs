@@ -25,7 +25,7 @@ pub(crate) async fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
 
 async fn snapshot(args: SnapshotArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let SnapshotArgs { out, repo, place, cluster, select, clean, output: _, allow_mass_delete } = args;
-    let connected = connect(&cluster, &select, &clean, place.path.as_ref()).await?;
+    let connected = connect(&cluster, &select, &clean, Some(&place)).await?;
     let choice = choose(&connected)?;
     if !choice.sensitive.is_empty() {
         output.say(repository::SECRETS_LEFT_OUT);

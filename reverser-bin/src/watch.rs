@@ -32,7 +32,7 @@ pub(crate) async fn watch(
 ) -> anyhow::Result<ExitCode> {
     let WatchArgs { repo, cluster, select, clean, output: _, audit_log, allow_mass_delete } = args;
     // The cluster comes first: no repository is made for one that can't be reached.
-    let connected = connect(&cluster, &select, &clean, repo.place.path.as_ref()).await?;
+    let connected = connect(&cluster, &select, &clean, Some(&repo.place)).await?;
     let audit_log = audit_log
         .map(|path| {
             AuditLog::open(&path).with_context(|| {

@@ -198,10 +198,7 @@ const NORMALIZED: &[(&str, &str)] = &[
     ("example.com/Anything/empties /metadata/annotations", "Go leaves out what is empty"),
     ("example.com/Anything/empties /metadata/labels", "Go leaves out what is empty"),
     ("example.com/Anything/empties /no", "kubectl reads the key as a boolean: false"),
-    (
-        "example.com/Anything/like-a-pod /spec/template/metadata/creationTimestamp",
-        "kubectl apply leaves out nulls",
-    ),
+    ("example.com/Anything/like-a-pod /spec/template/metadata/creationTimestamp", "kubectl apply leaves out nulls"),
     ("example.com/Anything/numbers /negativeZero", "0 in Go's JSON"),
     ("example.com/Anything/numbers /whole", "3 in Go's JSON"),
     ("rbac.authorization.k8s.io/ClusterRole/empty-rules /rules", "null: Go's empty list"),
