@@ -360,6 +360,53 @@ mod tests {
         assert_eq!(file.segments().next_back(), Some("web.yaml"));
     }
 
+    /// What a file system may take for the same name: without case, in ASCII and beyond, and in any normal form.
+    #[test]
+    fn names_that_fold_into_one_another_have_paths_that_do_not() {
+        let folds = [
+            &["a", "A"][..],
+            &["é", "É", "e\u{301}", "E\u{301}"],
+            &["ß", "ẞ", "ss", "SS", "ſs"],
+            &["i", "I", "İ", "ı", "i\u{307}"],
+            &["k", "K", "\u{212a}"],
+            &["å", "\u{212b}", "a\u{30a}"],
+            &["ﬁ", "fi", "FI"],
+            &["σ", "ς", "Σ"],
+            &["가", "\u{1100}\u{1161}"],
+            &[".git", ".GIT", ".g\u{200c}it", "git~1", ".git ", ".git."],
+            &["con", "CON", "con.yaml", "Con.yaml", "con ", "con."],
+            &["a", "a.", "a ", "a\u{200d}", "\u{feff}a"],
+            &["a/b", "a%2fb", "a%2Fb", "a\\b", "a\u{2215}b"],
+        ];
+        for names in folds {
+            let paths: Vec<_> = names.iter().map(|name| RepoPath::from_segments([*name])).collect();
+            for (at, path) in paths.iter().enumerate() {
+                assert!(
+                    path.as_str().is_ascii() && !path.as_str().contains(|c: char| c.is_ascii_uppercase()),
+                    "{path}"
+                );
+                assert_eq!(path.segments().count(), 1, "{path}");
+                assert!(!paths[at + 1..].contains(path), "{names:?}: {path}");
+            }
+        }
+    }
+
+    /// 253 bytes are the most for most kinds, 255 for a file system, and RBAC has no limit but a request's.
+    #[test]
+    fn names_of_any_length_have_paths_of_their_own_that_every_file_system_takes() {
+        for bytes in [235, 236, 240, 241, 253, 255, 256, 4096, 100_000] {
+            for letter in ["n", "N", "/"] {
+                let name = |end: &str| format!("{}{end}.yaml", letter.repeat(bytes - 6));
+                let (one, other) = (name("a"), name("b"));
+                let [one, other] = [one, other].map(|name| RepoPath::from_segments(["v1", &name]));
+                assert_ne!(one, other);
+                for path in [one, other] {
+                    assert!(path.segments().all(|segment| segment.len() <= 240) && path.as_str().ends_with(".yaml"));
+                }
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn any_names_give_a_path_that_parses(names in prop::collection::vec(name(), 0..20)) {
@@ -395,7 +442,9 @@ mod tests {
             any::<String>(),
             "(?i)(con|nul|com1|lpt9|aux|\\.git|git~1|\\.|\\.\\.|a|b|%2f|%h|%|/|:|)(\\.yaml|\\.| |)",
             "[aAbB%/.:2f~-]{0,6}",
-            "(a|A|ä){230,250}(\\.yaml|\\.sops\\.yaml|)",
+            "[eEéÉ\u{301}\u{212a}kKßẞſsS\u{200c}\u{feff}]{1,4}",
+            "(\\.\\./|/|\\./|~/|[a-z]:\\\\){1,3}[a-z]{0,3}",
+            "(a|A|ä){230,250}(\\.yaml|\\.yml|\\.sops\\.yaml|)",
         ]
     }
 }
