@@ -106,7 +106,10 @@ const SCISSORS: &str = "------------------------ >8 ------------------------";
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::{Actor, testing::hostile_changes};
 
     #[test]
     fn what_would_end_the_message_or_forge_a_trailer_is_quoted() {
@@ -134,5 +137,31 @@ mod tests {
         let (subject, body) = long.split_once("\n\n").unwrap();
         assert_eq!((subject.len(), body.trim_end().len()), (MAX_SUBJECT_BYTES, MAX_BODY_BYTES));
         assert!(subject.ends_with("s…") && body.ends_with("b…\n"));
+    }
+
+    proptest! {
+        /// The fuzz target `message` has the same property.
+        #[test]
+        fn whatever_is_said_there_is_one_subject_and_our_trailers_are_the_last_paragraph(message in text(), actor in text()) {
+            let change = hostile_changes().remove(0).by(Actor::user(actor));
+            let text = with_trailers(&message, &change);
+            let (head, trailers) = text.trim_end().rsplit_once("\n\n").unwrap();
+            let keys: Vec<_> = trailers.lines().filter_map(|line| line.split(':').next()).collect();
+            prop_assert_eq!(keys, ["Reverser-Actor", "Reverser-Evidence", "Reverser-Uid", "Reverser-Resource-Version"]);
+            let mut lines = head.lines();
+            prop_assert!(!lines.next().unwrap().trim().is_empty() && lines.next().unwrap_or_default().is_empty());
+            prop_assert!(head.lines().all(|line| !line.to_lowercase().trim_start().starts_with("reverser-")));
+            prop_assert!(!head.lines().any(|line| line == "---" || line.starts_with("--- ")));
+            prop_assert!(!text.chars().any(|c| c != '\n' && c.is_control()));
+        }
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        let line = prop_oneof![
+            any::<String>(),
+            "[ \t]{0,2}(---|# |Reverser-Actor|reverser-x|Signed-off-by)[ :-]{0,2}[a-z]{0,2}"
+        ];
+        (prop::collection::vec(line, 0..6), prop_oneof!["\n", "\n\n", "\r\n", "\r"])
+            .prop_map(|(lines, end)| lines.join(end.as_str()))
     }
 }
