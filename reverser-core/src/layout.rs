@@ -36,6 +36,12 @@ pub trait Layout: Debug + Send + Sync {
     /// Returns the deepest folder below which all objects of `resource` are placed; `None` is the writer's root. A
     /// sweep looks for files of vanished objects there and nowhere else.
     fn folder(&self, resource: &Resource) -> Option<RepoPath>;
+
+    /// Returns whether an object of `resource` could be placed at `path`; in doubt `true`, as by default. A sweep of a
+    /// layout whose folders aren't resources reads the fewer files, the more often this is `false`.
+    fn may_hold(&self, _resource: &Resource, _path: &RepoPath) -> bool {
+        true
+    }
 }
 
 /// `[<group>/]<version>/<resource>/[<namespace>/]<name>.yaml`.

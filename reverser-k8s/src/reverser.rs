@@ -477,6 +477,9 @@ impl Reverser {
                 kept += 1;
                 continue;
             }
+            if !self.pipeline.layout.may_hold(resource, &path) {
+                continue;
+            }
             let Some(content) = self.persist(|| self.sink.read(&path)).await? else { continue };
             if self.pipeline.owns(&path, &content, resource, list.namespace.as_deref()) {
                 removed.push(Edit::Delete { path });

@@ -99,6 +99,16 @@ impl Layout for TemplateLayout {
             self.segments.iter().take_while(is_shared).map(|segment| text(segment, resource, None)).collect();
         (!folders.is_empty()).then(|| RepoPath::from_segments(folders.iter().map(String::as_str)))
     }
+
+    fn may_hold(&self, resource: &Resource, path: &RepoPath) -> bool {
+        let mut names = path.segments();
+        let fits = |segment: &Vec<Part>, name: &str| {
+            segment.iter().any(Part::is_of_an_object)
+                || RepoPath::from_segments([text(segment, resource, None).as_str()]).as_str() == name
+        };
+        self.segments.iter().all(|segment| names.next().is_some_and(|name| fits(segment, name)))
+            && names.next().is_none()
+    }
 }
 
 impl FromStr for TemplateLayout {

@@ -21,6 +21,7 @@ pub fn layout_conforms(layout: &dyn Layout) {
         if let Some(folder) = layout.folder(&object.resource) {
             assert!(path.starts_with_folder(&folder), "{path} of {object:?} is not below {folder}");
         }
+        assert!(layout.may_hold(&object.resource, &path), "{path} holds {object:?}");
         if let Some(other) = placed.insert(path.as_str().to_lowercase(), object.clone()) {
             assert!(other.is_same_place(&object), "{path} is the path of {object:?} and of {other:?}");
         }

@@ -179,6 +179,21 @@ fn a_sweep_looks_below_the_folders_that_all_objects_of_a_resource_share() {
 }
 
 #[test]
+fn a_sweep_reads_no_files_that_can_only_be_other_resources() {
+    let may_hold = |template: &str, path: &str| {
+        layout(template).may_hold(&resource("apps", "v1", "Deployment", "deployments"), &path.parse().unwrap())
+    };
+    assert!(may_hold(TAKEN[2], "shop/deployments.apps/web.yaml"));
+    for other in ["shop/configmaps._core/web.yaml", "shop/web.yaml", "shop/deployments.apps/a/web.yaml", "README.md"] {
+        assert!(!may_hold(TAKEN[2], other), "{other}");
+    }
+    assert!(
+        may_hold(TAKEN[9], "shop_configmaps__core_web.yaml"),
+        "one name can't be told from another without reading"
+    );
+}
+
+#[test]
 fn a_kind_stands_alone_where_it_tells_the_resource() {
     let lower = |kind: &str, plural: &str| {
         let object = object(resource("x.io", "v1", kind, plural), Some("n"), "o");
