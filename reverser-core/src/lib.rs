@@ -24,4 +24,7 @@ pub use plan::{CommitPlan, Edit, Signature, SignatureError};
 pub use repo_path::{RepoPath, RepoPathError};
 pub use sanitize::{Profile, Sanitizer};
 pub use seal::{RefuseSecrets, Seal, SealError};
-pub use select::{LabelSelector, LabelSelectorError, LeftOut, NOISE, Noise, Selector};
+pub use select::{
+    AnnotationPattern, Filter, FilterError, Glob, LabelSelector, LabelSelectorError, LeftOut, NOISE, Noise,
+    OwnerPattern, Selector, Term, Test, Users, Wanted,
+};

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     Change, CommitMessage, CommitPlan, DefaultLayout, DefaultMessage, Edit, Layout, LeftOut, ObjectRef, Operation,
-    RefuseSecrets, RepoPath, Resource, Sanitizer, Seal, SealError, Selector, identity,
+    RefuseSecrets, RepoPath, Resource, Sanitizer, Seal, SealError, Selector, Users, Wanted, identity,
     message::{Synced, with_trailers, without_trailers},
     yaml,
 };
@@ -47,8 +47,13 @@ pub enum Rendered {
     Leave(LeftOut),
     /// Nothing is written: it is sensitive and can't be sealed.
     Refuse(SealError),
+    /// Nothing is written, although the object is captured: changes of this kind, or by this user, aren't recorded. The
+    /// file at this path, if there is one, stays as it is.
+    Skip(RepoPath),
     /// This is written.
     Write(Edit),
+    /// This is written if one of these users made the change.
+    WriteIfBy(Users, Edit),
 }
 
 impl Pipeline {
@@ -56,24 +61,32 @@ impl Pipeline {
     /// `deletionTimestamp`) counts as deleted, whatever its finalizers still do: the change becomes a
     /// [`Operation::Delete`].
     pub fn render(&self, change: &mut Change) -> Rendered {
-        let body = change.body.take();
-        if let Some(body) = &body {
-            if let Err(why) = self.selector.object(&change.object, body) {
-                return Rendered::Leave(why);
-            }
-            if !body["metadata"]["deletionTimestamp"].is_null() {
-                change.operation = Operation::Delete;
-            }
-        } else if let Err(why) = self.selector.resource(&change.object.resource) {
-            return Rendered::Leave(why);
+        let selected = self.selector.object(&change.object, change.body.as_ref());
+        if selected.is_ok() && change.body.as_ref().is_some_and(is_terminating) {
+            change.operation = Operation::Delete;
         }
-        let path = self.place(&change.object);
-        match body {
-            Some(body) if change.operation != Operation::Delete => match self.manifest(&change.object, body) {
-                Ok(text) => Rendered::Write(Edit::Put { path, content: text.into_bytes() }),
-                Err(error) => Rendered::Refuse(error),
-            },
-            _ => Rendered::Write(Edit::Delete { path }),
+        let wanted = self.selector.change(change);
+        let body = change.body.take();
+        let write = || self.write(&change.object, body.filter(|_| change.operation != Operation::Delete));
+        match (selected, wanted) {
+            (Err(why), _) => Rendered::Leave(why),
+            (Ok(()), Wanted::No) => Rendered::Skip(self.place(&change.object)),
+            (Ok(()), Wanted::Yes) => write().map_or_else(Rendered::Refuse, Rendered::Write),
+            (Ok(()), Wanted::By(users)) => {
+                write().map_or_else(Rendered::Refuse, |edit| Rendered::WriteIfBy(users, edit))
+            }
+        }
+    }
+
+    /// Returns what to write for an object as a list shows it: by nobody's doing, so that what the selector says of users
+    /// and operations doesn't apply. Never [`Rendered::Skip`] or [`Rendered::WriteIfBy`].
+    pub fn render_listed(&self, object: &ObjectRef, body: Value) -> Rendered {
+        match self.selector.object(object, Some(&body)) {
+            Err(why) => Rendered::Leave(why),
+            Ok(()) => {
+                let living = Some(body).filter(|body| !is_terminating(body));
+                self.write(object, living).map_or_else(Rendered::Refuse, Rendered::Write)
+            }
         }
     }
 
@@ -89,7 +102,9 @@ impl Pipeline {
     }
 
     /// Returns whether a file is one that this pipeline would have written for a captured object of `resource` in
-    /// `namespace` (`None`: any): only such a file may be removed when its object is gone.
+    /// `namespace` (`None`: any): only such a file may be removed when its object is gone. What the selector asks and the
+    /// file can't tell (owners, field managers, what the sanitizer removes) counts as asked for: pipelines that
+    /// differ in nothing else need folders of their own.
     pub fn owns(&self, path: &RepoPath, content: &[u8], resource: &Arc<Resource>, namespace: Option<&str>) -> bool {
         let Some(body) = std::str::from_utf8(content).ok().and_then(|text| yaml::parse(text).ok()).and_then(single)
         else {
@@ -99,7 +114,7 @@ impl Pipeline {
         body["apiVersion"] == resource.api_version().as_str()
             && body["kind"] == resource.kind.as_str()
             && namespace.is_none_or(|namespace| object.namespace.as_deref() == Some(namespace))
-            && self.selector.object(&object, &body).is_ok()
+            && self.selector.file(&object, &body, &|section, key| self.keeps(&body, section, key))
             && self.place(&object) == *path
     }
 
@@ -118,6 +133,25 @@ impl Pipeline {
         CommitPlan { author: None, date: now, message: without_trailers(&self.message.sync(sync)), edits }
     }
 
+    /// Returns the edit that makes the file say what the object is; `None`: gone.
+    fn write(&self, object: &ObjectRef, living: Option<Value>) -> Result<Edit, SealError> {
+        let path = self.place(object);
+        match living {
+            Some(body) => Ok(Edit::Put { path, content: self.manifest(object, body)?.into_bytes() }),
+            None => Ok(Edit::Delete { path }),
+        }
+    }
+
+    /// Returns whether an object such as the one in this file would keep a label or annotation.
+    fn keeps(&self, body: &Value, section: &str, key: &str) -> bool {
+        let mut stored = body.clone();
+        // As the API server has it: what no server has stored is kept as it is.
+        stored["metadata"]["uid"] = "any".into();
+        // In place of what a file may have there, which needn't be a map.
+        stored["metadata"][section] = json!({key: "any"});
+        !self.sanitizer.clean(stored)["metadata"][section][key].is_null()
+    }
+
     fn manifest(&self, object: &ObjectRef, mut body: Value) -> Result<String, SealError> {
         // Items of a list come without these two.
         if body["apiVersion"].is_null() {
@@ -131,14 +165,16 @@ impl Pipeline {
     }
 }
 
+fn is_terminating(body: &Value) -> bool {
+    !body["metadata"]["deletionTimestamp"].is_null()
+}
+
 fn single(mut documents: Vec<Value>) -> Option<Value> {
     if documents.len() == 1 { documents.pop() } else { None }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::{Actor, Attribution};
 
@@ -227,5 +263,68 @@ mod tests {
             b"apiVersion: v1\nkind: Other\nmetadata: {name: a, namespace: shop}\n",
             None
         ));
+    }
+
+    fn selecting(only: &[&str], except: &[&str]) -> Pipeline {
+        let filters = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        let selector = Selector { only: filters(only), except: filters(except), ..Selector::default() };
+        Pipeline { selector, ..Pipeline::default() }
+    }
+
+    #[test]
+    fn a_change_that_is_not_wanted_is_skipped_and_one_of_an_unknown_user_waits_for_the_answer() {
+        let configmaps = resource("configmaps", "ConfigMap");
+        let render = |pipeline: &Pipeline, operation, body| pipeline.render(&mut change(&configmaps, operation, body));
+        let no_deletions = selecting(&[], &["operation=delete"]);
+        let mut dying = live();
+        dying["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        assert!(matches!(render(&no_deletions, Operation::Update, live()), Rendered::Write(_)));
+        for (operation, body) in [(Operation::Delete, live()), (Operation::Update, dying)] {
+            let Rendered::Skip(path) = render(&no_deletions, operation, body) else { panic!("not wanted") };
+            assert_eq!(path.as_str(), "v1/configmaps/shop/a.yaml");
+        }
+        let alices = selecting(&["user=alice"], &[]);
+        let Rendered::WriteIfBy(users, Edit::Put { .. }) = render(&alices, Operation::Update, live()) else {
+            panic!("it depends")
+        };
+        assert!(users.include(Some(&Actor::user("alice"))) && !users.include(None));
+        let mut by_bob = change(&configmaps, Operation::Update, live()).by(Actor::user("bob"));
+        assert!(matches!(alices.render(&mut by_bob), Rendered::Skip(_)) && by_bob.body.is_none());
+    }
+
+    #[test]
+    fn a_list_has_neither_users_nor_operations() {
+        let object = ObjectRef::of(&resource("configmaps", "ConfigMap"), &live()).unwrap();
+        for pipeline in [selecting(&["user=alice"], &[]), selecting(&[], &["operation=create"])] {
+            assert!(matches!(pipeline.render_listed(&object, live()), Rendered::Write(Edit::Put { .. })));
+        }
+        let pipeline = selecting(&[], &["name=a"]);
+        assert!(matches!(pipeline.render_listed(&object, live()), Rendered::Leave(LeftOut::NotSelected)));
+    }
+
+    #[test]
+    fn a_file_is_owned_by_what_it_tells_of_the_selection() {
+        let configmaps = resource("configmaps", "ConfigMap");
+        let file = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: shop, annotations: {team: x}}\n";
+        let owns = |filter: &str, file: &str| {
+            let path = "v1/configmaps/shop/a.yaml".parse().unwrap();
+            selecting(&[filter], &[]).owns(&path, file.as_bytes(), &configmaps, None)
+        };
+        for yes in [
+            "annotation=team=x",
+            "manager=kubectl",
+            "owner=*",
+            "owner!=*",
+            "user=alice operation=create",
+            // The sanitizer removes it from every object.
+            "annotation=kubectl.kubernetes.io/last-applied-configuration",
+            "label=argocd.argoproj.io/instance=shop",
+        ] {
+            assert!(owns(yes, file), "{yes}");
+        }
+        for no in ["annotation=team=y", "annotation=other", "label=app", "name=b", "namespace=other"] {
+            assert!(!owns(no, file), "{no}");
+        }
+        assert!(!owns("label=app", &file.replace("annotations: {team: x}", "labels: [app]")), "no map, no labels");
     }
 }

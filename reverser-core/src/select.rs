@@ -1,19 +1,36 @@
-//! Which objects are captured.
+//! Which objects are captured, and which of their changes are recorded.
 
+mod filter;
+mod glob;
 mod labels;
 mod noise;
+mod truth;
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use self::filter::{Body, Known};
 pub use self::{
+    filter::{AnnotationPattern, Filter, FilterError, OwnerPattern, Term, Test},
+    glob::Glob,
     labels::{LabelSelector, LabelSelectorError},
     noise::{NOISE, Noise},
 };
-use crate::{ObjectRef, Resource};
+use crate::{Actor, Attribution, Change, ObjectRef, Resource};
 
-/// Chooses among what the API serves. The default takes everything but [`NOISE`].
+/// Chooses among what the API serves. The default takes everything but [`NOISE`]; whatever else is set has to hold, too.
+///
+/// ```
+/// use reverser_core::{Filter, Selector};
+///
+/// let selector = Selector {
+///     only: vec!["group=apps|core namespace=shop-*".parse()?],
+///     except: vec!["user=system:*".parse()?, "owner=*".parse()?],
+///     ..Selector::default()
+/// };
+/// # Ok::<(), reverser_core::FilterError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Selector {
     /// Only these, as (group, plural); empty: all. A resource that is named here is captured although a row of
@@ -26,51 +43,136 @@ pub struct Selector {
     pub labels: LabelSelector,
     /// Rows of [`NOISE`], by name, that are captured all the same.
     pub include: BTreeSet<&'static str>,
+    /// Only what one of these takes; empty: everything. Terms about users and operations say which changes are recorded,
+    /// all others which objects are captured. A resource that one of them names, rather than by a pattern, is
+    /// captured as if it were in `resources`.
+    pub only: Vec<Filter>,
+    /// Nothing that one of these takes.
+    pub except: Vec<Filter>,
 }
 
 /// Why something isn't captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftOut {
-    /// Nobody asked for this resource, namespace or label.
+    /// Nobody asked for this resource, namespace, label, or for what else a filter says of objects.
     NotSelected,
+    /// The object is captured, but nobody asked for changes of this kind or by this user.
+    NotThisChange,
     /// No user authors it: the row says why.
     Noise(&'static Noise),
+}
+
+/// Whether a change of a captured object is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// When one of these made it: it isn't known yet who did.
+    By(Users),
+    /// It isn't.
+    No,
+    /// It is.
+    Yes,
+}
+
+/// Whose change is recorded, with all else that a [`Selector`] asks being settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Users {
+    /// Empty: anybody's.
+    only: Vec<Filter>,
+    except: Vec<Filter>,
 }
 
 impl Selector {
     /// Returns whether objects of `resource` can be captured at all, else why not.
     pub fn resource(&self, resource: &Resource) -> Result<(), LeftOut> {
-        let is_named = self.resources.contains(&(resource.group.clone(), resource.plural.clone()));
-        if is_named {
-            return Ok(());
-        }
-        if !self.resources.is_empty() || (!resource.namespaced && !self.namespaces.is_empty()) {
+        let is_in_list = self.resources.contains(&(resource.group.clone(), resource.plural.clone()));
+        let is_named = is_in_list || self.only.iter().any(|filter| filter.names(resource));
+        let is_listed = is_in_list || self.resources.is_empty();
+        let is_in_scope = is_named || resource.namespaced || self.namespaces.is_empty();
+        if !is_listed || !is_in_scope || !self.admits(&Known::of(resource)) {
             return Err(LeftOut::NotSelected);
         }
-        match self.noise().find(|noise| noise.is_resource(resource)) {
+        match self.noise().find(|noise| !is_named && noise.is_resource(resource)) {
             Some(noise) => Err(LeftOut::Noise(noise)),
             None => Ok(()),
         }
     }
 
-    /// Returns whether this object is captured, else why not. `body` is the whole object as the API returned it.
-    pub fn object(&self, object: &ObjectRef, body: &Value) -> Result<(), LeftOut> {
-        self.resource(&object.resource)?;
-        let in_namespace = match &object.namespace {
-            Some(namespace) => self.namespaces.is_empty() || self.namespaces.contains(namespace),
-            None => true,
-        };
-        if !in_namespace || !self.labels.matches(body) {
-            return Err(LeftOut::NotSelected);
-        }
-        match self.noise().find(|noise| noise.is_object(object, body)) {
+    /// Returns whether this object is captured, else why not. `body` is the whole object as the API returned it; without
+    /// it, which is how some sources tell of deletions, what can't be known counts as asked for.
+    pub fn object(&self, object: &ObjectRef, body: Option<&Value>) -> Result<(), LeftOut> {
+        self.captures(&Known::of_object(object, body.into()))?;
+        match self.noise().find(|noise| body.is_some_and(|body| noise.is_object(object, body))) {
             Some(noise) => Err(LeftOut::Noise(noise)),
             None => Ok(()),
         }
+    }
+
+    /// Returns whether the object in a file may have been captured. `body` is what the file says; `is_kept` tells whether a
+    /// key of the object's `labels` or `annotations` would stand in the file. What a file can't tell counts as asked for:
+    /// owners and field managers, and whether it was noise.
+    pub fn file(&self, object: &ObjectRef, body: &Value, is_kept: &dyn Fn(&str, &str) -> bool) -> bool {
+        self.captures(&Known::of_object(object, Body::File(body, is_kept))).is_ok()
+            && !self.noise().any(|noise| noise.is_object(object, body))
+    }
+
+    /// Returns whether this change of a captured object is recorded, as its operation and its user are asked for. Who made
+    /// it is a question for later while its attribution is [`Attribution::Unknown`].
+    pub fn change(&self, change: &Change) -> Wanted {
+        if !self.only.iter().chain(&self.except).any(Filter::is_about_changes) {
+            return Wanted::Yes;
+        }
+        let known = Known {
+            operation: Some(change.operation),
+            ..Known::of_object(&change.object, change.body.as_ref().into())
+        };
+        let mut only = self.only.iter().filter(|filter| filter.holds_for_somebody(&known) != Some(false)).peekable();
+        if only.peek().is_none() && !self.only.is_empty() {
+            return Wanted::No;
+        }
+        let mut only: Vec<_> = only.map(Filter::of_users).collect();
+        if only.iter().any(|filter| filter.terms.is_empty()) {
+            only.clear();
+        }
+        let except = self.except.iter().filter(|filter| filter.holds_for_somebody(&known) == Some(true));
+        let except: Vec<_> = except.map(Filter::of_users).collect();
+        if except.iter().any(|filter| filter.terms.is_empty()) {
+            return Wanted::No;
+        }
+        let users = Users { only, except };
+        match &change.attribution {
+            _ if users.only.is_empty() && users.except.is_empty() => Wanted::Yes,
+            Attribution::Unknown => Wanted::By(users),
+            Attribution::Known { actor, .. } if users.include(Some(actor)) => Wanted::Yes,
+            Attribution::Known { .. } => Wanted::No,
+        }
+    }
+
+    fn captures(&self, known: &Known<'_>) -> Result<(), LeftOut> {
+        self.resource(known.resource)?;
+        let namespace = known.object.and_then(|object| object.namespace.as_ref());
+        let in_namespace =
+            namespace.is_none_or(|namespace| self.namespaces.is_empty() || self.namespaces.contains(namespace));
+        let has_labels = self.labels.holds(|key| known.body.text("labels", key)) != Some(false);
+        if in_namespace && has_labels && self.admits(known) { Ok(()) } else { Err(LeftOut::NotSelected) }
+    }
+
+    /// Returns whether the filters leave it possible that something is taken.
+    fn admits(&self, known: &Known<'_>) -> bool {
+        let is_taken = self.only.is_empty() || self.only.iter().any(|filter| filter.holds(known) != Some(false));
+        is_taken && !self.except.iter().any(|filter| filter.holds(known) == Some(true))
     }
 
     fn noise(&self) -> impl Iterator<Item = &'static Noise> {
         NOISE.iter().filter(|noise| !self.include.contains(noise.name))
+    }
+}
+
+impl Users {
+    /// Returns whether a change by `actor` is recorded; `None`: nobody knows who it was. Then no `user=` holds, and each
+    /// `user!=` does.
+    pub fn include(&self, actor: Option<&Actor>) -> bool {
+        let is_taken = self.only.is_empty() || self.only.iter().any(|filter| filter.is_by(actor));
+        is_taken && !self.except.iter().any(|filter| filter.is_by(actor))
     }
 }
 
@@ -81,6 +183,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::Operation;
 
     fn resource(group: &str, plural: &str, namespaced: bool) -> Resource {
         Resource {
@@ -128,7 +231,7 @@ mod tests {
                 {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "u", "controller": controller}]}})
         };
         let left_out =
-            |selector: &Selector, body: &Value| selector.object(&object(resource("", "pods", true), body), body);
+            |selector: &Selector, body: &Value| selector.object(&object(resource("", "pods", true), body), Some(body));
         let all = Selector::default();
         assert!(matches!(left_out(&all, &pod(true)), Err(LeftOut::Noise(row)) if row.name == "controlled"));
         assert_eq!(left_out(&all, &pod(false)), Ok(()));
@@ -142,8 +245,115 @@ mod tests {
         assert_eq!(selector.resource(&roles), Err(LeftOut::NotSelected));
         let body = json!({"metadata": {"name": "a", "namespace": "other"}});
         let configmap = object(resource("", "configmaps", true), &body);
-        assert_eq!(selector.object(&configmap, &body), Err(LeftOut::NotSelected));
+        assert_eq!(selector.object(&configmap, Some(&body)), Err(LeftOut::NotSelected));
         selector.resources.insert((roles.group.clone(), roles.plural.clone()));
         assert_eq!(selector.resource(&roles), Ok(()));
+    }
+
+    fn filters(texts: &[&str]) -> Vec<Filter> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn select(only: &[&str], except: &[&str]) -> Selector {
+        Selector { only: filters(only), except: filters(except), ..Selector::default() }
+    }
+
+    #[test]
+    fn a_resource_that_no_filter_can_take_is_not_watched() {
+        let (deployments, configmaps) = (resource("apps", "deployments", true), resource("", "configmaps", true));
+        let roles = resource("rbac.authorization.k8s.io", "clusterroles", false);
+        let chosen = |selector: &Selector| {
+            [&deployments, &configmaps, &roles].map(|resource| selector.resource(resource).is_ok())
+        };
+        for (only, except, expected) in [
+            (&["group=apps"][..], &[][..], [true, false, false]),
+            (&["group=apps", "resource=configmaps name=a"], &[], [true, true, false]),
+            (&["user=alice", "group=apps"], &[], [true, true, true]),
+            (&["namespace=*"], &[], [true, true, false]),
+            (&["namespace!=kube-*"], &[], [true, true, true]),
+            (&[], &["resource=configmaps|clusterroles"], [true, false, false]),
+            (&[], &["resource=configmaps name=a"], [true, true, true]),
+            (&["group=apps"], &["version=v1"], [false, false, false]),
+        ] {
+            assert_eq!(chosen(&select(only, except)), expected, "{only:?} {except:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_that_names_a_noisy_resource_overrides_its_row() {
+        let leases = Resource { kind: "Lease".into(), ..resource("coordination.k8s.io", "leases", true) };
+        let is_chosen = |only: &str| select(&[only], &[]).resource(&leases);
+        for named in ["resource=leases", "resource=leases.coordination.k8s.io name=a", "kind=lease"] {
+            assert_eq!(is_chosen(named), Ok(()), "{named}");
+        }
+        for not in ["resource=lease*", "group=coordination.k8s.io", "kind!=Job", "name=a"] {
+            assert!(matches!(is_chosen(not), Err(LeftOut::Noise(row)) if row.name == "leases"), "{not}");
+        }
+        assert_eq!(is_chosen("resource=leases group=apps"), Err(LeftOut::NotSelected));
+    }
+
+    #[test]
+    fn objects_are_taken_and_left_by_what_filters_say_of_them() {
+        let body = json!({"metadata": {"name": "web", "namespace": "shop", "annotations": {"team": "a"}}});
+        let web = object(resource("", "configmaps", true), &body);
+        let takes = |only: &[&str], except: &[&str]| select(only, except).object(&web, Some(&body)).is_ok();
+        assert!(takes(&["name=db", "namespace=sh?p annotation=team=a"], &["name=db", "owner=*"]));
+        assert!(!takes(&["name=db", "name=api"], &[]));
+        assert!(!takes(&[], &["annotation=team"]));
+        assert!(takes(&["user=alice", "operation=delete"], &["user=bob"]), "objects have neither");
+        // A deletion without the object: its name is known, its annotations are not.
+        let is_deleted = |only: &str| select(&[only], &[]).object(&web, None).is_ok();
+        assert!(is_deleted("name=web annotation=x") && !is_deleted("name=db annotation=x"));
+    }
+
+    #[test]
+    fn a_file_that_does_not_tell_counts_as_captured() {
+        let body = json!({"metadata": {"name": "web", "namespace": "shop", "labels": {"app": "web"}}});
+        let web = object(resource("", "configmaps", true), &body);
+        let is_kept = |_section: &str, key: &str| key != "removed";
+        let owns = |only: &str, except: &str| select(&[only], &[except]).file(&web, &body, &is_kept);
+        assert!(owns("name=web", "name=db"));
+        assert!(owns("manager=kubectl*", "owner=*"));
+        assert!(owns("annotation=removed", "label=removed"));
+        assert!(!owns("annotation=team", "name=db"));
+        assert!(!owns("name=web", "label=app=web"));
+        let labels = "removed=1".parse().unwrap();
+        assert!(Selector { labels, ..Selector::default() }.file(&web, &body, &is_kept));
+    }
+
+    #[test]
+    fn changes_are_wanted_by_operation_and_user() {
+        let body = json!({"metadata": {"name": "web", "namespace": "shop"}});
+        let web = object(resource("", "configmaps", true), &body);
+        let change = |operation| Change::new(web.clone(), operation, Some(body.clone()));
+        let alice = Some(Actor::user("alice"));
+        for (only, except, by_alice, by_nobody) in [
+            (&[][..], &["name=db user=alice"][..], true, true),
+            (&["operation=update"], &[], true, true),
+            (&["operation=create"], &[], false, false),
+            (&[], &["operation=update|delete"], false, false),
+            (&["user=alice"], &[], true, false),
+            (&["user!=alice"], &[], false, true),
+            (&[], &["user=a*"], false, true),
+            (&[], &["user!=alice"], true, false),
+            (&["user=bob", "name=web"], &[], true, true),
+            (&["user=bob", "name=db"], &[], false, false),
+            (&["user=alice operation=create", "user=bob"], &[], false, false),
+            (&["user=a*"], &["user=alice operation=update"], false, false),
+        ] {
+            let selector = select(only, except);
+            let is_wanted = |actor: Option<&Actor>| {
+                let late = match selector.change(&change(Operation::Update)) {
+                    Wanted::By(users) => users.include(actor),
+                    wanted => wanted == Wanted::Yes,
+                };
+                if let Some(actor) = actor {
+                    let at_once = selector.change(&change(Operation::Update).by(actor.clone()));
+                    assert_eq!(at_once, if late { Wanted::Yes } else { Wanted::No }, "{only:?} {except:?}");
+                }
+                late
+            };
+            assert_eq!((is_wanted(alice.as_ref()), is_wanted(None)), (by_alice, by_nobody), "{only:?} {except:?}");
+        }
     }
 }

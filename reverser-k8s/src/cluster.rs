@@ -215,7 +215,7 @@ fn choose(catalog: &Catalog, pipeline: &Pipeline) -> Choice {
     let mut choice = Choice::default();
     for resource in catalog.watchable() {
         match pipeline.selector.resource(resource) {
-            Err(LeftOut::NotSelected | LeftOut::Noise(_)) => {}
+            Err(LeftOut::Noise(_) | LeftOut::NotSelected | LeftOut::NotThisChange) => {}
             Ok(()) if pipeline.seal.is_sensitive(resource) => choice.sensitive.push(Arc::clone(resource)),
             Ok(()) => choice.resources.push(Arc::clone(resource)),
         }

@@ -20,7 +20,7 @@ use std::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
 use reverser_core::{
-    Change, CommitPlan, Edit, LeftOut, ObjectRef, Operation, Pipeline, Rendered, RepoPath, SealError, message,
+    Change, CommitPlan, Edit, LeftOut, ObjectRef, Operation, Pipeline, Rendered, RepoPath, SealError, Users, message,
 };
 use reverser_git::{Backoff, Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
 use tokio::{sync::mpsc, time::Instant};
@@ -95,7 +95,7 @@ pub enum Arrival {
 pub enum Recorded {
     /// It was recorded already, or a later version of the object was.
     Known,
-    /// It isn't selected.
+    /// The object, or this change of it, isn't selected.
     Left(LeftOut),
     /// It went to Git; `receipt` has the one outcome, and tells when it is pushed.
     Planned(Receipt),
@@ -154,12 +154,15 @@ impl Reverser {
                 None => return Ok(Recorded::Left(why)),
             },
             Rendered::Refuse(error) => return Err(error.into()),
+            Rendered::WriteIfBy(users, edit) if users.include(change.attribution.actor()) => edit,
+            Rendered::Skip(_) | Rendered::WriteIfBy(..) => return Ok(Recorded::Left(LeftOut::NotThisChange)),
             Rendered::Write(edit) => edit,
         };
         let _turn = self.turn.lock().await;
         if !self.lock_written().is_news(&change, &edit) {
             return Ok(Recorded::Known);
         }
+        self.lock_written().note_change(&change, &edit);
         let plan = self.pipeline.plan(&change, edit, Timestamp::now());
         let committed = self.sink.commit(Batch { plans: vec![plan], cursors: BTreeMap::new() }).await;
         let receipt = committed.inspect_err(|_not_written| self.forget(&change))?;
@@ -314,9 +317,14 @@ impl Reverser {
         for item in items {
             let Item { source, cursor, what, arrived } = item;
             match what {
-                What::Change { mut change, edit } => {
-                    if self.lock_written().is_news(&change, &edit) {
+                What::Change { mut change, edit, only_by } => {
+                    // Asked first, as most events are no news, and who did it may take a while to know.
+                    let is_news = self.lock_written().is_news(&change, &edit);
+                    if is_news {
                         self.attribute(&mut change, arrived).await;
+                    }
+                    if is_news && only_by.is_none_or(|users| users.include(change.attribution.actor())) {
+                        self.lock_written().note_change(&change, &edit);
                         open.add(self.pipeline.plan(&change, edit, Timestamp::now()), change);
                     }
                 }
@@ -353,7 +361,7 @@ impl Reverser {
                     self.commit_sync(Batch { plans: vec![], cursors }, edits, &sync).await?;
                     continue;
                 }
-                What::Nothing => {}
+                What::Kept { .. } | What::Nothing => {}
             }
             if !progress.held.contains(&*source) {
                 open.batch.cursors.extend(cursor.map(|cursor| (source.to_string(), cursor)));
@@ -503,7 +511,7 @@ impl Reverser {
                 let mut items: Vec<_> = changes.map(|change| item(self.render(change), None)).collect();
                 // An API that was away and is back: what was deleted meanwhile is only seen by what is missing.
                 let alive = items.iter().filter_map(|item| match &item.what {
-                    What::Change { edit: edit @ Edit::Put { .. }, .. } => Some(edit.path().clone()),
+                    What::Change { edit: Edit::Put { path, .. }, .. } | What::Kept { path } => Some(path.clone()),
                     _ => None,
                 });
                 let list = RenderedList {
@@ -532,7 +540,9 @@ impl Reverser {
                 self.reporter.report(Notice::Refused(&error));
                 What::Nothing
             }
-            Rendered::Write(edit) => What::Change { change, edit },
+            Rendered::Skip(path) => What::Kept { path },
+            Rendered::Write(edit) => What::Change { change, edit, only_by: None },
+            Rendered::WriteIfBy(users, edit) => What::Change { change, edit, only_by: Some(users) },
         }
     }
 
@@ -541,11 +551,12 @@ impl Reverser {
         let mut edits = Vec::new();
         for object in objects {
             let Some(reference) = ObjectRef::of(&resource, &object) else { continue };
-            let mut change = Change::new(reference, Operation::Create, Some(object));
-            match self.pipeline.render(&mut change) {
+            match self.pipeline.render_listed(&reference, object) {
                 Rendered::Write(edit @ Edit::Put { .. }) => edits.push(edit),
                 // On its way out: its file is among those that the sweep finds without an object.
                 Rendered::Write(Edit::Delete { .. }) | Rendered::Leave(_) => {}
+                // Of changes alone.
+                Rendered::Skip(_) | Rendered::WriteIfBy(..) => {}
                 Rendered::Refuse(error) => self.reporter.report(Notice::Refused(&error)),
             }
         }
@@ -660,6 +671,12 @@ enum What {
     Change {
         change: Change,
         edit: Edit,
+        /// `None`: anybody.
+        only_by: Option<Users>,
+    },
+    /// A change that isn't to be recorded, of an object that is captured: its file stays as it is.
+    Kept {
+        path: RepoPath,
     },
     /// An update of an object that isn't selected: it may have been before.
     Leave {
@@ -681,7 +698,7 @@ impl Item {
             + match &self.what {
                 What::Change { edit: one, .. } => edit(one),
                 What::List(list) => list.edits.iter().map(edit).sum(),
-                What::Leave { .. } | What::Nothing => 0,
+                What::Kept { .. } | What::Leave { .. } | What::Nothing => 0,
             }
     }
 }

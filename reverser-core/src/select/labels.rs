@@ -2,9 +2,11 @@
 //!
 //! Source: <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors>.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use serde_json::Value;
+
+use super::truth;
 
 /// All of its requirements have to hold; the default has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,13 +24,40 @@ enum Requirement {
 impl LabelSelector {
     /// Returns whether the object with this body is selected.
     pub fn matches(&self, body: &Value) -> bool {
-        let label = |key: &str| body["metadata"]["labels"][key].as_str();
-        self.0.iter().all(|requirement| match requirement {
-            Requirement::Absent(key) => label(key).is_none(),
-            Requirement::In(key, values) => label(key).is_some_and(|value| values.iter().any(|v| v == value)),
-            Requirement::NotIn(key, values) => !label(key).is_some_and(|value| values.iter().any(|v| v == value)),
-            Requirement::Present(key) => label(key).is_some(),
-        })
+        self.holds(|key| Some(body["metadata"]["labels"][key].as_str())) == Some(true)
+    }
+
+    /// Returns whether it holds where `label` tells a key's value: `Some(None)` that there is none, `None` that nobody
+    /// knows.
+    pub(super) fn holds<'a>(&self, label: impl Fn(&str) -> Option<Option<&'a str>>) -> Option<bool> {
+        let is_in =
+            |value: Option<&str>, values: &[String]| value.is_some_and(|value| values.iter().any(|v| v == value));
+        truth::all(self.0.iter().map(|requirement| match requirement {
+            Requirement::Absent(key) => label(key).map(|value| value.is_none()),
+            Requirement::In(key, values) => label(key).map(|value| is_in(value, values)),
+            Requirement::NotIn(key, values) => label(key).map(|value| !is_in(value, values)),
+            Requirement::Present(key) => label(key).map(|value| value.is_some()),
+        }))
+    }
+}
+
+/// The text that it is read from: `app=web,tier notin (a,b),!x`.
+impl fmt::Display for LabelSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, requirement) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            match requirement {
+                Requirement::Absent(key) => write!(f, "!{key}")?,
+                Requirement::In(key, values) if values.len() == 1 => write!(f, "{key}={}", values[0])?,
+                Requirement::In(key, values) => write!(f, "{key} in ({})", values.join(","))?,
+                Requirement::NotIn(key, values) if values.len() == 1 => write!(f, "{key}!={}", values[0])?,
+                Requirement::NotIn(key, values) => write!(f, "{key} notin ({})", values.join(","))?,
+                Requirement::Present(key) => f.write_str(key)?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -63,7 +92,10 @@ fn split(text: &str) -> impl Iterator<Item = (usize, &str)> {
         }
     }
     parts.push((start, &text[start..]));
-    parts.into_iter().map(|(start, part)| (text[..start].chars().count() + 1, part.trim()))
+    parts.into_iter().map(|(start, part)| {
+        let blanks = part.len() - part.trim_start().len();
+        (text[..start + blanks].chars().count() + 1, part.trim())
+    })
 }
 
 fn parse(part: &str) -> Option<Requirement> {
@@ -110,6 +142,13 @@ pub struct LabelSelectorError {
     at: usize,
 }
 
+impl LabelSelectorError {
+    /// Returns the part that is wrong, and the character where it begins, counted from 1.
+    pub(super) fn part(&self) -> (&str, usize) {
+        (&self.part, self.at)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -130,6 +169,13 @@ mod tests {
         }
         for no in ["app=api", "x", "!app", "app notin (web,api)", "app in (api)", "app=web,x=1"] {
             assert!(!selects(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn a_selector_is_shown_as_it_is_read() {
+        for text in ["app=web,example.com/tier", "app in (api,web),x!=1", "x notin (1,2),!y", "x="] {
+            assert_eq!(text.parse::<LabelSelector>().unwrap().to_string(), text);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The flow between scripted sources and a sink in memory.
 
-use reverser_core::{Actor, Resource};
+use reverser_core::{Actor, Attribution, Evidence, Resource};
 use reverser_git::MemorySink;
 use serde_json::{Value, json};
 
@@ -278,4 +278,138 @@ async fn a_change_back_right_after_a_list_is_written() {
     let file = sink.read(&"v1/configmaps/shop/a.yaml".parse().unwrap()).await.unwrap().unwrap();
     assert!(String::from_utf8_lossy(&file).contains("key: one"), "{}", String::from_utf8_lossy(&file));
     assert_eq!(sink.cursors().await.unwrap()["s"], "6");
+}
+
+fn filtered(sink: &MemorySink, only: &[&str], except: &[&str]) -> ReverserBuilder {
+    let filters = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let selector = reverser_core::Selector { only: filters(only), except: filters(except), ..Default::default() };
+    Reverser::new(sink.clone()).pipeline(Pipeline { selector, ..Pipeline::default() })
+}
+
+/// Knows that the bot wrote the even versions, Alice those that a three divides, and nothing of the others.
+#[derive(Debug)]
+struct ByVersion;
+
+#[async_trait::async_trait]
+impl ActorSource for ByVersion {
+    async fn attribute(&self, change: &Change, _arrived: Instant) -> Attribution {
+        let version: u32 = change.resource_version.as_ref().unwrap().parse().unwrap();
+        let actor = match version {
+            even if even % 2 == 0 => Actor::user("bot"),
+            third if third % 3 == 0 => Actor::user("alice"),
+            _ => return Attribution::Unknown,
+        };
+        Attribution::Known { actor, evidence: Evidence::Audit }
+    }
+}
+
+#[tokio::test]
+async fn a_change_by_a_user_who_is_left_out_makes_no_commit_and_the_next_recorded_one_brings_it() {
+    let sink = MemorySink::new();
+    let reverser = filtered(&sink, &[], &["user=bot"]).actors(ByVersion).build();
+    let with = |version: u32, value: &str| {
+        let mut body = body("a", version, "web");
+        body["data"] = json!({"key": value});
+        body
+    };
+    let mut source = Scripted::new(
+        "s",
+        [
+            change(Operation::Create, with(3, "alice's")),
+            change(Operation::Update, with(4, "the bot's")),
+            // Back to what Git has: nothing was written in between.
+            change(Operation::Update, with(9, "alice's")),
+            change(Operation::Update, with(10, "the bot's")),
+            // By nobody knows whom, and of something else: what the bot did comes with it.
+            change(Operation::Update, {
+                let mut body = with(11, "the bot's");
+                body["metadata"]["labels"]["more"] = "1".into();
+                body
+            }),
+            change(Operation::Delete, with(14, "the bot's")),
+        ],
+    );
+    assert_eq!(reverser.drain(&mut source).await.unwrap(), 2);
+    assert_eq!(subjects(&sink), ["[CREATE] v1/configmaps/a", "[UPDATE] v1/configmaps/a"]);
+    let file = sink.read(&"v1/configmaps/shop/a.yaml".parse().unwrap()).await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&file).contains("the bot's"), "{}", String::from_utf8_lossy(&file));
+    assert_eq!(position(&sink).await.as_deref(), Some("14"), "what makes no commit has been read all the same");
+    // The complete list knows nothing of users: what the bot deleted goes.
+    reverser.sync(&mut [Box::new(Scripted::new("s", [listed(vec![])]))]).await.unwrap();
+    assert!(sink.list(None).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn only_what_is_asked_for_is_recorded_of_users_and_operations() {
+    let sink = MemorySink::new();
+    let reverser = filtered(&sink, &["user=alice operation=create|update"], &[]).actors(ByVersion).build();
+    let script = [
+        listed(vec![body("listed", 1, "web")]),
+        change(Operation::Create, body("a", 102, "web")),
+        change(Operation::Create, body("b", 103, "web")),
+        change(Operation::Create, body("c", 105, "web")),
+        change(Operation::Delete, body("c", 111, "web")),
+        change(Operation::Update, body("b", 117, "web")),
+    ];
+    run(&reverser, &sink, Scripted::new("s", script), 3).await;
+    assert_eq!(subjects(&sink), ["[SYNC] 1 object", "[CREATE] v1/configmaps/c", "[UPDATE] v1/configmaps/b"]);
+}
+
+#[tokio::test]
+async fn a_recorder_hears_that_its_change_was_left_out_and_the_file_stays() {
+    let sink = MemorySink::new();
+    let reverser = filtered(&sink, &["user=alice"], &["operation=delete"]).build();
+    let by = |user: Option<&str>, operation, version| {
+        let Event::Change { change, .. } = change(operation, body("a", version, "web")) else { unreachable!() };
+        match user {
+            Some(user) => change.by(Actor::user(user)),
+            None => change,
+        }
+    };
+    let left = Recorded::Left(LeftOut::NotThisChange);
+    assert_eq!(reverser.record(by(Some("bob"), Operation::Create, 1)).await.unwrap(), left);
+    assert_eq!(reverser.record(by(None, Operation::Create, 1)).await.unwrap(), left);
+    let recorded = reverser.record(by(Some("alice"), Operation::Update, 1)).await.unwrap();
+    assert!(matches!(recorded, Recorded::Planned(_)), "{recorded:?}");
+    assert_eq!(reverser.record(by(Some("alice"), Operation::Delete, 2)).await.unwrap(), left);
+    assert_eq!(sink.list(None).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_api_that_comes_back_keeps_files_whose_creation_is_not_recorded_again() {
+    let sink = MemorySink::new();
+    let reverser = filtered(&sink, &[], &["operation=create"]).build();
+    run(&reverser, &sink, Scripted::new("s", [listed(vec![body("kept", 1, "web"), body("gone", 2, "web")])]), 1).await;
+    let (arrive, arrivals) = mpsc::channel(1);
+    let back = Scripted::new("s", [listed(vec![body("kept", 1, "web"), body("new", 3, "web")])]).then_waits();
+    arrive.send(Arrival::New(Box::new(back))).await.unwrap();
+    let swept = async {
+        let mut again = tokio::time::interval(Duration::from_millis(1));
+        while sink.commits().len() < 2 {
+            again.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), reverser.run(vec![], arrivals, swept)).await.unwrap().unwrap();
+    assert_eq!(subjects(&sink)[1..], ["[SYNC] 0 objects, 1 removed"]);
+    assert_eq!(sink.list(None).await.unwrap(), ["v1/configmaps/shop/kept.yaml".parse::<RepoPath>().unwrap()]);
+}
+
+#[tokio::test]
+async fn an_object_that_comes_to_have_an_owner_leaves_and_what_vanished_is_swept() {
+    let sink = MemorySink::new();
+    let reverser = filtered(&sink, &[], &["owner=*"]).build();
+    let owned = |name: &str, version| {
+        let mut body = body(name, version, "web");
+        body["metadata"]["ownerReferences"] =
+            json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "o"}]);
+        body
+    };
+    let first = listed(vec![body("a", 1, "web"), body("b", 2, "web"), body("c", 3, "web"), owned("d", 4)]);
+    let adopted = change(Operation::Update, owned("a", 101));
+    run(&reverser, &sink, Scripted::new("s", [first, adopted]), 2).await;
+    assert!(sink.commits().last().unwrap().plan.message.contains("no longer selected"));
+    // While nobody watched b was adopted and c deleted.
+    let later = listed(vec![owned("a", 101), owned("b", 102), owned("d", 4), body("e", 105, "web")]);
+    reverser.sync(&mut [Box::new(Scripted::new("s", [later]))]).await.unwrap();
+    assert_eq!(sink.list(None).await.unwrap(), ["v1/configmaps/shop/e.yaml".parse::<RepoPath>().unwrap()]);
 }

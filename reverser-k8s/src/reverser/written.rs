@@ -32,27 +32,30 @@ struct Last {
 }
 
 impl Written {
-    /// Notes an edit that is about to be written; returns `false` when it is not to be: the same object's later version
-    /// was written already, or exactly this.
+    /// Returns whether an edit is to be written: not when the same object's later version was written already, or exactly
+    /// this. Then comes [`Written::note_change`], unless it is left out for another reason.
     pub(super) fn is_news(&mut self, change: &Change, edit: &Edit) -> bool {
-        let version = change.resource_version.as_deref().and_then(|version| version.parse().ok());
-        let new = Last { uid: change.object.uid.clone(), version, content: self.digest(edit) };
-        if let Some(last) = self.last.get(edit.path()) {
-            let is_same_object = last.uid.is_some() && last.uid == new.uid;
-            // A deletion is often told with the version that was written last: it has none of its own there.
-            let is_deletion = new.content.is_none();
-            let is_overtaken = if is_deletion { new.version < last.version } else { new.version <= last.version };
-            if is_same_object && new.version.is_some() && is_overtaken {
-                return false;
-            }
-            let is_same = last.content == new.content;
-            if is_same {
-                self.insert(edit.path(), new);
-                return false;
-            }
+        let new = self.last_of(change, edit);
+        let Some(last) = self.last.get(edit.path()) else { return true };
+        let is_same_object = last.uid.is_some() && last.uid == new.uid;
+        // A deletion is often told with the version that was written last: it has none of its own there.
+        let is_deletion = new.content.is_none();
+        let is_overtaken = if is_deletion { new.version < last.version } else { new.version <= last.version };
+        if is_same_object && new.version.is_some() && is_overtaken {
+            return false;
         }
-        self.insert(edit.path(), new);
-        true
+        let is_same = last.content == new.content;
+        if is_same {
+            // What says the same already is as good as written in the later version.
+            self.insert(edit.path(), new);
+        }
+        !is_same
+    }
+
+    /// Notes an edit that is about to be written for `change`.
+    pub(super) fn note_change(&mut self, change: &Change, edit: &Edit) {
+        let last = self.last_of(change, edit);
+        self.insert(edit.path(), last);
     }
 
     /// Notes an edit that no single change stands for.
@@ -64,6 +67,11 @@ impl Written {
     /// Knows nothing of `path` any more.
     pub(super) fn forget(&mut self, path: &RepoPath) {
         self.last.remove(path);
+    }
+
+    fn last_of(&self, change: &Change, edit: &Edit) -> Last {
+        let version = change.resource_version.as_deref().and_then(|version| version.parse().ok());
+        Last { uid: change.object.uid.clone(), version, content: self.digest(edit) }
     }
 
     fn insert(&mut self, path: &RepoPath, last: Last) {
@@ -101,26 +109,44 @@ mod tests {
         Edit::Delete { path: "a.yaml".parse().unwrap() }
     }
 
+    /// As the flow does it.
+    fn writes(written: &mut Written, change: &Change, edit: &Edit) -> bool {
+        let is_news = written.is_news(change, edit);
+        if is_news {
+            written.note_change(change, edit);
+        }
+        is_news
+    }
+
     #[test]
     fn only_what_differs_and_is_later_is_news() {
         let mut written = Written::default();
-        assert!(written.is_news(&change("u", Some(1)), &put("one")));
-        assert!(!written.is_news(&change("u", Some(2)), &put("one")), "status, say");
-        assert!(written.is_news(&change("u", Some(3)), &put("two")));
-        assert!(!written.is_news(&change("u", Some(2)), &put("one")), "overtaken");
-        assert!(written.is_news(&change("u", Some(4)), &put("one")), "back to what it was");
-        assert!(written.is_news(&change("u", None), &delete()));
-        assert!(!written.is_news(&change("u", Some(6)), &delete()), "deleted already");
-        assert!(written.is_news(&change("v", Some(5)), &put("one")), "another object of that name");
-        assert!(written.is_news(&change("v", Some(5)), &delete()), "told with the version that was written last");
+        assert!(writes(&mut written, &change("u", Some(1)), &put("one")));
+        assert!(!writes(&mut written, &change("u", Some(2)), &put("one")), "status, say");
+        assert!(writes(&mut written, &change("u", Some(3)), &put("two")));
+        assert!(!writes(&mut written, &change("u", Some(2)), &put("one")), "overtaken");
+        assert!(writes(&mut written, &change("u", Some(4)), &put("one")), "back to what it was");
+        assert!(writes(&mut written, &change("u", None), &delete()));
+        assert!(!writes(&mut written, &change("u", Some(6)), &delete()), "deleted already");
+        assert!(writes(&mut written, &change("v", Some(5)), &put("one")), "another object of that name");
+        assert!(writes(&mut written, &change("v", Some(5)), &delete()), "told with the version that was written last");
     }
 
     #[test]
     fn a_synced_file_is_compared_by_content_alone() {
         let mut written = Written::default();
-        assert!(written.is_news(&change("u", Some(1)), &put("old")));
+        assert!(writes(&mut written, &change("u", Some(1)), &put("old")));
         written.note(&put("listed"));
-        assert!(!written.is_news(&change("u", Some(9)), &put("listed")));
-        assert!(written.is_news(&change("u", Some(10)), &put("old")));
+        assert!(!writes(&mut written, &change("u", Some(9)), &put("listed")));
+        assert!(writes(&mut written, &change("u", Some(10)), &put("old")));
+    }
+
+    #[test]
+    fn what_was_not_written_is_news_again() {
+        let mut written = Written::default();
+        assert!(writes(&mut written, &change("u", Some(1)), &put("one")));
+        assert!(written.is_news(&change("u", Some(2)), &put("two")), "and left out");
+        assert!(!writes(&mut written, &change("u", Some(3)), &put("one")), "still there");
+        assert!(writes(&mut written, &change("u", Some(4)), &put("two")));
     }
 }
