@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::PossibleValue};
 use reverser_core::{
-    FieldPathError, LabelSelector, MessageTemplateError, NOISE, Profile, RepoPath, Sanitizer, Signature,
+    FieldPathError, Filter, LabelSelector, MessageTemplateError, NOISE, Profile, RepoPath, Sanitizer, Signature,
     TemplateLayout, TemplateMessage,
     sanitize::{DropError, FieldRule},
 };
@@ -122,6 +122,8 @@ pub(crate) struct ReplayArgs {
     pub(crate) logs: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) repo: RepoArgs,
+    #[command(flatten)]
+    pub(crate) filters: FilterArgs,
     #[command(flatten)]
     pub(crate) clean: CleanArgs,
     #[command(flatten)]
@@ -283,6 +285,24 @@ pub(crate) struct SelectArgs {
     /// Also capture this kind of noise, which no user authors (`reverser watch --help` lists them with reasons)
     #[arg(long, value_name = "NOISE", value_delimiter = ',', hide_possible_values = true)]
     pub(crate) include: Vec<Include>,
+    #[command(flatten)]
+    pub(crate) filters: FilterArgs,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct FilterArgs {
+    /// Only what this filter takes: 'namespace=shop-* name!=*-test user!=system:*'; may be repeated, one has to hold
+    ///
+    /// A filter is terms that all have to hold, separated by blanks: resource, group, version, kind, namespace, name,
+    /// label, annotation (KEY or KEY=VALUE), owner (KIND or KIND/NAME), manager (a field manager), user, operation
+    /// (create, update, delete). TERM=VALUE, or TERM!=VALUE for the opposite; * and ? are wildcards, | separates
+    /// alternatives, and a value with a blank stands in double quotes: label="app in (web,api)". Users and operations say
+    /// which changes are recorded, the others which objects.
+    #[arg(long, value_name = "FILTER", value_parser = filter)]
+    pub(crate) only: Vec<Filter>,
+    /// Nothing that this filter takes; may be repeated
+    #[arg(long, value_name = "FILTER", value_parser = filter)]
+    pub(crate) except: Vec<Filter>,
 }
 
 /// What is removed of each object.
@@ -395,6 +415,14 @@ fn sync_message(template: &str) -> Result<String, MessageTemplateError> {
     TemplateMessage::default().syncs(template).map(|_is_right| template.to_owned())
 }
 
+/// An error shows the place.
+fn filter(text: &str) -> Result<Filter, String> {
+    text.parse().map_err(|error: reverser_core::FilterError| {
+        let lines: Vec<_> = error.pointed().lines().map(|line| format!("  {line}")).collect();
+        format!("it is wrong at character {}:\n\n{}", error.at(), lines.join("\n"))
+    })
+}
+
 fn noise_help() -> String {
     // Two lines a row: the parser's wrapping knows no columns.
     let rows = NOISE.iter().map(|row| format!("  {}\n      {}\n", row.name, row.reason));
@@ -461,6 +489,19 @@ mod tests {
         let error = Cli::try_parse_from(["reverser", "watch", "--repo", "x", "--drop", ".metadata"]).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("--drop") && error.to_string().contains("names no object"), "{error}");
+    }
+
+    #[test]
+    fn a_filter_that_is_wrong_is_shown_with_a_caret_under_the_place() {
+        for command in ["watch", "replay", "check", "snapshot"] {
+            let log = if command == "replay" { &["a.log"][..] } else { &[] };
+            let typed = [command, "--repo", "x", "--except", "name=a", "--only", "kind=Job usr=bob"];
+            let error = Cli::try_parse_from(["reverser"].iter().chain(&typed).chain(log)).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let shown = error.to_string();
+            assert!(shown.contains("\n  kind=Job usr=bob\n           ^ found \"usr\", expected one of"), "{shown}");
+            assert!(shown.contains("--only <FILTER>"), "{shown}");
+        }
     }
 
     #[test]

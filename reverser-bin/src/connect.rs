@@ -11,7 +11,7 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
-use reverser_core::{NOISE, Pipeline, RepoPath, Selector, sanitize::FieldRule};
+use reverser_core::{Filter, Glob, NOISE, Pipeline, RepoPath, Selector, Test, sanitize::FieldRule};
 use reverser_k8s::{Catalog, Choice, Cluster, DiscoverError, DryRun};
 
 use crate::{
@@ -80,7 +80,8 @@ pub(crate) fn choose(connected: &Connected) -> anyhow::Result<Choice> {
     }
     if choice.resources.is_empty() {
         return Err(Usage(
-            "--resource, --namespace: nothing is left to record; cluster-scoped resources aren't in namespaces".into(),
+            "--resource, --namespace, --only, --except: nothing is left to record; cluster-scoped resources aren't in namespaces"
+                .into(),
         )
         .into());
     }
@@ -159,7 +160,31 @@ fn selector(args: &SelectArgs, catalog: &Catalog) -> anyhow::Result<Selector> {
         namespaces: args.namespace.iter().cloned().collect(),
         labels: args.selector.clone().unwrap_or_default(),
         include,
+        only: resolved("--only", &args.filters.only, catalog)?,
+        except: resolved("--except", &args.filters.except, catalog)?,
     })
+}
+
+/// Returns the filters with resources as the API server calls them: a name without wildcards may be short, singular or a
+/// kind, and has to exist.
+fn resolved(flag: &str, filters: &[Filter], catalog: &Catalog) -> anyhow::Result<Vec<Filter>> {
+    let mut filters = filters.to_vec();
+    for test in filters.iter_mut().flat_map(|filter| &mut filter.terms).map(|term| &mut term.test) {
+        let Test::Resource(globs) = test else { continue };
+        let mut resolved = Vec::new();
+        for glob in std::mem::take(globs) {
+            if !glob.is_exact() {
+                resolved.push(glob);
+                continue;
+            }
+            let found = catalog.find(glob.as_str().trim_end_matches('.'));
+            let found = found.map_err(|error| Usage(format!("{flag} resource={glob}: {error}")))?;
+            // With the group, the core one's being empty: another group's resource may have the same plural.
+            resolved.extend(found.iter().map(|found| Glob::new(format!("{}.{}", found.plural, found.group))));
+        }
+        *globs = resolved;
+    }
+    Ok(filters)
 }
 
 /// Tells runs apart that would write something else: how far one has read says nothing about the other. Resources and
@@ -170,8 +195,10 @@ fn scope(select: &SelectArgs, clean: &CleanArgs, place: Option<&PlaceArgs>) -> S
     let rules = |rules: &[FieldRule]| rules.iter().map(FieldRule::to_string).collect::<BTreeSet<_>>();
     let clean = (clean.profile.0.name(), rules(&clean.keep), rules(&clean.drop));
     let mut hasher = DefaultHasher::new();
+    let texts = |filters: &[Filter]| filters.iter().map(Filter::to_string).collect::<Vec<_>>();
+    let filters = (texts(&select.filters.only), texts(&select.filters.except));
     let place =
         place.map(|place| (place.path.as_ref().map(RepoPath::as_str), place.layout.as_ref().map(ToString::to_string)));
-    (place, format!("{:?}", select.selector), include, clean, env!("CARGO_PKG_VERSION")).hash(&mut hasher);
+    (place, format!("{:?}", select.selector), include, filters, clean, env!("CARGO_PKG_VERSION")).hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }

@@ -23,7 +23,10 @@ use serde_json::{Value, json};
 use tokio::{sync::oneshot, time::sleep};
 
 use crate::{
-    args::{CleanArgs, ClusterArgs, DemoArgs, OutputArgs, PlaceArgs, ReplayArgs, RepoArgs, SelectArgs, WatchArgs},
+    args::{
+        CleanArgs, ClusterArgs, DemoArgs, FilterArgs, OutputArgs, PlaceArgs, ReplayArgs, RepoArgs, SelectArgs,
+        WatchArgs,
+    },
     output::Output,
     replay, repository, watch,
 };
@@ -252,6 +255,7 @@ async fn replay_recording(output: &Output, folder: &Path, repo: &Path) -> anyhow
     let args = ReplayArgs {
         logs: vec![log],
         repo: repo_args(repo)?,
+        filters: FilterArgs::default(),
         clean: CleanArgs::default(),
         output: OutputArgs::default(),
     };
@@ -263,7 +267,13 @@ fn watch_args(plane: &ControlPlane, repo: &Path) -> anyhow::Result<WatchArgs> {
     Ok(WatchArgs {
         repo: repo_args(repo)?,
         cluster: ClusterArgs { kubeconfig: Some(plane.kubeconfig().to_owned()), context: None },
-        select: SelectArgs { resource: vec![], namespace: vec![], selector: None, include: vec![] },
+        select: SelectArgs {
+            resource: vec![],
+            namespace: vec![],
+            selector: None,
+            include: vec![],
+            filters: FilterArgs::default(),
+        },
         clean: CleanArgs::default(),
         output: OutputArgs::default(),
         audit_log: plane.audit_log(),

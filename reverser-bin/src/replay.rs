@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use reverser_core::{Pipeline, TemplateLayout};
+use reverser_core::{Pipeline, Selector, TemplateLayout};
 use reverser_git::GitSink;
 use reverser_k8s::{
     Reverser, Source,
@@ -28,7 +28,7 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
 
 /// Replays; the exit code is 1 when a line was broken, although all the others are committed.
 pub(crate) async fn replay(args: ReplayArgs, output: &Output) -> anyhow::Result<ExitCode> {
-    let ReplayArgs { logs, repo, clean, output: _ } = args;
+    let ReplayArgs { logs, repo, filters, clean, output: _ } = args;
     if repo.place.layout.as_ref().is_some_and(TemplateLayout::needs_kind) {
         return Err(Usage(
             "--layout: an audit log doesn't always tell an object's kind, so a deletion could miss its file; write \
@@ -37,7 +37,8 @@ pub(crate) async fn replay(args: ReplayArgs, output: &Output) -> anyhow::Result<
         )
         .into());
     }
-    let pipeline = Pipeline { sanitizer: clean.sanitizer()?, ..repository::pipeline(&repo.place)? };
+    let selector = Selector { only: filters.only, except: filters.except, ..Selector::default() };
+    let pipeline = Pipeline { selector, sanitizer: clean.sanitizer()?, ..repository::pipeline(&repo.place)? };
     let mut source = Replay::open(&logs)?.read_with(pipeline.sanitizer.clone());
     let git = repository::open(&repo.repo, &repo.place, output).await?;
     let commits = Counter::default();
