@@ -83,6 +83,30 @@ fn writes_whose_bodies_were_not_logged_are_counted_as_unusable() {
     });
 }
 
+#[test]
+fn only_the_changes_that_filters_take_become_history() {
+    run(async {
+        let home = home();
+        fs::write(home.path().join("recorded.log"), RECORDING).unwrap();
+        let filters = [
+            "--only",
+            "user=voter-* resource=quizsubmissions.*",
+            "--except",
+            "user=voter-1",
+            "--except",
+            "operation=update",
+        ];
+        let replay = ["replay", "recorded.log", "--repo", "./replayed.git"];
+        home.run(&[&replay, &filters[..]].concat()).await.exits_with(0);
+        let repo = BareRepo::existing(home.path().join("replayed.git"));
+        let log = repo.log("main").await.unwrap();
+        let told: Vec<_> = log.iter().map(|commit| format!("{} {}", commit.author, commit.subject())).collect();
+        let subject = "[CREATE] examples.configbutler.ai/v1alpha1/quizsubmissions";
+        let expected = ["voter-2", "voter-3", "voter-4"].map(|voter| format!("{voter} {subject}/{voter}"));
+        assert_eq!(told, expected);
+    });
+}
+
 /// Replays a log as the command would be called, into a repository of its home.
 async fn replay(home: &Home, log: &str, code: i32) -> (BareRepo, String) {
     fs::write(home.path().join("recorded.log"), log).unwrap();
