@@ -505,6 +505,20 @@ mod tests {
     }
 
     #[test]
+    fn the_filters_in_the_readme_are_filters() {
+        let readme = include_str!("../../README.md");
+        let quoted = readme.split("--only '").skip(1).chain(readme.split("--except '").skip(1));
+        let examples: Vec<_> = quoted.map(|rest| rest.split('\'').next().unwrap().replace('…', "x")).collect();
+        let table = readme.lines().filter(|line| line.contains("=") && line.starts_with("| `") && line.ends_with(" |"));
+        let cells = table.flat_map(|line| line.split(" | ").next().unwrap().split('`').skip(1).step_by(2));
+        let cells: Vec<_> = cells.map(|cell| cell.replace("\\|", "|")).collect();
+        assert!(examples.len() > 5 && cells.len() > 8, "{examples:?} {cells:?}");
+        for text in examples.iter().chain(&cells) {
+            assert!(filter(text).is_ok(), "{text}: {:?}", filter(text));
+        }
+    }
+
+    #[test]
     fn a_path_that_leaves_the_repository_is_a_usage_error_that_names_the_flag() {
         let error = Cli::try_parse_from(["reverser", "watch", "--repo", "x", "--path", "../y"]).unwrap_err();
         assert_eq!(error.exit_code(), 2);

@@ -62,7 +62,7 @@ pub enum LeftOut {
     Noise(&'static Noise),
 }
 
-/// Whether a change of a captured object is recorded.
+/// Whether a change of a captured object is recorded: the answer of [`Selector::change`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// When one of these made it: it isn't known yet who did.
@@ -170,6 +170,25 @@ impl Selector {
 impl Users {
     /// Returns whether a change by `actor` is recorded; `None`: nobody knows who it was. Then no `user=` holds, and each
     /// `user!=` does.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use reverser_core::{Actor, Change, ObjectRef, Operation, Resource, Selector, Wanted};
+    /// # let resource = Arc::new(Resource {
+    /// #     group: String::new(), version: "v1".into(), kind: "ConfigMap".into(), plural: "configmaps".into(),
+    /// #     namespaced: true, has_status: false,
+    /// # });
+    ///
+    /// let object = ObjectRef { resource, namespace: Some("shop".into()), name: "web".into(), uid: None };
+    /// let selector = Selector { except: vec!["user=system:*".parse()?], ..Selector::default() };
+    /// let Wanted::By(users) = selector.change(&Change::new(object, Operation::Update, None)) else {
+    ///     unreachable!("nobody knows yet who made it")
+    /// };
+    /// assert!(users.include(Some(&Actor::user("alice"))) && users.include(None));
+    /// assert!(!users.include(Some(&Actor::user("system:node:a"))));
+    /// # Ok::<(), reverser_core::FilterError>(())
+    /// ```
     pub fn include(&self, actor: Option<&Actor>) -> bool {
         let is_taken = self.only.is_empty() || self.only.iter().any(|filter| filter.is_by(actor));
         is_taken && !self.except.iter().any(|filter| filter.is_by(actor))
