@@ -109,7 +109,7 @@ impl Selector {
 
     /// Returns whether the object in a file may have been captured. `body` is what the file says; `is_kept` tells whether a
     /// key of the object's `labels` or `annotations` would stand in the file. What a file can't tell counts as asked for:
-    /// owners and field managers, and whether it was noise.
+    /// owners and field managers, and noise that is known by its owner.
     pub fn file(&self, object: &ObjectRef, body: &Value, is_kept: &dyn Fn(&str, &str) -> bool) -> bool {
         self.captures(&Known::of_object(object, Body::File(body, is_kept))).is_ok()
             && !self.noise().any(|noise| noise.is_object(object, body))
