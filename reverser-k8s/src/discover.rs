@@ -101,6 +101,14 @@ impl Catalog {
     }
 
     /// Returns the resource that serves objects of this `apiVersion` and `kind`.
+    ///
+    /// ```no_run
+    /// # async fn example(client: kube::Client) -> Result<(), reverser_k8s::DiscoverError> {
+    /// let catalog = reverser_k8s::Catalog::read(&client).await?;
+    /// let deployments = catalog.of_kind("apps/v1", "Deployment").expect("every cluster serves them");
+    /// assert_eq!(deployments.to_string(), "apps/v1/deployments");
+    /// # Ok(()) }
+    /// ```
     pub fn of_kind(&self, api_version: &str, kind: &str) -> Option<&Arc<Resource>> {
         let is_it = |resource: &&Arc<Resource>| resource.kind == kind && resource.api_version() == api_version;
         self.served.iter().map(|served| &served.resource).find(is_it)

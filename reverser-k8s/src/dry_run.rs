@@ -68,6 +68,20 @@ impl DryRun {
 
     /// Returns what the server would store if it were given `manifest`, or why it refuses it.
     ///
+    /// ```no_run
+    /// use reverser_k8s::{Answer, DryRun};
+    ///
+    /// # async fn example(cluster: DryRun) -> Result<(), reverser_k8s::DryRunError> {
+    /// let manifest = serde_json::json!({
+    ///     "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]},
+    /// });
+    /// match cluster.ask(&manifest).await? {
+    ///     Answer::Refused(why) => assert!(why.contains("exceeded quota")),
+    ///     Answer::Stored(service) => assert_eq!(service["spec"]["ports"][0]["protocol"], "TCP"),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// It could not be asked: it can't be reached, doesn't serve the kind, or the user may not.
     pub async fn ask(&self, manifest: &Value) -> Result<Answer, DryRunError> {
@@ -76,7 +90,6 @@ impl DryRun {
         let Some(resource) = self.catalog.of_kind(&api_version, &kind) else {
             return Err(DryRunError::NotServed { api_version, kind });
         };
-        let name = manifest["metadata"]["name"].as_str().ok_or(DryRunError::Unnamed)?;
         let own = manifest["metadata"]["namespace"].as_str();
         let namespace = resource.namespaced.then(|| own.unwrap_or(self.client.default_namespace()));
         let requests = Request::new(path(resource, namespace));
@@ -88,6 +101,7 @@ impl DryRun {
             ("create", self.send(|| requests.create(&params, question.clone().into_bytes())).await)
         };
         let (verb, answer) = if is_named_by_content {
+            let name = manifest["metadata"]["name"].as_str().ok_or(DryRunError::Unnamed)?;
             match self.send(|| requests.replace(name, &params, manifest.to_string().into_bytes())).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => create().await,
                 answer => ("update", answer),
@@ -279,7 +293,7 @@ pub enum DryRunError {
         /// As the object says.
         kind: String,
     },
-    /// The object has no name.
+    /// The object has no name, and its kind needs a certain one.
     #[error("it has no metadata.name")]
     Unnamed,
 }
@@ -302,6 +316,33 @@ mod tests {
     fn answered(code: u16) -> kube::Error {
         let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code});
         kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()))
+    }
+
+    #[test]
+    fn a_service_is_asked_about_without_what_is_taken_and_answered_with_it() {
+        let asked = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "uid": "u", "resourceVersion": "7"},
+            "spec": {"clusterIP": "10.0.0.9", "ports": [{"port": 80, "nodePort": 30080}, {"port": 81}]},
+        });
+        let question = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"generateName": "reverser-"},
+            "spec": {"ports": [{"port": 80}, {"port": 81}]},
+        });
+        assert_eq!(unstored(&asked, false), question);
+        let mut stored = question;
+        stored["metadata"]["name"] = json!("reverser-x1y2z");
+        stored["spec"] = json!({"clusterIP": "10.0.0.7", "ports": [{"port": 80, "nodePort": 30001}, {"port": 81, "nodePort": 30002}]});
+        let restored = restored(stored, &asked);
+        assert_eq!(restored["metadata"], json!({"name": "a"}));
+        let ports = json!([{"port": 80, "nodePort": 30080}, {"port": 81, "nodePort": 30002}]);
+        assert_eq!(restored["spec"], json!({"clusterIP": "10.0.0.9", "ports": ports}));
+    }
+
+    #[test]
+    fn a_headless_service_is_asked_about_as_one() {
+        let headless =
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"clusterIP": "None"}});
+        assert_eq!(unstored(&headless, false)["spec"], headless["spec"]);
     }
 
     #[test]

@@ -44,7 +44,7 @@ kind: CustomResourceDefinition
 metadata: {name: widgets.defaults.example.com}
 spec:
   group: defaults.example.com
-  names: {kind: Widget, plural: widgets, singular: widget}
+  names: {kind: Widget, plural: widgets}
   scope: Namespaced
   versions:
   - name: v1
@@ -72,13 +72,17 @@ fn what_was_created_comes_back_with_no_more_than_was_written_and_gives_the_same_
     run(async {
         let scene = Scene::shared("minimized").await;
         let client = scene.plane.client();
-        scene.kubectl(&["apply", "-f", "-"], WIDGETS).await;
+        scene.kubectl(&["create", "-f", "-"], WIDGETS).await;
         let catalog = eventually("the CRD to be served", LIMIT, async || {
             let catalog = Catalog::read(&client).await.unwrap();
             let is_served = catalog.of_kind("defaults.example.com/v1", "Widget").is_some();
             if is_served { Ok(catalog) } else { Err("not served") }
         })
         .await;
+        let crd = yaml::parse(WIDGETS).unwrap().remove(0);
+        let live = get(&client, &catalog, &crd, &scene.namespace).await;
+        let minimal = Sanitizer::minimal().minimize(live, &DryRun::new(client.clone(), catalog.clone())).await.unwrap();
+        assert_eq!(minimal, crd, "asked about under its own name");
         let authored = yaml::parse(AUTHORED).unwrap();
         scene.kubectl(&["create", "-f", "-"], AUTHORED).await;
         scene.kubectl(&["create", "namespace", "minimized-again"], "").await;
@@ -160,6 +164,7 @@ fn what_a_user_may_not_ask_is_named_with_the_rule_and_what_is_refused_is_an_answ
 async fn get(client: &Client, catalog: &Catalog, manifest: &Value, namespace: &str) -> Value {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let resource = catalog.of_kind(&text(&manifest["apiVersion"]), &text(&manifest["kind"])).unwrap();
+    let namespaced = resource.namespaced;
     let resource = ApiResource {
         group: resource.group.clone(),
         version: resource.version.clone(),
@@ -167,7 +172,11 @@ async fn get(client: &Client, catalog: &Catalog, manifest: &Value, namespace: &s
         kind: resource.kind.clone(),
         plural: resource.plural.clone(),
     };
-    let objects = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
+    let objects = if namespaced {
+        Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource)
+    } else {
+        Api::all_with(client.clone(), &resource)
+    };
     serde_json::to_value(objects.get(&text(&manifest["metadata"]["name"])).await.unwrap()).unwrap()
 }
 
