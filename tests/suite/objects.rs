@@ -197,7 +197,6 @@ const NORMALIZED: &[(&str, &str)] = &[
     ("core/Pod/busy /spec/hostNetwork", "Go leaves out what is empty"),
     ("example.com/Anything/empties /metadata/annotations", "Go leaves out what is empty"),
     ("example.com/Anything/empties /metadata/labels", "Go leaves out what is empty"),
-    ("example.com/Anything/empties /no", "kubectl reads the key as a boolean: false"),
     ("example.com/Anything/like-a-pod /spec/template/metadata/creationTimestamp", "kubectl apply leaves out nulls"),
     ("example.com/Anything/numbers /negativeZero", "0 in Go's JSON"),
     ("example.com/Anything/numbers /whole", "3 in Go's JSON"),

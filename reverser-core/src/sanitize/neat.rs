@@ -297,8 +297,6 @@ static DEFAULTS: &[Part] = &[
     ]),
     part(POD, "", &[
         row("enableServiceLinks", Bool(true)),
-        // By admission (Priority), and no other value is accepted without a class that says so.
-        row("preemptionPolicy", Text("PreemptLowerPriority")),
     ]),
     part(POD_SPECS, "containers|initContainers|ephemeralContainers[*]", &[
         row("env[*].valueFrom.fieldRef.apiVersion", Text("v1")),
