@@ -47,9 +47,9 @@ pub enum Rendered {
     Leave(LeftOut),
     /// Nothing is written: it is sensitive and can't be sealed.
     Refuse(SealError),
-    /// Nothing is written, although the object is captured: changes of this kind, or by this user, aren't recorded. The
-    /// file at this path, if there is one, stays as it is.
-    Skip(RepoPath),
+    /// This would be written, but isn't: the object is captured, and changes of this kind, or by this user, aren't
+    /// recorded. Its file, if there is one, stays as it is.
+    Skip(Edit),
     /// This is written.
     Write(Edit),
     /// This is written if one of these users made the change.
@@ -67,14 +67,14 @@ impl Pipeline {
         }
         let wanted = self.selector.change(change);
         let body = change.body.take();
-        let write = || self.write(&change.object, body.filter(|_| change.operation != Operation::Delete));
-        match (selected, wanted) {
-            (Err(why), _) => Rendered::Leave(why),
-            (Ok(()), Wanted::No) => Rendered::Skip(self.place(&change.object)),
-            (Ok(()), Wanted::Yes) => write().map_or_else(Rendered::Refuse, Rendered::Write),
-            (Ok(()), Wanted::By(users)) => {
-                write().map_or_else(Rendered::Refuse, |edit| Rendered::WriteIfBy(users, edit))
-            }
+        if let Err(why) = selected {
+            return Rendered::Leave(why);
+        }
+        match (self.write(&change.object, body.filter(|_| change.operation != Operation::Delete)), wanted) {
+            (Err(error), _) => Rendered::Refuse(error),
+            (Ok(edit), Wanted::By(users)) => Rendered::WriteIfBy(users, edit),
+            (Ok(edit), Wanted::No) => Rendered::Skip(edit),
+            (Ok(edit), Wanted::Yes) => Rendered::Write(edit),
         }
     }
 
@@ -280,8 +280,8 @@ mod tests {
         dying["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
         assert!(matches!(render(&no_deletions, Operation::Update, live()), Rendered::Write(_)));
         for (operation, body) in [(Operation::Delete, live()), (Operation::Update, dying)] {
-            let Rendered::Skip(path) = render(&no_deletions, operation, body) else { panic!("not wanted") };
-            assert_eq!(path.as_str(), "v1/configmaps/shop/a.yaml");
+            let Rendered::Skip(edit) = render(&no_deletions, operation, body) else { panic!("not wanted") };
+            assert_eq!(edit, Edit::Delete { path: "v1/configmaps/shop/a.yaml".parse().unwrap() });
         }
         let alices = selecting(&["user=alice"], &[]);
         let Rendered::WriteIfBy(users, Edit::Put { .. }) = render(&alices, Operation::Update, live()) else {

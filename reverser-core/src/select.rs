@@ -167,6 +167,21 @@ impl Selector {
     }
 }
 
+impl Wanted {
+    /// Returns whether a change by `actor` is recorded, as [`Users::include`] says where it depends on that.
+    ///
+    /// ```
+    /// assert!(reverser_core::Wanted::Yes.by(None) && !reverser_core::Wanted::No.by(None));
+    /// ```
+    pub fn by(&self, actor: Option<&Actor>) -> bool {
+        match self {
+            Self::By(users) => users.include(actor),
+            Self::No => false,
+            Self::Yes => true,
+        }
+    }
+}
+
 impl Users {
     /// Returns whether a change by `actor` is recorded; `None`: nobody knows who it was. Then no `user=` holds, and each
     /// `user!=` does.
@@ -341,6 +356,15 @@ mod tests {
     }
 
     #[test]
+    fn who_made_a_change_is_asked_only_when_it_matters() {
+        let body = json!({"metadata": {"name": "web", "namespace": "shop"}});
+        let update = Change::new(object(resource("", "configmaps", true), &body), Operation::Update, Some(body));
+        let by = |only: &[&str], except: &[&str]| matches!(select(only, except).change(&update), Wanted::By(_));
+        assert!(by(&["user=bob"], &[]) && by(&[], &["user=bob"]) && by(&["name=web"], &["user=bob name=web"]));
+        assert!(!by(&["user=bob", "name=web"], &[]) && !by(&["user=bob name=db"], &["user=bob operation=create"]));
+    }
+
+    #[test]
     fn changes_are_wanted_by_operation_and_user() {
         let body = json!({"metadata": {"name": "web", "namespace": "shop"}});
         let web = object(resource("", "configmaps", true), &body);
@@ -362,10 +386,7 @@ mod tests {
         ] {
             let selector = select(only, except);
             let is_wanted = |actor: Option<&Actor>| {
-                let late = match selector.change(&change(Operation::Update)) {
-                    Wanted::By(users) => users.include(actor),
-                    wanted => wanted == Wanted::Yes,
-                };
+                let late = selector.change(&change(Operation::Update)).by(actor);
                 if let Some(actor) = actor {
                     let at_once = selector.change(&change(Operation::Update).by(actor.clone()));
                     assert_eq!(at_once, if late { Wanted::Yes } else { Wanted::No }, "{only:?} {except:?}");

@@ -20,7 +20,7 @@ use std::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
 use reverser_core::{
-    Change, CommitPlan, Edit, LeftOut, ObjectRef, Operation, Pipeline, Rendered, RepoPath, SealError, Users, message,
+    Change, CommitPlan, Edit, LeftOut, ObjectRef, Operation, Pipeline, Rendered, RepoPath, SealError, Wanted, message,
 };
 use reverser_git::{Backoff, Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
 use tokio::{sync::mpsc, time::Instant};
@@ -93,7 +93,8 @@ pub enum Arrival {
 /// What became of a change that was recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recorded {
-    /// It was recorded already, or a later version of the object was.
+    /// It was recorded already, or a later version of the object was; or the object was like that before, by a change
+    /// that isn't selected.
     Known,
     /// The object, or this change of it, isn't selected.
     Left(LeftOut),
@@ -148,18 +149,25 @@ impl Reverser {
     /// Commits one change, as a program that made it knows it. Returns once it is durable locally; call
     /// [`GitSink::pushed`] with the receipt to wait for the remote.
     pub async fn record(&self, mut change: Change) -> Result<Recorded, RecordError> {
-        let edit = match self.pipeline.render(&mut change) {
+        let (edit, is_wanted) = match self.pipeline.render(&mut change) {
             Rendered::Leave(why) => match self.leaving(&mut change).await? {
-                Some(edit) => edit,
+                Some(edit) => (edit, true),
                 None => return Ok(Recorded::Left(why)),
             },
             Rendered::Refuse(error) => return Err(error.into()),
-            Rendered::WriteIfBy(users, edit) if users.include(change.attribution.actor()) => edit,
-            Rendered::Skip(_) | Rendered::WriteIfBy(..) => return Ok(Recorded::Left(LeftOut::NotThisChange)),
-            Rendered::Write(edit) => edit,
+            Rendered::Skip(edit) => (edit, false),
+            Rendered::Write(edit) => (edit, true),
+            Rendered::WriteIfBy(users, edit) => (edit, users.include(change.attribution.actor())),
         };
         let _turn = self.turn.lock().await;
-        if !self.lock_written().is_news(&change, &edit) {
+        let is_news = self.lock_written().is_news(&change, &edit);
+        if !is_wanted {
+            if is_news {
+                self.lock_written().leave_out(&edit);
+            }
+            return Ok(Recorded::Left(LeftOut::NotThisChange));
+        }
+        if !is_news {
             return Ok(Recorded::Known);
         }
         self.lock_written().note_change(&change, &edit);
@@ -317,15 +325,18 @@ impl Reverser {
         for item in items {
             let Item { source, cursor, what, arrived } = item;
             match what {
-                What::Change { mut change, edit, only_by } => {
+                What::Change { mut change, edit, wanted } => {
                     // Asked first, as most events are no news, and who did it may take a while to know.
-                    let is_news = self.lock_written().is_news(&change, &edit);
-                    if is_news {
-                        self.attribute(&mut change, arrived).await;
-                    }
-                    if is_news && only_by.is_none_or(|users| users.include(change.attribution.actor())) {
-                        self.lock_written().note_change(&change, &edit);
-                        open.add(self.pipeline.plan(&change, edit, Timestamp::now()), change);
+                    if self.lock_written().is_news(&change, &edit) {
+                        if wanted != Wanted::No {
+                            self.attribute(&mut change, arrived).await;
+                        }
+                        if wanted.by(change.attribution.actor()) {
+                            self.lock_written().note_change(&change, &edit);
+                            open.add(self.pipeline.plan(&change, edit, Timestamp::now()), change);
+                        } else {
+                            self.lock_written().leave_out(&edit);
+                        }
                     }
                 }
                 What::Leave { mut change } => {
@@ -361,7 +372,7 @@ impl Reverser {
                     self.commit_sync(Batch { plans: vec![], cursors }, edits, &sync).await?;
                     continue;
                 }
-                What::Kept { .. } | What::Nothing => {}
+                What::Nothing => {}
             }
             if !progress.held.contains(&*source) {
                 open.batch.cursors.extend(cursor.map(|cursor| (source.to_string(), cursor)));
@@ -509,9 +520,11 @@ impl Reverser {
                     Some(Change::new(reference, Operation::Create, Some(object)))
                 });
                 let mut items: Vec<_> = changes.map(|change| item(self.render(change), None)).collect();
-                // An API that was away and is back: what was deleted meanwhile is only seen by what is missing.
+                // An API that was away and is back: what was deleted meanwhile is only seen by what is missing. What isn't
+                // recorded leaves its file as it is.
                 let alive = items.iter().filter_map(|item| match &item.what {
-                    What::Change { edit: Edit::Put { path, .. }, .. } | What::Kept { path } => Some(path.clone()),
+                    What::Change { edit: edit @ Edit::Put { .. }, .. }
+                    | What::Change { edit, wanted: Wanted::No, .. } => Some(edit.path().clone()),
                     _ => None,
                 });
                 let list = RenderedList {
@@ -540,9 +553,9 @@ impl Reverser {
                 self.reporter.report(Notice::Refused(&error));
                 What::Nothing
             }
-            Rendered::Skip(path) => What::Kept { path },
-            Rendered::Write(edit) => What::Change { change, edit, only_by: None },
-            Rendered::WriteIfBy(users, edit) => What::Change { change, edit, only_by: Some(users) },
+            Rendered::Skip(edit) => What::Change { change, edit, wanted: Wanted::No },
+            Rendered::Write(edit) => What::Change { change, edit, wanted: Wanted::Yes },
+            Rendered::WriteIfBy(users, edit) => What::Change { change, edit, wanted: Wanted::By(users) },
         }
     }
 
@@ -671,12 +684,8 @@ enum What {
     Change {
         change: Change,
         edit: Edit,
-        /// `None`: anybody.
-        only_by: Option<Users>,
-    },
-    /// A change that isn't to be recorded, of an object that is captured: its file stays as it is.
-    Kept {
-        path: RepoPath,
+        /// Whether it is recorded, which may depend on who made it.
+        wanted: Wanted,
     },
     /// An update of an object that isn't selected: it may have been before.
     Leave {
@@ -698,7 +707,7 @@ impl Item {
             + match &self.what {
                 What::Change { edit: one, .. } => edit(one),
                 What::List(list) => list.edits.iter().map(edit).sum(),
-                What::Kept { .. } | What::Leave { .. } | What::Nothing => 0,
+                What::Leave { .. } | What::Nothing => 0,
             }
     }
 }

@@ -202,6 +202,9 @@ fn a_user_who_is_left_out_makes_no_commit_and_the_next_change_of_the_object_brin
         create(&eve, config_map("db", "1")).await;
         assert_subjects(&scene.history(2).await, &["[CREATE] v1/configmaps/web", "[CREATE] v1/configmaps/db"]);
         assert!(!scene.file("v1/configmaps", "web").await.contains("bot"));
+        // Nothing that stands in a file: what the bot did doesn't become Eve's.
+        patch(&eve, "web", json!({"metadata": {"annotations": {"control-plane.alpha.kubernetes.io/leader": "x"}}}))
+            .await;
         patch(&eve, "web", json!({"data": {"key": "2"}})).await;
         let log = scene.history(3).await;
         let told: Vec<_> = log.iter().map(|commit| format!("{} {}", commit.author, commit.subject())).collect();

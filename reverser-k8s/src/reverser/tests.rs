@@ -317,10 +317,12 @@ async fn a_change_by_a_user_who_is_left_out_makes_no_commit_and_the_next_recorde
         [
             change(Operation::Create, with(3, "alice's")),
             change(Operation::Update, with(4, "the bot's")),
+            // Of its status, say: nothing that is Alice's to be author of.
+            change(Operation::Update, with(5, "the bot's")),
             // Back to what Git has: nothing was written in between.
             change(Operation::Update, with(9, "alice's")),
             change(Operation::Update, with(10, "the bot's")),
-            // By nobody knows whom, and of something else: what the bot did comes with it.
+            // By nobody knows whom, and with something else: what the bot did comes with it.
             change(Operation::Update, {
                 let mut body = with(11, "the bot's");
                 body["metadata"]["labels"]["more"] = "1".into();
@@ -369,9 +371,10 @@ async fn a_recorder_hears_that_its_change_was_left_out_and_the_file_stays() {
     let left = Recorded::Left(LeftOut::NotThisChange);
     assert_eq!(reverser.record(by(Some("bob"), Operation::Create, 1)).await.unwrap(), left);
     assert_eq!(reverser.record(by(None, Operation::Create, 1)).await.unwrap(), left);
-    let recorded = reverser.record(by(Some("alice"), Operation::Update, 1)).await.unwrap();
+    assert_eq!(reverser.record(by(Some("alice"), Operation::Update, 1)).await.unwrap(), Recorded::Known, "not hers");
+    let recorded = reverser.record(by(Some("alice"), Operation::Update, 2)).await.unwrap();
     assert!(matches!(recorded, Recorded::Planned(_)), "{recorded:?}");
-    assert_eq!(reverser.record(by(Some("alice"), Operation::Delete, 2)).await.unwrap(), left);
+    assert_eq!(reverser.record(by(Some("alice"), Operation::Delete, 3)).await.unwrap(), left);
     assert_eq!(sink.list(None).await.unwrap().len(), 1);
 }
 

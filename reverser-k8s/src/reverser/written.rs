@@ -18,6 +18,9 @@ const PATHS: usize = 100_000;
 #[derive(Debug, Default)]
 pub(super) struct Written {
     last: HashMap<RepoPath, Last>,
+    /// What the object is like, where that isn't written since nobody asked for the change: the same again, such as a
+    /// controller's write of the status, is no other change.
+    left_out: HashMap<RepoPath, Option<u64>>,
     /// Keyed by chance: nobody can make two contents look alike.
     hasher: RandomState,
 }
@@ -33,9 +36,12 @@ struct Last {
 
 impl Written {
     /// Returns whether an edit is to be written: not when the same object's later version was written already, or exactly
-    /// this. Then comes [`Written::note_change`], unless it is left out for another reason.
+    /// this, or exactly this was left out. Then comes [`Written::note_change`] or [`Written::leave_out`].
     pub(super) fn is_news(&mut self, change: &Change, edit: &Edit) -> bool {
         let new = self.last_of(change, edit);
+        if self.left_out.get(edit.path()) == Some(&new.content) {
+            return false;
+        }
         let Some(last) = self.last.get(edit.path()) else { return true };
         let is_same_object = last.uid.is_some() && last.uid == new.uid;
         // A deletion is often told with the version that was written last: it has none of its own there.
@@ -58,6 +64,14 @@ impl Written {
         self.insert(edit.path(), last);
     }
 
+    /// Notes an edit that would have been written, and isn't, as nobody asked for its change.
+    pub(super) fn leave_out(&mut self, edit: &Edit) {
+        if self.left_out.len() >= PATHS && !self.left_out.contains_key(edit.path()) {
+            self.left_out.clear();
+        }
+        self.left_out.insert(edit.path().clone(), self.digest(edit));
+    }
+
     /// Notes an edit that no single change stands for.
     pub(super) fn note(&mut self, edit: &Edit) {
         let content = self.digest(edit);
@@ -75,6 +89,7 @@ impl Written {
     }
 
     fn insert(&mut self, path: &RepoPath, last: Last) {
+        self.left_out.remove(path);
         if self.last.len() >= PATHS && !self.last.contains_key(path) {
             self.last.clear();
         }
@@ -142,11 +157,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_written_is_news_again() {
+    fn what_was_left_out_is_no_news_until_it_differs_from_that_too() {
         let mut written = Written::default();
         assert!(writes(&mut written, &change("u", Some(1)), &put("one")));
-        assert!(written.is_news(&change("u", Some(2)), &put("two")), "and left out");
-        assert!(!writes(&mut written, &change("u", Some(3)), &put("one")), "still there");
-        assert!(writes(&mut written, &change("u", Some(4)), &put("two")));
+        assert!(written.is_news(&change("u", Some(2)), &put("two")));
+        written.leave_out(&put("two"));
+        assert!(!written.is_news(&change("u", Some(3)), &put("two")), "status, say");
+        assert!(writes(&mut written, &change("u", Some(4)), &put("three")));
+        assert!(writes(&mut written, &change("u", Some(5)), &put("two")));
+        written.leave_out(&put("four"));
+        assert!(!written.is_news(&change("u", Some(7)), &put("two")), "back to what is written");
+        assert!(written.is_news(&change("u", Some(8)), &put("four")), "and then somebody else's doing");
+        written.leave_out(&delete());
+        assert!(!written.is_news(&change("u", Some(9)), &delete()), "the deletion's end, after its finalizers");
+        written.note(&delete());
+        assert!(written.is_news(&change("u", Some(10)), &put("four")));
     }
 }
