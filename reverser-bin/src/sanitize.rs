@@ -109,14 +109,14 @@ impl Filter {
     async fn folder(&mut self, folder: &Path, recursive: bool) -> io::Result<()> {
         let mut files = vec![];
         if let Err((path, error)) = manifests_in(folder, recursive, &mut files) {
-            self.fail(&path.display().to_string(), &error.to_string());
+            self.fail(&path.display().to_string(), &error.to_string())?;
         }
         if files.is_empty() {
             let deeper = if recursive { "" } else { "; -R looks into its folders, too" };
             self.fail(
                 &folder.display().to_string(),
                 &format!("no .yaml, .yml or .json file is in this folder{deeper}"),
-            );
+            )?;
         }
         for file in files {
             self.file(&file).await?;
@@ -128,10 +128,7 @@ impl Filter {
         let name = path.display().to_string();
         match File::open(path) {
             Ok(file) => self.stream(&name, file).await,
-            Err(error) => {
-                self.fail(&name, &error.to_string());
-                Ok(())
-            }
+            Err(error) => self.fail(&name, &error.to_string()),
         }
     }
 
@@ -148,10 +145,7 @@ impl Filter {
                 Ok(0) => documents.finish(),
                 Ok(length) => documents.push(&chunk[..length]),
                 // The document that isn't whole would come out as if it were.
-                Err(error) => {
-                    self.fail(name, &error.to_string());
-                    return self.out.flush();
-                }
+                Err(error) => return self.fail(name, &error.to_string()),
             }
             while let Some(document) = documents.next_document() {
                 self.document(name, &document).await?;
@@ -167,17 +161,14 @@ impl Filter {
         let number = document.number();
         let objects = match document.objects() {
             Ok(objects) => objects,
-            Err(error) => {
-                self.fail(name, &format!("document {number}, {error}"));
-                return Ok(());
-            }
+            Err(error) => return self.fail(name, &format!("document {number}, {error}")),
         };
         let is_list = objects.len() > 1;
         for (index, object) in objects.into_iter().enumerate() {
             let item = if is_list { format!(", item {} of the list", index + 1) } else { String::new() };
             let place = format!("document {number}, line {}{item}", document.line());
             if let Err(lack) = is_kubernetes(&object) {
-                self.fail(name, &format!("{place}: {lack}"));
+                self.fail(name, &format!("{place}: {lack}"))?;
                 continue;
             }
             let metadata = &object["metadata"];
@@ -186,7 +177,7 @@ impl Filter {
             }
             match self.clean(name, &place, &object).await {
                 Ok(manifest) => self.write(object, manifest)?,
-                Err(error) => self.fail(name, &format!("{place}: {}", chain(&error))),
+                Err(error) => self.fail(name, &format!("{place}: {}", chain(&error)))?,
             }
         }
         Ok(())
@@ -224,10 +215,12 @@ impl Filter {
         }
     }
 
-    /// Says what is wrong with an input.
-    fn fail(&mut self, name: &str, what: &str) {
+    /// Says what is wrong with an input, behind what came out of it before: both may go to one terminal.
+    fn fail(&mut self, name: &str, what: &str) -> io::Result<()> {
         self.failures += 1;
+        self.out.flush()?;
         tell(&format!("error: {name}: {what}"));
+        Ok(())
     }
 }
 

@@ -28,7 +28,8 @@ async fn piped(mut command: Command, input: &str) -> Piped {
     // At the same time: a pipe holds 64 KiB.
     let write = tokio::spawn(async move { stdin.write_all(input.as_bytes()).await });
     let output = output.await.unwrap().unwrap();
-    write.await.unwrap().unwrap();
+    // A command that is used wrongly ends without reading; of any other the output shows what it has read.
+    let _unread = write.await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Piped { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }

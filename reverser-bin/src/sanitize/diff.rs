@@ -23,20 +23,23 @@ pub(super) fn write(out: &mut impl Write, live: &Value, clean: &Value) -> io::Re
         return out.write_all(text.as_bytes());
     }
     for (number, line) in text.lines().enumerate() {
-        writeln!(out, "{}{line}\x1b[0m", colour(number, line))?;
+        match colour(number, line) {
+            Some(colour) => writeln!(out, "{colour}{line}\x1b[0m")?,
+            None => writeln!(out, "{line}")?,
+        }
     }
     Ok(())
 }
 
-/// Returns the sequence that begins a line's colour, those of git's diffs; the first two lines name the object.
-fn colour(number: usize, line: &str) -> &'static str {
-    match line.as_bytes().first() {
+/// Returns the sequence that begins a line's colour, one of git's diffs; the first two lines name the object.
+fn colour(number: usize, line: &str) -> Option<&'static str> {
+    Some(match line.as_bytes().first() {
         _ if number < 2 => "\x1b[1m",
         Some(b'@') => "\x1b[36m",
         Some(b'-') => "\x1b[31m",
         Some(b'+') => "\x1b[32m",
-        _ => "",
-    }
+        _ => return None,
+    })
 }
 
 /// <https://no-color.org>
@@ -85,7 +88,8 @@ mod tests {
 
     #[test]
     fn colours_are_those_of_git() {
-        assert_eq!([colour(0, "--- a"), colour(1, "+++ b"), colour(9, "--- x")], ["\x1b[1m", "\x1b[1m", "\x1b[31m"]);
-        assert_eq!([colour(2, "@@ -1 +1 @@"), colour(3, " a"), colour(4, "+b")], ["\x1b[36m", "", "\x1b[32m"]);
+        let colours = [(0, "--- a"), (1, "+++ b"), (2, "@@ -1 +1 @@"), (3, "--- x"), (4, "+b"), (5, " c")];
+        let expected = [Some("\x1b[1m"), Some("\x1b[1m"), Some("\x1b[36m"), Some("\x1b[31m"), Some("\x1b[32m"), None];
+        assert_eq!(colours.map(|(number, line)| colour(number, line)), expected);
     }
 }
