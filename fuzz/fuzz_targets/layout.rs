@@ -1,23 +1,101 @@
-//! A layout template that is taken gives two objects two paths; any other is refused at one of its characters.
+//! Any text is a template or is refused at a character that it has; one that is taken gives different objects different
+//! paths, on every file system. The first line is the template, each other one an object:
+//! `group version kind plural namespace name`, with `-` for no group and no namespace.
 #![no_main]
 
-use std::sync::LazyLock;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use libfuzzer_sys::fuzz_target;
-use reverser_core::{ObjectRef, TemplateLayout, testing};
+use reverser_core::{Layout, ObjectRef, RepoPath, Resource, TemplateLayout, testing::hostile_objects};
 
-static OBJECTS: LazyLock<Vec<ObjectRef>> = LazyLock::new(testing::hostile_objects);
-
-fuzz_target!(|input: (&str, u16, u16)| {
-    use reverser_core::Layout;
-
-    let (template, one, other) = input;
-    match template.parse::<TemplateLayout>() {
-        Ok(layout) => {
-            let object = |at: u16| &OBJECTS[usize::from(at) % OBJECTS.len()];
-            let (one, other) = (object(one), object(other));
-            assert!(one.is_same_place(other) || layout.place(one) != layout.place(other), "{one:?} {other:?}");
+fuzz_target!(|input: &str| {
+    let mut lines = input.split('\n');
+    let template = lines.next().unwrap_or_default();
+    let layout: TemplateLayout = match template.parse() {
+        Ok(layout) => layout,
+        Err(error) => {
+            assert!((1..=template.chars().count() + 1).contains(&error.character()), "{error}");
+            return;
         }
-        Err(error) => assert!((1..=template.chars().count() + 1).contains(&error.character())),
-    }
+    };
+    assert_eq!(layout.to_string(), template);
+    // Some of the many, others with each template.
+    let step = 61 + template.len() % 31;
+    let hostile = HOSTILE.iter().skip(input.len() % step).step_by(step).cloned();
+    place(&layout, lines.take(16).filter_map(object).chain(hostile));
 });
+
+static HOSTILE: LazyLock<Vec<ObjectRef>> = LazyLock::new(hostile_objects);
+
+fn place(layout: &TemplateLayout, objects: impl Iterator<Item = ObjectRef>) {
+    // Objects by path, as a file system sees it that folds case.
+    let mut placed: BTreeMap<String, ObjectRef> = BTreeMap::new();
+    // An API server has one kind for a resource.
+    let mut kinds = BTreeMap::new();
+    for object in objects {
+        let resource = &object.resource;
+        let key = (resource.group.clone(), resource.plural.clone());
+        if *kinds.entry(key).or_insert_with(|| resource.kind.clone()) != resource.kind {
+            continue;
+        }
+        let path = layout.place(&object);
+        assert_eq!(path.as_str().parse::<RepoPath>().as_ref(), Ok(&path), "the path of {object:?}");
+        if let Some(folder) = layout.folder(&object.resource) {
+            assert!(path.starts_with_folder(&folder), "{path} of {object:?} is not below {folder}");
+        }
+        if let Some(other) = placed.insert(path.as_str().to_lowercase(), object.clone()) {
+            assert!(other.is_same_place(&object), "{path} is the path of {object:?} and of {other:?}");
+        }
+    }
+    for path in placed.keys() {
+        let folders = path.match_indices('/').map(|(at, _)| &path[..at]);
+        for folder in folders {
+            assert!(!placed.contains_key(folder), "{folder} is a file, and the folder of {path}");
+        }
+    }
+}
+
+/// Returns the object of a line, if an API server would take its names.
+fn object(line: &str) -> Option<ObjectRef> {
+    let mut words = line.splitn(6, ' ');
+    let [group, version, kind, plural, namespace, name] = std::array::from_fn(|_| words.next().unwrap_or_default());
+    let (group, namespace) =
+        (group.strip_prefix('-').unwrap_or(group), namespace.strip_prefix('-').unwrap_or(namespace));
+    // No group is called like a version, and the core group has but one.
+    let is_group =
+        if group.is_empty() { version == "v1" } else { group.split('.').all(is_label) && !is_version(group) };
+    let is_resource = is_name(version) && is_name(&kind.to_ascii_lowercase()) && is_name(plural);
+    if !is_group || !is_resource || !(namespace.is_empty() || is_label(namespace)) || name.is_empty() {
+        return None;
+    }
+    let resource = Resource {
+        group: group.into(),
+        version: version.into(),
+        kind: kind.into(),
+        plural: plural.into(),
+        namespaced: !namespace.is_empty(),
+        has_status: true,
+    };
+    let namespace = resource.namespaced.then(|| namespace.to_owned());
+    Some(ObjectRef { resource: Arc::new(resource), namespace, name: name.into(), uid: None })
+}
+
+/// RFC 1035.
+fn is_name(text: &str) -> bool {
+    is_label(text) && text.starts_with(|c: char| c.is_ascii_lowercase())
+}
+
+/// RFC 1123.
+fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+fn is_version(text: &str) -> bool {
+    text.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}

@@ -1,21 +1,133 @@
-//! Whatever a message says, the commit has one subject line and ends with our trailers, each on a line of its own.
+//! Any text is a template for messages or is refused at a place that it has; whatever it makes of whatever names and
+//! reasons, the commit's subject is one line and its trailers are ours, as git would read them. The parts of the input
+//! stand between lines of `====`: template, actor, reason, name, namespace, uid, resourceVersion.
 #![no_main]
 
-use std::sync::LazyLock;
+use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use reverser_core::{Actor, Change, message::with_trailers, testing};
+use reverser_core::{
+    Actor, Change, CommitMessage, DefaultMessage, MessageTemplateError, ObjectRef, Operation, Resource,
+    TemplateMessage,
+    message::{Synced, with_trailers, without_trailers},
+};
 
-static CHANGES: LazyLock<Vec<Change>> = LazyLock::new(testing::hostile_changes);
-
-fuzz_target!(|input: (&str, &str)| {
-    let (message, actor) = input;
-    let change = CHANGES[0].clone().by(Actor::user(actor));
-    let text = with_trailers(message, &change);
-    let (head, trailers) = text.trim_end().rsplit_once("\n\n").expect("trailers are a paragraph");
-    let keys: Vec<_> = trailers.lines().filter_map(|line| line.split(':').next()).collect();
-    assert_eq!(keys, ["Reverser-Actor", "Reverser-Evidence", "Reverser-Uid", "Reverser-Resource-Version"]);
-    assert!(head.lines().all(|line| line != "---" && !line.to_lowercase().starts_with("reverser-")), "{head}");
-    assert!(!head.lines().next().unwrap_or_default().trim().is_empty() && head.lines().nth(1).unwrap_or("") == "");
-    assert!(!text.chars().any(|c| c != '\n' && c.is_control()));
+fuzz_target!(|input: &str| {
+    let mut parts = input.split("\n====\n");
+    let template = parts.next().unwrap_or_default();
+    let change = change(parts);
+    let sync = Synced { objects: [((*change.object.resource).clone(), 3)].into(), removed: input.len() };
+    check_change(&DefaultMessage, &change);
+    check_sync(&DefaultMessage, &sync);
+    match TemplateMessage::default().changes(template) {
+        Ok(message) => check_change(&message, &change),
+        Err(error) => check_place(&error, template),
+    }
+    match TemplateMessage::default().syncs(template) {
+        Ok(message) => check_sync(&message, &sync),
+        Err(error) => check_place(&error, template),
+    }
+    // Whatever an embedder's own words are.
+    let text = with_trailers(template, &change);
+    check_text(&text, &change);
 });
+
+fn change<'t>(mut parts: impl Iterator<Item = &'t str>) -> Change {
+    let mut part = || parts.next();
+    let (actor, reason, name) = (part(), part(), part().unwrap_or("web"));
+    let (namespace, uid, version) = (part(), part(), part());
+    let resource = Resource {
+        group: "apps".into(),
+        version: "v1".into(),
+        kind: "Deployment".into(),
+        plural: "deployments".into(),
+        namespaced: namespace.is_some(),
+        has_status: true,
+    };
+    let object = ObjectRef {
+        resource: Arc::new(resource),
+        namespace: namespace.map(str::to_owned),
+        name: name.to_owned(),
+        uid: uid.map(str::to_owned),
+    };
+    let mut change = Change::new(object, Operation::Update, None);
+    change.resource_version = version.map(str::to_owned);
+    change.reason = reason.map(str::to_owned);
+    match actor {
+        Some(actor) => change.by(Actor::user(actor)),
+        None => change,
+    }
+}
+
+fn check_change(message: &dyn CommitMessage, change: &Change) {
+    let words = message.change(change);
+    assert!(!is_blank(&words), "{words:?}");
+    let text = with_trailers(&words, change);
+    check_text(&text, change);
+}
+
+fn check_sync(message: &dyn CommitMessage, sync: &Synced) {
+    let words = message.sync(sync);
+    assert!(!is_blank(&words), "{words:?}");
+    check_subject(&without_trailers(&words));
+}
+
+fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c.is_whitespace() || c.is_control())
+}
+
+fn check_text(text: &str, change: &Change) {
+    check_subject(text);
+    assert_eq!(trailers(text), expected(change), "{text}");
+}
+
+fn check_subject(text: &str) {
+    assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+    let mut lines = text.lines();
+    let subject = lines.next().unwrap_or_default();
+    assert!(!subject.trim().is_empty() && subject.len() <= 1024, "{text:?}");
+    assert!(lines.next().unwrap_or_default().is_empty(), "{text:?}");
+}
+
+/// Returns keys and values as `git interpret-trailers --parse` does: those of the last paragraph before what could be a
+/// patch, all of whose lines have to be trailers.
+fn trailers(text: &str) -> Vec<(&str, String)> {
+    let is_patch = |line: &str| {
+        line.strip_prefix("---").is_some_and(|rest| rest.trim_start().len() < rest.len() || rest.is_empty())
+    };
+    let lines: Vec<_> = text.lines().take_while(|line| !is_patch(line)).collect();
+    let paragraph = lines.rsplit(|line| line.trim().is_empty()).find(|paragraph| !paragraph.is_empty());
+    let pairs: Option<_> = paragraph.into_iter().flatten().map(|line| line.split_once(": ")).collect();
+    let pairs: Vec<(&str, &str)> = pairs.unwrap_or_default();
+    pairs.into_iter().map(|(key, value)| (key, value.to_owned())).collect()
+}
+
+fn expected(change: &Change) -> Vec<(&'static str, String)> {
+    let (actor, evidence) = match change.attribution.actor() {
+        Some(actor) => (Some(&actor.name), "host".to_owned()),
+        None => (None, "unknown".to_owned()),
+    };
+    let trailers = [
+        ("Reverser-Actor", actor),
+        ("Reverser-Evidence", Some(&evidence)),
+        ("Reverser-Uid", change.object.uid.as_ref()),
+        ("Reverser-Resource-Version", change.resource_version.as_ref()),
+    ];
+    trailers.into_iter().filter_map(|(key, value)| Some((key, on_one_line(value?)))).collect()
+}
+
+/// Returns the text as a trailer's value: nothing in it ends a line or turns the direction of text.
+fn on_one_line(text: &str) -> String {
+    let blank = |c: char| if c.is_control() || ['\u{2028}', '\u{2029}'].contains(&c) { ' ' } else { c };
+    let turns =
+        |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let text: String = text.chars().map(blank).map(|c| if turns(c) { '\u{fffd}' } else { c }).collect();
+    text.trim().to_owned()
+}
+
+fn check_place(error: &MessageTemplateError, template: &str) {
+    let lines = template.matches('\n').count() + 1;
+    assert!((1..=lines).contains(&error.line()), "{error}");
+    let line = template.split('\n').nth(error.line() - 1).unwrap_or_default();
+    assert!((1..=line.chars().count() + 1).contains(&error.column()), "{error}");
+}
