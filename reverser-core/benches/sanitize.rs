@@ -4,6 +4,8 @@
 //! `cargo bench -p reverser-core --bench sanitize` prints criterion's groups, then a line for each bar. The event is one
 //! of a real API server 1.36: `kubectl patch` of a Deployment that was applied before, with the answer that it got.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "what measures the core is not pure")]
+
 use std::{
     env, fmt,
     hint::black_box,

@@ -3,6 +3,8 @@
 //! `cargo bench -p reverser-core --bench yaml` prints criterion's groups, then a line for each bar:
 //! `emit Deployment: ratio 7.3 (limit 5)`. A ratio, because the machine's own speed is no property of ours.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "what measures the core is not pure")]
+
 use std::{
     env,
     hint::black_box,

@@ -1,5 +1,7 @@
 //! What reading a hostile text costs.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "what tests the core is not pure")]
+
 use std::{
     env, fs,
     io::{Write, stdout},
