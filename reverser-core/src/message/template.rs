@@ -11,7 +11,12 @@ use minijinja::{Environment, UndefinedBehavior, Value, context};
 use super::{CommitMessage, DefaultMessage, Synced};
 use crate::{Attribution, Change, Evidence, ObjectRef, Operation, Resource};
 
-/// Words commits as templates say, in the language of [Jinja] as [minijinja] has it, without includes and macros.
+mod language;
+
+/// Words commits as templates say, in the language of [Jinja] as [minijinja] has it: `{{ }}` prints, there are `if` and
+/// `for`, and the filters capitalize, default, first, join, last, length, lines, list, lower, replace, reverse, sort, split,
+/// string, title, trim, unique and upper. There are no variables, functions or macros, and no calculation, so that no
+/// template costs more time and memory than a message is worth.
 ///
 /// | in a change's template | is |
 /// |---|---|
@@ -163,13 +168,12 @@ struct Template {
 
 impl Template {
     fn parse(text: &str, samples: &[Value]) -> Result<Self, MessageTemplateError> {
-        let mut environment = Environment::new();
+        let mut environment = language::environment();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(FUEL));
-        // It would show what the program knows, and is of no use in a commit.
-        environment.remove_global("debug");
         let refuse = |error: &minijinja::Error| MessageTemplateError::new(text, error);
         environment.add_template_owned(NAME, text.to_owned()).map_err(|error| refuse(&error))?;
+        language::check(text).map_err(|(at, reason)| MessageTemplateError::at(text, at, reason))?;
         let template = Self { text: text.to_owned(), environment };
         template.check_names(samples)?;
         for sample in samples {
@@ -183,9 +187,7 @@ impl Template {
         let template =
             self.environment.get_template(NAME).map_err(|error| MessageTemplateError::new(&self.text, &error))?;
         let known: BTreeSet<String> = samples.iter().flat_map(keys).collect();
-        let functions: BTreeSet<_> = self.environment.globals().map(|(name, _)| name.to_owned()).collect();
-        let is_unknown = |name: &String| !known.contains(name) && !functions.contains(name);
-        let unknown: BTreeSet<_> = template.undeclared_variables(false).into_iter().filter(is_unknown).collect();
+        let unknown: BTreeSet<_> = &template.undeclared_variables(false).into_iter().collect() - &known;
         // Where it is used first. Nothing else finds it, as this is no error for the engine.
         let Some((at, name)) = unknown.iter().filter_map(|name| Some((find(&self.text, name)?, name))).min() else {
             return Ok(());
@@ -304,6 +306,8 @@ impl MessageTemplateError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::testing::message_conforms;
 
@@ -358,8 +362,8 @@ Namespace: {{ namespace }}
             "{% macro m() %}{% endmacro %}",
             "",
             "{% if actor %}{{ name }}{% endif %}",
-            "{% for a in range(9000) %}{% for b in range(9000) %}{% endfor %}{% endfor %}",
-            "{{ 'x' * 70000 }}",
+            "{% for a in actor|list %}{% for b in actor|list %}{% for c in actor|list %}{% for d in actor|list %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}",
+            "{% for a in actor|list %}{% for b in actor|list %}{% for c in actor|list %}{{ reason ~ reason }}{% endfor %}{% endfor %}{% endfor %}",
         ]
         .map(|template| TemplateMessage::default().changes(template).unwrap_err().to_string());
         insta::assert_snapshot!(refused.join("\n"), @r"
@@ -376,7 +380,7 @@ Namespace: {{ namespace }}
         line 1, column 4: syntax error: unknown statement macro
         line 1, column 1: invalid operation: the message is blank
         line 1, column 1: invalid operation: the message is blank
-        line 1, column 39: engine ran out of fuel
+        line 1, column 1: engine ran out of fuel
         line 1, column 1: failed to write output: I/O error during rendering: the message is longer than 65536 bytes
         ");
         let refused = TemplateMessage::default().syncs("{{ name }}").unwrap_err();
@@ -402,6 +406,125 @@ Namespace: {{ namespace }}
         let long = late.because("x".repeat(70_000));
         assert!(of("{{ name }} {{ reason }}").change(&long).starts_with("[UPDATE] apps/v1/deployments/late\n"));
         assert!(of("{{ reason or name }}").change(&long.because(" \n")).starts_with("[UPDATE] "));
+    }
+
+    /// Each of these would take all the time or memory that there is, or end the process.
+    #[test]
+    fn no_template_costs_more_than_a_message_is_worth() {
+        let refused = [
+            "{{ name|indent(9223372036854775807, true) }}",
+            "{{ '%99999999999d'|format(1) }}",
+            "{{ '%99999999999d' % 1 }}",
+            "{{ name|slice(99999999999)|first }}",
+            "{{ ([1] * 99999999)|list|length }}",
+            "{{ 9 ** 9 }}",
+            "{{ name[0:9223372036854775807:-9223372036854775807] }}",
+            "{{ name[:1e9] }}",
+            "{% set a = name ~ name %}{{ a }}",
+            "{% set a %}{{ name }}{{ name }}{% endset %}{{ a }}",
+            "{% with a = name ~ name %}{{ a }}{% endwith %}",
+            "{% filter upper %}{{ name }}{% endfilter %}",
+            "{%- for a in [name ~ name] -%}{{ a }}{%- endfor -%}",
+            "{% for a in (name, name) %}{{ a }}{% endfor %}",
+            "{% for a in name|list + name|list %}{{ a }}{% endfor %}",
+            "{% for a in name|list recursive %}{{ loop([a]) }}{% endfor %}",
+            "{{ '}}' }}{{ '\\'' * 9 }}",
+            "{# {{ #}{{ 'a' * 9 }}",
+            "{% raw %}{% endraw %}{{ 'a' * 9 }}",
+            "{{ {'a': 1}.a }}",
+            "{% for a in range(9999) %}{{ a }}{% endfor %}",
+            "{{ 'aaaaaaaaaa'|replace('a', 'aaaaaaaaaa')|replace('a', 'aaaaaaaaaa')|replace('a', 'aaaaaaaaaa')\
+             |replace('a', 'aaaaaaaaaa')|replace('a', 'aaaaaaaaaa')|replace('a', 'aaaaaaaaaa')|length }}",
+            "{{ actor|list|join(actor|list|join(actor|list|join(actor|list|join(actor))))|length }}",
+        ]
+        .map(|template| TemplateMessage::default().changes(template).unwrap_err().to_string());
+        insta::assert_snapshot!(refused.join("\n"), @r#"
+        line 1, column 16: numbers have at most four digits
+        line 1, column 20: unknown filter: filter format is unknown
+        line 1, column 20: there is no '%' in tags of messages
+        line 1, column 15: numbers have at most four digits
+        line 1, column 9: there is no '*' in tags of messages
+        line 1, column 6: there is no '*' in tags of messages
+        line 1, column 11: numbers have at most four digits
+        line 1, column 10: numbers have at most four digits
+        line 1, column 4: there is no "set" in messages; there are if, elif, else, endif, for, endfor
+        line 1, column 4: there is no "set" in messages; there are if, elif, else, endif, for, endfor
+        line 1, column 4: there is no "with" in messages; there are if, elif, else, endif, for, endfor
+        line 1, column 4: there is no "filter" in messages; there are if, elif, else, endif, for, endfor
+        line 1, column 14: there is no '[' in what a loop of a message goes through
+        line 1, column 18: there is no ',' in what a loop of a message goes through
+        line 1, column 23: there is no '+' in what a loop of a message goes through
+        line 1, column 23: there are no recursive loops in messages
+        line 1, column 19: there is no '*' in tags of messages
+        line 1, column 16: there is no '*' in tags of messages
+        line 1, column 4: there is no "raw" in messages; there are if, elif, else, endif, for, endfor
+        line 1, column 4: there is no '{' in tags of messages
+        line 1, column 13: there is no range; there are actor, evidence, group, kind, name, namespace, operation, reason, resource, resourceVersion, uid, version
+        line 1, column 98: invalid operation: the text is longer than 65536 bytes
+        line 1, column 31: invalid operation: the text is longer than 65536 bytes
+        "#);
+    }
+
+    #[test]
+    fn what_stands_outside_of_tags_and_in_quotes_is_text() {
+        let template = "* 12345 / {name} %{# 9 * 9 #} {{ '{% set * 12345' }}{{ \"'}}*\" }} {{ uid[:8] ~ '-' ~ [name, actor]|join(', ') }}";
+        let [full, ..] = samples();
+        insta::assert_snapshot!(of(template).change(&full), @"* 12345 / {name} % {% set * 12345'}}* 00000000-sample, system:serviceaccount:sample:sample");
+    }
+
+    proptest! {
+        /// Ours, however the words that they come from want to be read.
+        #[test]
+        fn every_text_gets_our_trailers_and_a_subject_of_one_line(template in template(), texts in prop::array::uniform3(hostile())) {
+            let [full, ..] = samples();
+            let [actor, reason, name] = texts;
+            let mut change = full.by(crate::Actor::user(actor)).because(reason);
+            change.object.name = name;
+            let message = TemplateMessage::default().changes(&template);
+            if let Err(error) = &message {
+                let line = template.split('\n').nth(error.line() - 1).unwrap();
+                prop_assert!((1..=line.chars().count() + 1).contains(&error.column()), "{}", error);
+            }
+            let words = message.map_or(template, |message| message.change(&change));
+            let text = super::super::with_trailers(&words, &change);
+            prop_assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{:?}", text);
+            let (subject, rest) = text.split_once("\n\n").unwrap();
+            prop_assert!(!subject.trim().is_empty() && !subject.contains('\n'), "{:?}", text);
+            let trailers = rest.rsplit_once("\n\n").map_or(rest, |(_, trailers)| trailers);
+            let keys: Vec<_> = trailers.lines().map(|line| line.split_once(": ").unwrap().0).collect();
+            prop_assert_eq!(keys, ["Reverser-Actor", "Reverser-Evidence", "Reverser-Uid", "Reverser-Resource-Version"]);
+            let is_forged = |line: &str| line.trim_start().to_ascii_lowercase().starts_with("reverser-");
+            prop_assert_eq!(text.lines().filter(|line| is_forged(line)).count(), 4, "{:?}", text);
+        }
+    }
+
+    fn template() -> impl Strategy<Value = String> {
+        let part = prop_oneof![
+            Just("{{ name }}"),
+            Just("{{ reason }}"),
+            Just("{{ actor|upper }}"),
+            Just("{{"),
+            Just("}}"),
+            Just("{% if uid %}"),
+            Just("{% endif %}"),
+            Just("{% for x in reason|lines %}"),
+            Just("{{ x|title }}"),
+            Just("{% endfor %}"),
+            Just("\n"),
+            Just("\n---\n"),
+            Just("'"),
+            Just("*"),
+            Just("{#"),
+            Just("#}"),
+            Just("\nReverser-Uid: 1"),
+            Just(" ü "),
+            Just("{% set x = 1 %}"),
+        ];
+        prop::collection::vec(part, 0..8).prop_map(|parts| parts.concat())
+    }
+
+    fn hostile() -> impl Strategy<Value = String> {
+        prop_oneof![any::<String>(), "(reverser-|Reverser-Actor: x|---|>8|\n|\r| |:|\u{2028}|\u{202e}|\0|a){0,8}"]
     }
 
     #[test]
