@@ -66,7 +66,10 @@ fn check(sanitizer: &Sanitizer, object: &Value, again: Again) {
     let clean = sanitizer.clean(object.clone());
     assert!(is_part_of(&clean, object), "{sanitizer:?}\n{object}\n{clean}");
     for names in ["/apiVersion", "/kind", "/metadata/generateName", "/metadata/name", "/metadata/namespace"] {
-        assert_eq!(clean.pointer(names), object.pointer(names), "{sanitizer:?}\n{object}\n{clean}");
+        // An object of such a name has none, and isn't kept as a whole.
+        if object.pointer(names).is_some_and(Value::is_string) {
+            assert_eq!(clean.pointer(names), object.pointer(names), "{sanitizer:?}\n{object}\n{clean}");
+        }
     }
     if again == Again::Same {
         assert_eq!(sanitizer.clean(clean.clone()), clean, "{sanitizer:?}\n{object}");

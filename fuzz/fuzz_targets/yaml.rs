@@ -18,7 +18,8 @@ fuzz_target!(|bytes: &[u8]| {
     for object in yaml::objects(text).into_iter().flatten() {
         emit(object);
     }
-    if let Ok(value) = serde_json::from_str::<Value>(text) {
+    // Without a bracket it is YAML, where `-0` is an integer.
+    if let Ok(value @ (Value::Array(_) | Value::Object(_))) = serde_json::from_str(text) {
         read_json(text, value);
     }
 });
@@ -56,13 +57,14 @@ fn emit(value: Value) {
     for read in read {
         assert_eq!(yaml::to_string(&read), text);
     }
-    read_json(&value.to_string(), value);
+    if value.is_array() || value.is_object() {
+        read_json(&value.to_string(), value);
+    }
 }
 
 /// Another reader of JSON has to agree, but for keys that stand twice and for numbers that no float holds.
 fn read_json(text: &str, value: Value) {
     match yaml::parse(text) {
-        Ok(read) if value.is_null() => assert!(read.is_empty(), "{text}"),
         Ok(read) => assert_eq!(read, [value], "{text}"),
         Err(error) => {
             let error = error.to_string();
