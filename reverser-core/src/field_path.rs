@@ -492,6 +492,43 @@ mod tests {
             let path = FieldPath(steps);
             prop_assert_eq!(path.to_string().parse::<FieldPath>(), Ok(path.clone()), "{}", path);
         }
+
+        /// Each once, in the order in which they stand.
+        #[test]
+        fn what_is_found_is_there(steps in prop::collection::vec(narrow_step(), 0..4), value in value()) {
+            let found = FieldPath(steps).find(&value);
+            prop_assert!(found.is_sorted() && found.windows(2).all(|pair| pair[0] != pair[1]));
+            for location in found {
+                let there = location.iter().try_fold(&value, |value, at| match at {
+                    At::Index(index) => value.get(index),
+                    At::Key(key) => value.get(key.as_ref()),
+                });
+                prop_assert!(there.is_some(), "{:?}", location);
+            }
+        }
+    }
+
+    /// Of few keys, so that there is something to be found.
+    fn narrow_step() -> impl Strategy<Value = Step> {
+        let condition = ("[ab]", any::<bool>(), prop::sample::select(vec![json!(0), json!("a"), json!({})]))
+            .prop_map(|(key, is_equal, value)| Condition { field: vec![key], is_equal, value });
+        prop_oneof![
+            Just(Step::Each),
+            (0..3_usize).prop_map(Step::Index),
+            "[ab]".prop_map(Step::Key),
+            "[ab]?".prop_map(Step::Prefix),
+            prop::collection::vec(condition, 0..2).prop_map(Step::Where),
+        ]
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop::sample::select(vec![json!(null), json!(0), json!("a"), json!({}), json!([])]);
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec(("[ab]{1,2}", inner), 0..4).prop_map(|entries| entries.into_iter().collect()),
+            ]
+        })
     }
 
     fn step() -> impl Strategy<Value = Step> {

@@ -174,7 +174,8 @@ impl Sanitizer {
     }
 
     /// Returns the object without what servers own. A map or list that this empties goes too; one that was empty stays.
-    /// Cleaning twice is cleaning once. What isn't an object comes back as it is.
+    /// Cleaning twice is cleaning once, unless a rule keeps `uid` or `resourceVersion` and not what shows who wrote a
+    /// field: that looks like an object as a server has it. What isn't an object comes back as it is.
     #[must_use]
     pub fn clean(&self, mut object: Value) -> Value {
         let cuts = self.cuts(&object);

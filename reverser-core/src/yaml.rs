@@ -386,6 +386,15 @@ mod tests {
             prop_assert_eq!(to_string(&parse(&text).unwrap()[0]), text);
         }
 
+        /// Whoever wrote it, and however.
+        #[test]
+        fn what_was_read_is_emitted_so_that_it_is_read_back(text in "([ab0-]|: |\n|  |- |\\? |['\"|>{}\\[\\],]|&a |\\*a|<<|!!str |# |---\n|~|yes|0x1F|1e3|\t|\r){0,24}") {
+            for value in parse(&text).into_iter().flatten() {
+                let text = to_string(&value);
+                prop_assert_eq!(parse(&text), Ok(vec![value]), "{}", text);
+            }
+        }
+
         /// JSON is read by another reader of ours, which has to agree.
         #[test]
         fn what_is_printed_as_json_is_read_back(object in object(), is_indented in any::<bool>()) {

@@ -890,6 +890,22 @@ proptest! {
     }
 
     #[test]
+    fn with_rules_of_a_user_it_only_removes_and_never_what_names_the_object(object in object(), profile in prop::sample::select(Profile::ALL.to_vec()), rules in rules()) {
+        let sanitizer = rules.into_iter().fold(Sanitizer::new(profile), |sanitizer, (rule, keeps)| {
+            if keeps { sanitizer.keep(rule) } else { sanitizer.clone().drop(rule).unwrap_or(sanitizer) }
+        });
+        let clean = sanitizer.clean(object.clone());
+        prop_assert!(is_part_of(&clean, &object), "{}", clean);
+        for name in ["/apiVersion", "/kind", "/metadata/name"] {
+            prop_assert_eq!(clean.pointer(name), object.pointer(name));
+        }
+        if ["uid", "resourceVersion"].iter().all(|key| clean["metadata"][key].is_null()) {
+            prop_assert_eq!(sanitizer.clean(clean.clone()), clean.clone());
+        }
+        prop_assert_eq!(sanitizer.clean(sanitizer.read(&object.to_string()).unwrap()), clean);
+    }
+
+    #[test]
     fn cleaning_twice_is_cleaning_once(object in object()) {
         let once = Sanitizer::faithful().clean(object);
         prop_assert_eq!(Sanitizer::faithful().clean(once.clone()), once);
@@ -910,6 +926,32 @@ proptest! {
             prop_assert_eq!(clean.get(key), Some(value));
         }
     }
+}
+
+/// Rules to keep (`true`) and to drop, about what the table names and around it. None says which item of a list: that is
+/// another one when it is gone.
+fn rules() -> impl Strategy<Value = Vec<(FieldRule, bool)>> {
+    let of_table = prop::sample::select(Sanitizer::rules()).prop_map(|rule| rule.path().to_owned());
+    let others = prop::sample::select(vec![
+        ".",
+        ".metadata",
+        ".metadata.labels",
+        ".metadata.annotations[*]",
+        ".metadata[\"u\"*]",
+        ".spec",
+        ".spec[*]",
+        ".spec.ports[*]",
+        ".status",
+    ]);
+    let path = prop_oneof![of_table, others.prop_map(str::to_owned)];
+    let rule =
+        path.prop_filter_map(
+            "is a rule for every list",
+            |path| {
+                if path.contains("[?(") { None } else { path.parse().ok() }
+            },
+        );
+    prop::collection::vec((rule, any::<bool>()), 1..4)
 }
 
 fn is_part_of(part: &Value, whole: &Value) -> bool {
