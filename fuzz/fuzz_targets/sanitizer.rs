@@ -71,7 +71,9 @@ fn check(sanitizer: &Sanitizer, object: &Value, again: Again) {
             assert_eq!(clean.pointer(names), object.pointer(names), "{sanitizer:?}\n{object}\n{clean}");
         }
     }
-    if again == Again::Same {
+    // With one of these kept it looks like an object of a server, and nothing shows any longer who wrote a field.
+    let is_stored = ["/metadata/uid", "/metadata/resourceVersion"].iter().any(|id| clean.pointer(id).is_some());
+    if again == Again::Same && !is_stored {
         assert_eq!(sanitizer.clean(clean.clone()), clean, "{sanitizer:?}\n{object}");
     }
     for json in [object.to_string(), backwards(object)] {
