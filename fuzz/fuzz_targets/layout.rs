@@ -25,7 +25,7 @@ fuzz_target!(|input: &str| {
     // Some of the many, others with each template.
     let step = 61 + template.len() % 31;
     let hostile = HOSTILE.iter().skip(input.len() % step).step_by(step).cloned();
-    place(&layout, lines.take(16).filter_map(object).chain(hostile));
+    place(&layout, lines.take(16).filter_map(object).chain(hostile).chain(confusing(template)));
 });
 
 static HOSTILE: LazyLock<Vec<ObjectRef>> = LazyLock::new(hostile_objects);
@@ -56,6 +56,39 @@ fn place(layout: &TemplateLayout, objects: impl Iterator<Item = ObjectRef>) {
             assert!(!placed.contains_key(folder), "{folder} is a file, and the folder of {path}");
         }
     }
+}
+
+/// Returns objects that differ in where the name begins, made of what the template itself says between placeholders.
+fn confusing(template: &str) -> impl Iterator<Item = ObjectRef> {
+    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    let words =
+        template.split(|c| !is_part(c)).flat_map(|word| std::iter::once(word).chain(word.split(['.', '_', '-'])));
+    let mut parts: Vec<_> = ["a", "b"].into_iter().chain(words).filter(|part| !part.is_empty()).collect();
+    parts.sort_unstable();
+    parts.dedup();
+    parts.truncate(10);
+    let pairs = parts.iter().flat_map(|a| parts.iter().map(move |b| (a, b)));
+    let joined = pairs.flat_map(|(a, b)| [".", "_", "-"].map(|between| format!("{a}{between}{b}")));
+    let names: Vec<_> = parts.iter().map(|part| (*part).to_owned()).chain(joined).collect();
+    let namespaces: Vec<_> = parts.iter().filter(|part| is_label(part)).map(|part| Some((*part).to_owned())).collect();
+    let namespaces = namespaces.into_iter().chain([None]);
+    namespaces.flat_map(move |namespace| {
+        let resource = Arc::new(Resource {
+            group: "a".into(),
+            version: "v1".into(),
+            kind: "A".into(),
+            plural: "as".into(),
+            namespaced: namespace.is_some(),
+            has_status: true,
+        });
+        let object = move |name: &String| ObjectRef {
+            resource: Arc::clone(&resource),
+            namespace: namespace.clone(),
+            name: name.clone(),
+            uid: None,
+        };
+        names.iter().map(object).collect::<Vec<_>>()
+    })
 }
 
 /// Returns the object of a line, if an API server would take its names.
