@@ -6,6 +6,28 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 /// One change of one object that the API server has accepted.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use reverser_core::{Actor, Change, ObjectRef, Operation, Resource};
+/// use serde_json::json;
+///
+/// let deployments = Arc::new(Resource::new("apps", "v1", "Deployment", "deployments"));
+/// let body = json!({
+///     "metadata": {"name": "web", "namespace": "shop", "resourceVersion": "42"},
+///     "spec": {"replicas": 5},
+/// });
+/// let web = ObjectRef::of(&deployments, &body).expect("it has a name");
+/// let change = Change::new(web, Operation::Update, Some(body))
+///     .by(Actor::user("alice"))
+///     .because("Black Friday")
+///     .at("2026-11-27T08:00:00Z".parse()?);
+/// assert_eq!(change.resource_version.as_deref(), Some("42"));
+/// assert_eq!(change.attribution.actor(), Some(&Actor::user("alice")));
+/// assert!(!format!("{change:?}").contains("replicas"));
+/// # Ok::<(), jiff::Error>(())
+/// ```
 #[derive(Clone, PartialEq)]
 pub struct Change {
     /// The object that changed.
@@ -69,6 +91,20 @@ impl fmt::Debug for Change {
 }
 
 /// One kind of object as the API serves it: the "resource" of API discovery.
+///
+/// ```
+/// use reverser_core::Resource;
+///
+/// let deployments = Resource::new("apps", "v1", "Deployment", "deployments");
+/// assert_eq!(deployments.api_version(), "apps/v1");
+/// assert_eq!(deployments.qualified(), "deployments.apps");
+/// assert_eq!(deployments.to_string(), "apps/v1/deployments");
+///
+/// let nodes = Resource::new("", "v1", "Node", "nodes").cluster_scoped();
+/// assert_eq!(nodes.api_version(), "v1");
+/// assert_eq!(nodes.qualified(), "nodes");
+/// assert_eq!(nodes.to_string(), "v1/nodes");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Resource {
     /// The API group, empty for the core group.
@@ -87,12 +123,70 @@ pub struct Resource {
 }
 
 impl Resource {
+    /// Returns a namespaced resource with a status subresource, as most have it.
+    ///
+    /// ```
+    /// use reverser_core::Resource;
+    ///
+    /// let deployments = Resource::new("apps", "v1", "Deployment", "deployments");
+    /// assert!(deployments.namespaced && deployments.has_status);
+    /// ```
+    pub fn new(
+        group: impl Into<String>,
+        version: impl Into<String>,
+        kind: impl Into<String>,
+        plural: impl Into<String>,
+    ) -> Self {
+        Self {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+            plural: plural.into(),
+            namespaced: true,
+            has_status: true,
+        }
+    }
+
+    /// Returns the same for objects that live in no namespace.
+    ///
+    /// ```
+    /// use reverser_core::Resource;
+    ///
+    /// assert!(!Resource::new("", "v1", "Node", "nodes").cluster_scoped().namespaced);
+    /// ```
+    #[must_use]
+    pub fn cluster_scoped(self) -> Self {
+        Self { namespaced: false, ..self }
+    }
+
+    /// Returns the same without a status subresource: a `status` is its author's.
+    ///
+    /// ```
+    /// use reverser_core::Resource;
+    ///
+    /// assert!(!Resource::new("", "v1", "ConfigMap", "configmaps").without_status().has_status);
+    /// ```
+    #[must_use]
+    pub fn without_status(self) -> Self {
+        Self { has_status: false, ..self }
+    }
+
     /// Returns what stands in an object's `apiVersion`: `v1`, `apps/v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
     }
 
     /// Returns whether both are the same resource, in the same or in another version.
+    ///
+    /// ```
+    /// use reverser_core::Resource;
+    ///
+    /// let cronjobs = |version| Resource::new("batch", version, "CronJob", "cronjobs");
+    /// assert!(cronjobs("v1").is_version_of(&cronjobs("v1beta1")));
+    ///
+    /// let events = |group| Resource::new(group, "v1", "Event", "events");
+    /// assert!(!events("").is_version_of(&events("events.k8s.io")));
+    /// ```
     pub fn is_version_of(&self, other: &Self) -> bool {
         (&self.group, &self.plural) == (&other.group, &other.plural)
     }
@@ -111,6 +205,14 @@ impl fmt::Display for Resource {
 }
 
 /// Names one object of one cluster.
+///
+/// ```
+/// use reverser_core::{ObjectRef, Resource};
+///
+/// let resource = Resource::new("apps", "v1", "Deployment", "deployments").into();
+/// let web = ObjectRef { resource, namespace: Some("shop".into()), name: "web".into(), uid: None };
+/// assert_eq!(web.to_string(), "apps/v1/deployments/web");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectRef {
     /// What kind of object it is; shared, since a watch makes thousands of references to one resource.
@@ -125,6 +227,21 @@ pub struct ObjectRef {
 
 impl ObjectRef {
     /// Returns the reference of the object in `body`, or `None` when it has no name.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use reverser_core::{ObjectRef, Resource};
+    /// use serde_json::json;
+    ///
+    /// let configmaps = Arc::new(Resource::new("", "v1", "ConfigMap", "configmaps").without_status());
+    /// let object = ObjectRef::of(&configmaps, &json!({"metadata": {"name": "web", "namespace": "shop", "uid": "4f1c"}}));
+    /// let object = object.expect("it has a name");
+    /// assert_eq!((object.namespace.as_deref(), object.name.as_str()), (Some("shop"), "web"));
+    ///
+    /// // What generateName is for has no name before the server gives it one.
+    /// assert_eq!(ObjectRef::of(&configmaps, &json!({"metadata": {"generateName": "web-"}})), None);
+    /// ```
     pub fn of(resource: &Arc<Resource>, body: &Value) -> Option<Self> {
         let metadata = &body["metadata"];
         let text = |key: &str| metadata[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
@@ -138,6 +255,19 @@ impl ObjectRef {
 
     /// Returns whether both name the same object by resource, namespace and name, whatever version serves it and
     /// whichever uid it has.
+    ///
+    /// ```
+    /// use reverser_core::{ObjectRef, Resource};
+    ///
+    /// let web = |version: &str, uid: &str| ObjectRef {
+    ///     resource: Resource::new("apps", version, "Deployment", "deployments").into(),
+    ///     namespace: Some("shop".into()),
+    ///     name: "web".into(),
+    ///     uid: Some(uid.into()),
+    /// };
+    /// let (before, after) = (web("v1beta2", "4f1c"), web("v1", "9b7e"));
+    /// assert!(before.is_same_place(&after) && before != after);
+    /// ```
     pub fn is_same_place(&self, other: &Self) -> bool {
         (&self.resource.group, &self.resource.plural, &self.namespace, &self.name)
             == (&other.resource.group, &other.resource.plural, &other.namespace, &other.name)
@@ -152,6 +282,12 @@ impl fmt::Display for ObjectRef {
 }
 
 /// What was done to an object.
+///
+/// ```
+/// use reverser_core::Operation;
+///
+/// assert_eq!(format!("[{}]", Operation::Create), "[CREATE]");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
     /// It did not exist before.
@@ -174,6 +310,13 @@ impl fmt::Display for Operation {
 }
 
 /// A user of the API: a person, a service account, a component.
+///
+/// ```
+/// use reverser_core::{Actor, identity};
+///
+/// let bot = Actor::user("system:serviceaccount:shop:bot");
+/// assert_eq!(identity::author(&bot).email(), "system.serviceaccount.shop.bot@cluster.local");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Actor {
     /// The user name as the API server authenticated it: `alice`, `system:serviceaccount:ns:name`.
@@ -188,6 +331,14 @@ impl Actor {
 }
 
 /// Who made a change, never without how that is known.
+///
+/// ```
+/// use reverser_core::{Actor, Attribution, Evidence};
+///
+/// let known = Attribution::Known { actor: Actor::user("alice"), evidence: Evidence::Audit };
+/// assert_eq!(known.actor().map(|actor| actor.name.as_str()), Some("alice"));
+/// assert_eq!(Attribution::Unknown.actor(), None);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attribution {
     /// There is evidence.
@@ -212,6 +363,12 @@ impl Attribution {
 }
 
 /// How the actor of a change is known; a commit says so in a trailer.
+///
+/// ```
+/// use reverser_core::Evidence;
+///
+/// assert_eq!(format!("Reverser-Evidence: {}", Evidence::Audit), "Reverser-Evidence: audit");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Evidence {

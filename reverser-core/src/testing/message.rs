@@ -32,15 +32,17 @@ fn is_blank(text: &str) -> bool {
 
 /// Returns changes whose names, actors and reasons try to be something else: another line, another trailer, the end of
 /// the message, an address, or more than anybody reads. Each text is there as each of these.
+///
+/// ```
+/// use reverser_core::testing::hostile_changes;
+///
+/// let changes = hostile_changes();
+/// let forges = |text: &str| text.contains("\nReverser-Evidence: audit");
+/// assert!(changes.iter().any(|change| change.reason.as_deref().is_some_and(forges)));
+/// assert!(changes.iter().any(|change| change.attribution.actor().is_some_and(|actor| forges(&actor.name))));
+/// ```
 pub fn hostile_changes() -> Vec<Change> {
-    let resource = Arc::new(Resource {
-        group: "apps".into(),
-        version: "v1".into(),
-        kind: "Deployment".into(),
-        plural: "deployments".into(),
-        namespaced: true,
-        has_status: true,
-    });
+    let resource = Arc::new(Resource::new("apps", "v1", "Deployment", "deployments"));
     let change = |name: &str| {
         let (namespace, name) = (Some("shop".to_owned()), name.to_owned());
         let uid = Some("6b2c0d0e-0000-4000-8000-000000000000".to_owned());

@@ -13,14 +13,7 @@ use crate::{ObjectRef, Resource, Seal};
 /// seal_conforms(&RefuseSecrets);
 /// ```
 pub fn seal_conforms(seal: &dyn Seal) {
-    let resource = Resource {
-        group: String::new(),
-        version: "v1".into(),
-        kind: "Secret".into(),
-        plural: "secrets".into(),
-        namespaced: true,
-        has_status: false,
-    };
+    let resource = Resource::new("", "v1", "Secret", "secrets").without_status();
     assert!(seal.is_sensitive(&resource), "Secrets are sensitive");
     let object =
         ObjectRef { resource: Arc::new(resource), namespace: Some("shop".into()), name: "password".into(), uid: None };
