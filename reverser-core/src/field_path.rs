@@ -370,6 +370,13 @@ impl fmt::Display for Escaped<'_> {
 }
 
 /// The text is no field path.
+///
+/// ```
+/// let error = ".spec[first]".parse::<reverser_core::FieldPath>().unwrap_err();
+/// assert_eq!((error.text(), error.at()), (".spec[first]", 7));
+/// assert_eq!(error.to_string(), format!("field path \".spec[first]\", character 7: {}", error.reason()));
+/// assert_eq!(error.reason(), r#"expected "key", "prefix"*, *, ?(@.field=="value") or a number"#);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("field path {path:?}, character {at}: {reason}")]
 pub struct FieldPathError {

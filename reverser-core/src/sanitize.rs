@@ -71,6 +71,19 @@ pub struct Sanitizer {
 }
 
 /// How much is removed.
+///
+/// ```
+/// use reverser_core::{Profile, Sanitizer};
+/// use serde_json::json;
+///
+/// let live = json!({
+///     "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "uid": "1"},
+///     "spec": {"clusterIP": "10.96.0.17", "sessionAffinity": "None", "ports": [{"port": 80}]},
+/// });
+/// let spec = |profile| Sanitizer::new(profile).clean(live.clone())["spec"].clone();
+/// assert_eq!(spec(Profile::Faithful), json!({"sessionAffinity": "None", "ports": [{"port": 80}]}));
+/// assert_eq!(spec(Profile::Neat), json!({"ports": [{"port": 80}]}));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Profile {
     /// What servers own. Defaults that they filled in stay: the manifest says what the cluster runs.
@@ -88,6 +101,13 @@ impl Profile {
     pub const ALL: [Self; 3] = [Self::Faithful, Self::Minimal, Self::Neat];
 
     /// Returns what it is called in arguments and files.
+    ///
+    /// ```
+    /// use reverser_core::Profile;
+    ///
+    /// assert_eq!(Profile::ALL.map(Profile::name), ["faithful", "minimal", "neat"]);
+    /// assert_eq!(Profile::default().name(), "faithful");
+    /// ```
     pub fn name(self) -> &'static str {
         match self {
             Self::Faithful => "faithful",
@@ -99,11 +119,31 @@ impl Profile {
 
 impl Sanitizer {
     /// Returns a sanitizer of this profile.
+    ///
+    /// ```
+    /// use reverser_core::{Profile, Sanitizer};
+    ///
+    /// assert_eq!(Sanitizer::new(Profile::Minimal), Sanitizer::minimal());
+    /// ```
     pub fn new(profile: Profile) -> Self {
         Self { profile, keeps_status: false, keep: Arc::default(), drop: Arc::default() }
     }
 
     /// Removes what servers own and keeps the defaults that they filled in: the manifest says what the cluster runs.
+    ///
+    /// ```
+    /// # use serde_json::json;
+    /// let live = json!({
+    ///     "apiVersion": "apps/v1", "kind": "Deployment",
+    ///     "metadata": {"name": "web", "uid": "1", "generation": 3},
+    ///     "spec": {"replicas": 2, "revisionHistoryLimit": 10}, "status": {"replicas": 2},
+    /// });
+    /// let manifest = json!({
+    ///     "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+    ///     "spec": {"replicas": 2, "revisionHistoryLimit": 10},
+    /// });
+    /// assert_eq!(reverser_core::Sanitizer::faithful().clean(live), manifest);
+    /// ```
     pub fn faithful() -> Self {
         Self::new(Profile::Faithful)
     }
@@ -144,12 +184,32 @@ impl Sanitizer {
 
     /// Keeps the top-level `status`: for custom resources without a status subresource, whose `status` is the author's
     /// field like any other. The object doesn't show which it is; API discovery does (`RESOURCE/status`).
+    ///
+    /// ```
+    /// # use reverser_core::Sanitizer;
+    /// # use serde_json::json;
+    /// let widget = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"}, "status": "on"});
+    /// assert!(Sanitizer::faithful().clean(widget.clone())["status"].is_null());
+    /// assert_eq!(Sanitizer::faithful().keep_status().clean(widget)["status"], "on");
+    /// ```
     #[must_use]
     pub fn keep_status(self) -> Self {
         Self { keeps_status: true, ..self }
     }
 
     /// Keeps the values that `rule` means, whatever else would remove them. Of a part that goes, only these stay.
+    ///
+    /// ```
+    /// # use reverser_core::Sanitizer;
+    /// # use serde_json::json;
+    /// let sanitizer = Sanitizer::faithful().keep("Service:.status.loadBalancer.ingress[*].ip".parse()?);
+    /// let service = json!({
+    ///     "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+    ///     "status": {"conditions": [], "loadBalancer": {"ingress": [{"ip": "192.0.2.7", "ipMode": "VIP"}]}},
+    /// });
+    /// assert_eq!(sanitizer.clean(service)["status"], json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}));
+    /// # Ok::<(), reverser_core::FieldPathError>(())
+    /// ```
     #[must_use]
     pub fn keep(mut self, rule: FieldRule) -> Self {
         Arc::make_mut(&mut self.keep).push(rule);
@@ -160,6 +220,20 @@ impl Sanitizer {
     ///
     /// # Errors
     /// The rule may mean a field that names the object; a manifest without it isn't one.
+    ///
+    /// ```
+    /// # use reverser_core::Sanitizer;
+    /// # use serde_json::json;
+    /// let sanitizer = Sanitizer::faithful().drop(r#"Pod:.spec.containers[?(@.name=="istio-proxy")]"#.parse()?)?;
+    /// let pod = json!({
+    ///     "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},
+    ///     "spec": {"containers": [{"name": "web"}, {"name": "istio-proxy"}]},
+    /// });
+    /// assert_eq!(sanitizer.clean(pod)["spec"]["containers"], json!([{"name": "web"}]));
+    ///
+    /// assert!(Sanitizer::faithful().drop(".metadata.name".parse()?).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn drop(mut self, rule: FieldRule) -> Result<Self, DropError> {
         if let Some(field) = rule.identity() {
             return Err(DropError { rule: rule.to_string(), field });
@@ -169,6 +243,12 @@ impl Sanitizer {
     }
 
     /// Returns the deny-list, a row each, in the order in which one would read it.
+    ///
+    /// ```
+    /// let rows = reverser_core::Sanitizer::rules();
+    /// assert!(rows.iter().any(|row| row.path() == ".metadata.managedFields" && row.kinds().is_empty()));
+    /// assert!(rows.iter().all(|row| row.source().starts_with("https://")));
+    /// ```
     pub fn rules() -> &'static [Rule] {
         RULES
     }
@@ -176,6 +256,22 @@ impl Sanitizer {
     /// Returns the object without what servers own. A map or list that this empties goes too; one that was empty stays.
     /// Cleaning twice is cleaning once, unless a rule keeps `uid` or `resourceVersion` and not what shows who wrote a
     /// field: that looks like an object as a server has it. What isn't an object comes back as it is.
+    ///
+    /// ```
+    /// # use reverser_core::Sanitizer;
+    /// # use serde_json::json;
+    /// let live = json!({
+    ///     "apiVersion": "example.com/v1", "kind": "Widget",
+    ///     "metadata": {"name": "a", "resourceVersion": "7", "annotations": {
+    ///         "kubectl.kubernetes.io/last-applied-configuration": "{}",
+    ///     }},
+    ///     "spec": {"labels": {}, "note": "", "parent": null},
+    /// });
+    /// let manifest = Sanitizer::faithful().clean(live);
+    /// assert_eq!(manifest["metadata"], json!({"name": "a"}), "the annotations are empty without that one");
+    /// assert_eq!(manifest["spec"], json!({"labels": {}, "note": "", "parent": null}), "somebody wrote these");
+    /// assert_eq!(Sanitizer::faithful().clean(manifest.clone()), manifest);
+    /// ```
     #[must_use]
     pub fn clean(&self, mut object: Value) -> Value {
         let cuts = self.cuts(&object);
@@ -354,6 +450,13 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// A rule would drop a field without which a manifest names no object.
+///
+/// ```
+/// # use reverser_core::Sanitizer;
+/// let error = Sanitizer::faithful().drop("Pod:.metadata[*]".parse()?).unwrap_err();
+/// assert!(error.to_string().starts_with(r#""Pod:.metadata[*]" may drop .metadata.generateName, without which"#));
+/// # Ok::<(), reverser_core::FieldPathError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{rule:?} may drop {field}, without which a manifest names no object; name the fields that are to go")]
 pub struct DropError {

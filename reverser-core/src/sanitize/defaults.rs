@@ -50,6 +50,16 @@ pub trait Defaults: Debug + Send + Sync {
 }
 
 /// Nobody could say what the defaults are.
+///
+/// ```
+/// use std::error::Error;
+///
+/// use reverser_core::sanitize::DefaultsError;
+///
+/// let error = DefaultsError { object: "Deployment/web".into(), source: "connection refused".into() };
+/// assert_eq!(error.to_string(), "could not ask for the defaults of Deployment/web");
+/// assert_eq!(error.source().unwrap().to_string(), "connection refused");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("could not ask for the defaults of {object}")]
 pub struct DefaultsError {
@@ -71,6 +81,27 @@ impl Sanitizer {
     ///
     /// # Errors
     /// Those of `defaults`. A refused manifest is an answer, not an error.
+    ///
+    /// ```
+    /// # use reverser_core::{Sanitizer, sanitize::{Defaults, DefaultsError}};
+    /// # use serde_json::{Value, json};
+    /// /// A server that refuses whatever it is given: nothing can be told of it.
+    /// #[derive(Debug)]
+    /// struct Refuse;
+    ///
+    /// #[async_trait::async_trait]
+    /// impl Defaults for Refuse {
+    ///     async fn complete(&self, _manifest: &Value) -> Result<Option<Value>, DefaultsError> {
+    ///         Ok(None)
+    ///     }
+    /// }
+    ///
+    /// # futures::executor::block_on(async {
+    /// let live = json!({"kind": "App", "metadata": {"name": "a", "uid": "1"}, "spec": {"replicas": 1}});
+    /// let sanitizer = Sanitizer::faithful();
+    /// assert_eq!(sanitizer.minimize(live.clone(), &Refuse).await?, sanitizer.clean(live));
+    /// # Ok::<(), DefaultsError>(()) }).unwrap();
+    /// ```
     pub async fn minimize(&self, object: Value, defaults: &dyn Defaults) -> Result<Value, DefaultsError> {
         // What evidence calls a default is compared, too.
         let strict = match self.profile {

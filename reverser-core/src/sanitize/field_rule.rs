@@ -27,6 +27,15 @@ pub struct FieldRule {
 
 impl FieldRule {
     /// Returns a rule about objects of all kinds.
+    ///
+    /// ```
+    /// use reverser_core::{Sanitizer, sanitize::FieldRule};
+    ///
+    /// let rule = FieldRule::all(".metadata.labels.build".parse()?);
+    /// assert_eq!(rule, ".metadata.labels.build".parse()?);
+    /// assert!(Sanitizer::faithful().drop(rule).is_ok());
+    /// # Ok::<(), reverser_core::FieldPathError>(())
+    /// ```
     pub fn all(path: FieldPath) -> Self {
         Self { kind: None, path }
     }
