@@ -52,6 +52,19 @@ pub struct Selector {
 }
 
 /// Why something isn't captured.
+///
+/// ```
+/// use reverser_core::{LeftOut, Resource, Selector};
+///
+/// let leases = Resource::new("coordination.k8s.io", "v1", "Lease", "leases").without_status();
+/// let Err(LeftOut::Noise(row)) = Selector::default().resource(&leases) else { unreachable!("no user authors them") };
+/// assert_eq!((row.name, row.reason), ("leases", "heartbeats of nodes and leaders, renewed every few seconds"));
+///
+/// let shop = Selector { only: vec!["namespace=shop".parse()?], ..Selector::default() };
+/// let nodes = Resource::new("", "v1", "Node", "nodes").cluster_scoped();
+/// assert_eq!(shop.resource(&nodes), Err(LeftOut::NotSelected));
+/// # Ok::<(), reverser_core::FilterError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftOut {
     /// Nobody asked for this resource, namespace, label, or for what else a filter says of objects.
@@ -63,6 +76,22 @@ pub enum LeftOut {
 }
 
 /// Whether a change of a captured object is recorded: the answer of [`Selector::change`].
+///
+/// ```
+/// use reverser_core::{Actor, Change, ObjectRef, Operation, Resource, Selector, Wanted};
+///
+/// let resource = Resource::new("", "v1", "Node", "nodes").cluster_scoped().into();
+/// let node = ObjectRef { resource, namespace: None, name: "n-1".into(), uid: None };
+/// let change = Change::new(node, Operation::Update, None);
+/// let except = |filter: &str| Ok(Selector { except: vec![filter.parse()?], ..Selector::default() });
+/// assert_eq!(except("operation=delete")?.change(&change), Wanted::Yes);
+/// assert_eq!(except("operation=update")?.change(&change), Wanted::No);
+///
+/// let wanted = except("user=system:*")?.change(&change);
+/// assert!(matches!(wanted, Wanted::By(_)), "nobody knows yet who made it");
+/// assert!(wanted.by(Some(&Actor::user("alice"))));
+/// # Ok::<(), reverser_core::FilterError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// When one of these made it: it isn't known yet who did.
@@ -83,6 +112,15 @@ pub struct Users {
 
 impl Selector {
     /// Returns whether objects of `resource` can be captured at all, else why not.
+    ///
+    /// ```
+    /// use reverser_core::{Resource, Selector};
+    ///
+    /// let selector = Selector { only: vec!["group=apps name=web".parse()?], ..Selector::default() };
+    /// assert!(selector.resource(&Resource::new("apps", "v1", "Deployment", "deployments")).is_ok());
+    /// assert!(selector.resource(&Resource::new("", "v1", "ConfigMap", "configmaps")).is_err());
+    /// # Ok::<(), reverser_core::FilterError>(())
+    /// ```
     pub fn resource(&self, resource: &Resource) -> Result<(), LeftOut> {
         let is_in_list = self.resources.contains(&(resource.group.clone(), resource.plural.clone()));
         let is_named = is_in_list || self.only.iter().any(|filter| filter.names(resource));
@@ -99,6 +137,21 @@ impl Selector {
 
     /// Returns whether this object is captured, else why not. `body` is the whole object as the API returned it; without
     /// it, which is how some sources tell of deletions, what can't be known counts as asked for.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use reverser_core::{ObjectRef, Resource, Selector};
+    /// use serde_json::json;
+    ///
+    /// let configmaps = Arc::new(Resource::new("", "v1", "ConfigMap", "configmaps").without_status());
+    /// let body = json!({"metadata": {"name": "web", "namespace": "shop", "labels": {"app": "web"}}});
+    /// let web = ObjectRef::of(&configmaps, &body).expect("it has a name");
+    /// let selector = Selector { labels: "app=cache".parse()?, ..Selector::default() };
+    /// assert!(selector.object(&web, Some(&body)).is_err());
+    /// assert!(selector.object(&web, None).is_ok(), "its labels aren't known");
+    /// # Ok::<(), reverser_core::LabelSelectorError>(())
+    /// ```
     pub fn object(&self, object: &ObjectRef, body: Option<&Value>) -> Result<(), LeftOut> {
         self.captures(&Known::of_object(object, body.into()))?;
         match self.noise().find(|noise| body.is_some_and(|body| noise.is_object(object, body))) {
@@ -110,6 +163,24 @@ impl Selector {
     /// Returns whether the object in a file may have been captured. `body` is what the file says; `is_kept` tells whether a
     /// key of the object's `labels` or `annotations` would stand in the file. What a file can't tell counts as asked for:
     /// owners and field managers, and noise that is known by its owner.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use reverser_core::{ObjectRef, Resource, Selector};
+    /// use serde_json::json;
+    ///
+    /// let configmaps = Arc::new(Resource::new("", "v1", "ConfigMap", "configmaps").without_status());
+    /// let body = json!({"metadata": {"name": "web", "namespace": "shop"}});
+    /// let web = ObjectRef::of(&configmaps, &body).expect("it has a name");
+    /// let may_be = |only: &str| -> Result<bool, _> {
+    ///     let selector = Selector { only: vec![only.parse()?], ..Selector::default() };
+    ///     Ok(selector.file(&web, &body, &|_section, key| !key.starts_with("kro.run/")))
+    /// };
+    /// assert!(!may_be("label=app")?, "the file would have the label");
+    /// assert!(may_be("label=kro.run/owned")? && may_be("manager=kubectl*")?, "files don't have these");
+    /// # Ok::<(), reverser_core::FilterError>(())
+    /// ```
     pub fn file(&self, object: &ObjectRef, body: &Value, is_kept: &dyn Fn(&str, &str) -> bool) -> bool {
         self.captures(&Known::of_object(object, Body::File(body, is_kept))).is_ok()
             && !self.noise().any(|noise| noise.is_object(object, body))
@@ -117,6 +188,18 @@ impl Selector {
 
     /// Returns whether this change of a captured object is recorded, as its operation and its user are asked for. Who made
     /// it is a question for later while its attribution is [`Attribution::Unknown`].
+    ///
+    /// ```
+    /// use reverser_core::{Actor, Change, ObjectRef, Operation, Resource, Selector, Wanted};
+    ///
+    /// let resource = Resource::new("", "v1", "Node", "nodes").cluster_scoped().into();
+    /// let node = ObjectRef { resource, namespace: None, name: "n-1".into(), uid: None };
+    /// let selector = Selector { only: vec!["user=alice operation=update".parse()?], ..Selector::default() };
+    /// let update = Change::new(node.clone(), Operation::Update, None);
+    /// assert_eq!(selector.change(&update.by(Actor::user("alice"))), Wanted::Yes);
+    /// assert_eq!(selector.change(&Change::new(node, Operation::Create, None)), Wanted::No);
+    /// # Ok::<(), reverser_core::FilterError>(())
+    /// ```
     pub fn change(&self, change: &Change) -> Wanted {
         if !self.only.iter().chain(&self.except).any(Filter::is_about_changes) {
             return Wanted::Yes;
@@ -187,14 +270,9 @@ impl Users {
     /// `user!=` does.
     ///
     /// ```
-    /// use std::sync::Arc;
-    ///
     /// use reverser_core::{Actor, Change, ObjectRef, Operation, Resource, Selector, Wanted};
-    /// # let resource = Arc::new(Resource {
-    /// #     group: String::new(), version: "v1".into(), kind: "ConfigMap".into(), plural: "configmaps".into(),
-    /// #     namespaced: true, has_status: false,
-    /// # });
     ///
+    /// let resource = Resource::new("", "v1", "ConfigMap", "configmaps").without_status().into();
     /// let object = ObjectRef { resource, namespace: Some("shop".into()), name: "web".into(), uid: None };
     /// let selector = Selector { except: vec!["user=system:*".parse()?], ..Selector::default() };
     /// let Wanted::By(users) = selector.change(&Change::new(object, Operation::Update, None)) else {

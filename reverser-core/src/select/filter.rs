@@ -41,6 +41,15 @@ pub struct Filter {
 }
 
 /// One condition of a [`Filter`].
+///
+/// ```
+/// use reverser_core::{Filter, Glob, Term, Test};
+///
+/// let name = || Test::Name(vec![Glob::new("web"), Glob::new("db")]);
+/// let text = |term| Filter { terms: vec![term] }.to_string();
+/// assert_eq!(text(Term::is(name())), "name=web|db");
+/// assert_eq!(text(Term::is_not(name())), "name!=web|db");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Term {
     /// What is asked.
@@ -54,6 +63,31 @@ pub struct Term {
 /// Group, version, kind and resource are known before anything is read, and settle what is watched. The rest is about
 /// objects, and says which have a file; [`Operation`](Self::Operation) and [`User`](Self::User) are about changes, and
 /// say which become a commit.
+///
+/// ```
+/// use reverser_core::{Filter, Operation, Test};
+///
+/// for text in [
+///     "annotation=example.com/owner=team-*",
+///     "group=apps|core",
+///     "kind=Deployment",
+///     "label=\"app in (web,api)\"",
+///     "manager=kubectl*",
+///     "name=web-?",
+///     "namespace=shop-*",
+///     "operation=create|delete",
+///     "owner=Deployment.apps/web",
+///     "resource=deployments.apps",
+///     "user=system:*",
+///     "version=v1beta?",
+/// ] {
+///     let filter: Filter = text.parse()?;
+///     assert_eq!((filter.terms.len(), filter.to_string().as_str()), (1, text));
+/// }
+/// let filter: Filter = "operation=create|delete".parse()?;
+/// assert_eq!(filter.terms[0].test, Test::Operation(vec![Operation::Create, Operation::Delete]));
+/// # Ok::<(), reverser_core::FilterError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Test {
     /// `annotation=KEY` or `annotation=KEY=VALUE`: there is such an annotation, with any or with this value.
@@ -84,6 +118,14 @@ pub enum Test {
 }
 
 /// An annotation to look for.
+///
+/// ```
+/// use reverser_core::{AnnotationPattern, Filter, Glob, Term, Test};
+///
+/// let owned = AnnotationPattern { key: "example.com/owner".into(), value: Some(Glob::new("team-*")) };
+/// let filter = Filter { terms: vec![Term::is(Test::Annotation(vec![owned]))] };
+/// assert_eq!(filter.to_string(), "annotation=example.com/owner=team-*");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnnotationPattern {
     /// Its key, such as `example.com/owner`.
@@ -93,6 +135,14 @@ pub struct AnnotationPattern {
 }
 
 /// An owner reference to look for.
+///
+/// ```
+/// use reverser_core::{Filter, Glob, OwnerPattern, Term, Test};
+///
+/// let of_deployments = OwnerPattern { kind: Glob::new("Deployment.apps"), name: None };
+/// let filter = Filter { terms: vec![Term::is_not(Test::Owner(vec![of_deployments]))] };
+/// assert_eq!(filter.to_string(), "owner!=Deployment.apps");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnerPattern {
     /// Its kind, `Deployment`, or kind and group, `Deployment.apps`, in any case.

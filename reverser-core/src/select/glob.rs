@@ -18,6 +18,10 @@ pub struct Glob(String);
 
 impl Glob {
     /// Returns the pattern; every text is one.
+    ///
+    /// ```
+    /// assert!(reverser_core::Glob::new("*").matches(""));
+    /// ```
     pub fn new(pattern: impl Into<String>) -> Self {
         Self(pattern.into())
     }

@@ -9,6 +9,18 @@ use serde_json::Value;
 use super::truth;
 
 /// All of its requirements have to hold; the default has none.
+///
+/// ```
+/// use reverser_core::LabelSelector;
+/// use serde_json::json;
+///
+/// let selector: LabelSelector = "app in (web,api),tier!=test,!legacy".parse()?;
+/// let object = |labels| json!({"metadata": {"labels": labels}});
+/// assert!(selector.matches(&object(json!({"app": "web"}))), "it has no tier, so none that is test");
+/// assert!(!selector.matches(&object(json!({"app": "web", "legacy": ""}))));
+/// assert_eq!(selector.to_string(), "app in (web,api),tier!=test,!legacy");
+/// # Ok::<(), reverser_core::LabelSelectorError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabelSelector(Vec<Requirement>);
 
@@ -23,6 +35,12 @@ enum Requirement {
 
 impl LabelSelector {
     /// Returns whether the object with this body is selected.
+    ///
+    /// ```
+    /// # use reverser_core::LabelSelector;
+    /// let everything = LabelSelector::default();
+    /// assert!(everything.matches(&serde_json::json!({"metadata": {"name": "a"}})));
+    /// ```
     pub fn matches(&self, body: &Value) -> bool {
         self.holds(|key| Some(body["metadata"]["labels"][key].as_str())) == Some(true)
     }
@@ -132,6 +150,11 @@ fn label_value(value: &str) -> Option<String> {
 }
 
 /// The text isn't a label selector.
+///
+/// ```
+/// let error = "app=web,tier=(a".parse::<reverser_core::LabelSelector>().unwrap_err();
+/// assert!(error.to_string().starts_with(r#"label selector "app=web,tier=(a": "tier=(a" at character 9 is not 'key'"#));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error(
     "label selector {text:?}: {part:?} at character {at} is not 'key', '!key', 'key=value', 'key!=value', 'key in (a,b)' or 'key notin (a,b)'"

@@ -5,6 +5,15 @@ use serde_json::Value;
 use crate::{ObjectRef, Resource};
 
 /// One row of [`NOISE`].
+///
+/// ```
+/// use reverser_core::{NOISE, Resource, Selector};
+///
+/// let leases = Resource::new("coordination.k8s.io", "v1", "Lease", "leases").without_status();
+/// let row = NOISE.iter().find(|row| row.name == "leases").unwrap();
+/// assert!(Selector::default().resource(&leases).is_err());
+/// assert!(Selector { include: [row.name].into(), ..Selector::default() }.resource(&leases).is_ok());
+/// ```
 #[derive(Debug, PartialEq, Eq)]
 pub struct Noise {
     /// What `--include` calls it.
@@ -32,6 +41,14 @@ use What::{All, Controlled, Marked, Named, Untouched};
 
 /// Everything that a cluster makes for itself. Secrets aren't here: whether they may be written is the business of
 /// [`Seal`](crate::Seal).
+///
+/// ```
+/// use reverser_core::{NOISE, Selector};
+///
+/// // As `--include all` has it.
+/// let everything = Selector { include: NOISE.iter().map(|row| row.name).collect(), ..Selector::default() };
+/// assert!(everything.include.contains("events") && everything.include.contains("controlled"));
+/// ```
 pub const NOISE: &[Noise] = &[
     Noise {
         name: "events",

@@ -273,6 +273,14 @@ const KEYS: [&str; 12] = [
 ];
 
 /// The text isn't a filter.
+///
+/// ```
+/// let error = "name=web kind".parse::<reverser_core::Filter>().unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     r#"filter "name=web kind", character 14: found the end, expected = or != after the term's name"#
+/// );
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("filter {text:?}, character {at}: found {found}, expected {expected}")]
 pub struct FilterError {
