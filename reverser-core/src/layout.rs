@@ -29,6 +29,31 @@ pub use template::{LayoutTemplateError, TemplateLayout};
 /// | kind | such a label, but for its case; the same for all objects of a resource, and not always known (empty) |
 /// | namespace | an RFC 1123 label: `a`–`z`, `0`–`9`, `-`; absent for cluster-scoped resources, which are so for good |
 /// | name | anything: RBAC takes whatever has no `/` and no `%`, in any case and script |
+///
+/// ```
+/// use reverser_core::{DefaultLayout, Layout, ObjectRef, RepoPath, Resource};
+///
+/// /// Several clusters in one repository: each in a folder of its own.
+/// #[derive(Debug)]
+/// struct Cluster(RepoPath);
+///
+/// impl Layout for Cluster {
+///     fn place(&self, object: &ObjectRef) -> RepoPath {
+///         self.0.join(&DefaultLayout.place(object))
+///     }
+///
+///     fn folder(&self, resource: &Resource) -> Option<RepoPath> {
+///         DefaultLayout.folder(resource).map(|folder| self.0.join(&folder))
+///     }
+/// }
+///
+/// let east = Cluster("clusters/east".parse()?);
+/// let resource = Resource::new("", "v1", "Node", "nodes").cluster_scoped();
+/// assert_eq!(east.folder(&resource).unwrap().as_str(), "clusters/east/v1/nodes");
+/// # #[cfg(feature = "testing")]
+/// reverser_core::testing::layout_conforms(&east);
+/// # Ok::<(), reverser_core::RepoPathError>(())
+/// ```
 pub trait Layout: Debug + Send + Sync {
     /// Returns the object's path below the writer's root.
     fn place(&self, object: &ObjectRef) -> RepoPath;
@@ -47,18 +72,10 @@ pub trait Layout: Debug + Send + Sync {
 /// `[<group>/]<version>/<resource>/[<namespace>/]<name>.yaml`.
 ///
 /// ```
-/// # use std::sync::Arc;
-/// # use reverser_core::{DefaultLayout, Layout, ObjectRef, Resource};
-/// let resource = Resource {
-///     group: "apps".into(),
-///     version: "v1".into(),
-///     kind: "Deployment".into(),
-///     plural: "deployments".into(),
-///     namespaced: true,
-///     has_status: true,
-/// };
-/// let web =
-///     ObjectRef { resource: Arc::new(resource), namespace: Some("shop".into()), name: "web".into(), uid: None };
+/// use reverser_core::{DefaultLayout, Layout, ObjectRef, Resource};
+///
+/// let resource = Resource::new("apps", "v1", "Deployment", "deployments").into();
+/// let web = ObjectRef { resource, namespace: Some("shop".into()), name: "web".into(), uid: None };
 /// assert_eq!(DefaultLayout.place(&web).as_str(), "apps/v1/deployments/shop/web.yaml");
 /// ```
 #[derive(Clone, Copy, Debug, Default)]

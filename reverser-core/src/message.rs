@@ -20,6 +20,30 @@ pub use trailers::{with_trailers, without_trailers};
 /// Pure, and the message is not blank: its first line that isn't blank is the subject, what follows the body. The flow
 /// does the rest ([`with_trailers`]): it writes the trailers behind, which tools rely on, and makes safe what names and
 /// reasons bring in. `testing::message_conforms` (feature `testing`) checks it.
+///
+/// ```
+/// use reverser_core::{Change, CommitMessage, DefaultMessage, ObjectRef, Operation, Resource, message::Synced};
+///
+/// /// Only says what, for a log that is read by programs.
+/// #[derive(Debug)]
+/// struct Terse;
+///
+/// impl CommitMessage for Terse {
+///     fn change(&self, change: &Change) -> String {
+///         format!("{} {}", change.operation, change.object.name)
+///     }
+///
+///     fn sync(&self, sync: &Synced) -> String {
+///         DefaultMessage.sync(sync)
+///     }
+/// }
+///
+/// let resource = Resource::new("", "v1", "Node", "nodes").cluster_scoped().into();
+/// let node = ObjectRef { resource, namespace: None, name: "n-1".into(), uid: None };
+/// assert_eq!(Terse.change(&Change::new(node, Operation::Delete, None)), "DELETE n-1");
+/// # #[cfg(feature = "testing")]
+/// reverser_core::testing::message_conforms(&Terse);
+/// ```
 pub trait CommitMessage: Debug + Send + Sync {
     /// Returns subject and body for one change.
     fn change(&self, change: &Change) -> String;
@@ -29,6 +53,13 @@ pub trait CommitMessage: Debug + Send + Sync {
 }
 
 /// What a `[SYNC]` commit did, by resource.
+///
+/// ```
+/// use reverser_core::{CommitMessage, DefaultMessage, Resource, message::Synced};
+///
+/// let sync = Synced { objects: [(Resource::new("apps", "v1", "Deployment", "deployments"), 2)].into(), removed: 1 };
+/// assert_eq!(DefaultMessage.sync(&sync), "[SYNC] 2 objects, 1 removed\n\n- apps/v1/deployments: 2");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Synced {
     /// How many objects of each resource were listed.
@@ -40,19 +71,10 @@ pub struct Synced {
 /// `[CREATE] apps/v1/deployments/web`, with the namespace and the reason in the body.
 ///
 /// ```
-/// use std::sync::Arc;
 /// use reverser_core::{Change, CommitMessage, DefaultMessage, ObjectRef, Operation, Resource};
 ///
-/// let resource = Resource {
-///     group: "apps".into(),
-///     version: "v1".into(),
-///     kind: "Deployment".into(),
-///     plural: "deployments".into(),
-///     namespaced: true,
-///     has_status: true,
-/// };
-/// let web =
-///     ObjectRef { resource: Arc::new(resource), namespace: Some("shop".into()), name: "web".into(), uid: None };
+/// let resource = Resource::new("apps", "v1", "Deployment", "deployments").into();
+/// let web = ObjectRef { resource, namespace: Some("shop".into()), name: "web".into(), uid: None };
 /// let change = Change::new(web, Operation::Create, None).because("Black Friday");
 /// assert_eq!(DefaultMessage.change(&change), "[CREATE] apps/v1/deployments/web\n\nNamespace: shop\n\nBlack Friday");
 /// ```

@@ -32,6 +32,15 @@ impl RepoPath {
     /// - A segment over 240 bytes keeps its beginning and its `.yaml`, `.yml` or `.sops.yaml`; `%h` and 160 bits of its SHA-256
     ///   stand between. Objects can have such names: 253 bytes are legal for most kinds, more for RBAC.
     /// - A path over [`MAX_BYTES`] becomes one such segment. No API nests names that deep.
+    ///
+    /// ```
+    /// use reverser_core::RepoPath;
+    ///
+    /// assert_eq!(RepoPath::from_segments(["shop", "Web.yaml"]).as_str(), "shop/%57eb.yaml");
+    /// assert_eq!(RepoPath::from_segments(["..", "a/b", ""]).as_str(), ".%2e/a%2fb/%");
+    /// let long = RepoPath::from_segments([format!("{}.yaml", "n".repeat(253)).as_str()]);
+    /// assert!(long.as_str().len() < 240 && long.as_str().ends_with(".yaml"));
+    /// ```
     pub fn from_segments<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let segments: Vec<String> = names.into_iter().map(|name| shorten(encode(name))).collect();
         let path = if segments.is_empty() { encode("") } else { segments.join("/") };
@@ -40,27 +49,64 @@ impl RepoPath {
     }
 
     /// Returns the path with `below` appended.
+    ///
+    /// ```
+    /// use reverser_core::RepoPath;
+    ///
+    /// let root: RepoPath = "clusters/east".parse()?;
+    /// assert_eq!(root.join(&"v1/nodes".parse()?).as_str(), "clusters/east/v1/nodes");
+    /// # Ok::<(), reverser_core::RepoPathError>(())
+    /// ```
     #[must_use]
     pub fn join(&self, below: &Self) -> Self {
         Self(format!("{self}/{below}").into())
     }
 
     /// Returns the whole path; segments are separated by `/`.
+    ///
+    /// ```
+    /// assert_eq!("v1/nodes".parse::<reverser_core::RepoPath>()?.as_str(), "v1/nodes");
+    /// # Ok::<(), reverser_core::RepoPathError>(())
+    /// ```
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Returns the names of the folders and of the file.
+    ///
+    /// ```
+    /// let path: reverser_core::RepoPath = "v1/nodes/n-1.yaml".parse()?;
+    /// assert!(path.segments().eq(["v1", "nodes", "n-1.yaml"]));
+    /// # Ok::<(), reverser_core::RepoPathError>(())
+    /// ```
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.split('/')
     }
 
     /// Returns whether the path is below `folder`. A path isn't below itself.
+    ///
+    /// ```
+    /// use reverser_core::RepoPath;
+    ///
+    /// let path: RepoPath = "v1/nodes/n-1.yaml".parse()?;
+    /// assert!(path.starts_with_folder(&"v1/nodes".parse()?));
+    /// assert!(!path.starts_with_folder(&"v1/node".parse()?) && !path.starts_with_folder(&path));
+    /// # Ok::<(), reverser_core::RepoPathError>(())
+    /// ```
     pub fn starts_with_folder(&self, folder: &Self) -> bool {
         self.below(folder).is_some()
     }
 
     /// Returns the rest of the path below `folder`, or `None` when it stands elsewhere.
+    ///
+    /// ```
+    /// use reverser_core::RepoPath;
+    ///
+    /// let path: RepoPath = "clusters/east/v1/nodes/n-1.yaml".parse()?;
+    /// assert_eq!(path.strip_prefix(&"clusters/east".parse()?), Some("v1/nodes/n-1.yaml".parse()?));
+    /// assert_eq!(path.strip_prefix(&"clusters/west".parse()?), None);
+    /// # Ok::<(), reverser_core::RepoPathError>(())
+    /// ```
     pub fn strip_prefix(&self, folder: &Self) -> Option<Self> {
         self.below(folder).map(|rest| Self(rest.into()))
     }
@@ -104,6 +150,15 @@ impl fmt::Display for RepoPath {
 }
 
 /// In bytes. Linux' PATH_MAX, beyond which git can't check out.
+///
+/// ```
+/// use reverser_core::{RepoPath, repo_path::MAX_BYTES};
+///
+/// let folders = |count| vec!["f"; count].join("/");
+/// assert_eq!(folders(MAX_BYTES / 2).len(), MAX_BYTES - 1);
+/// assert!(folders(MAX_BYTES / 2).parse::<RepoPath>().is_ok());
+/// assert!(folders(MAX_BYTES / 2 + 1).parse::<RepoPath>().is_err());
+/// ```
 pub const MAX_BYTES: usize = 4096;
 
 /// In bytes; file systems take 255. Leaves room for the encoding of a first and a last byte.
@@ -193,6 +248,12 @@ fn shorten(segment: String) -> String {
 }
 
 /// The text is no path that every checkout could hold.
+///
+/// ```
+/// let error = "notes/con.txt".parse::<reverser_core::RepoPath>().unwrap_err();
+/// assert_eq!(error.segment(), "con.txt");
+/// assert_eq!(error.to_string(), r#"path "notes/con.txt" is refused: segment "con.txt" names a device on Windows"#);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("path {path:?} is refused: segment {segment:?} {reason}")]
 pub struct RepoPathError {

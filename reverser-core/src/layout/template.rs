@@ -47,20 +47,11 @@ pub use parse::LayoutTemplateError;
 /// `networkattachmentdefinition_network-attachment-definitions`. With `{resource}` there are no such cases.
 ///
 /// ```
-/// use std::sync::Arc;
 /// use reverser_core::{Layout, ObjectRef, Resource, TemplateLayout};
 ///
 /// let layout: TemplateLayout = "{namespace}/{kind|lower}.{group}/{name}.yaml".parse()?;
-/// let resource = Resource {
-///     group: "apps".into(),
-///     version: "v1".into(),
-///     kind: "Deployment".into(),
-///     plural: "deployments".into(),
-///     namespaced: true,
-///     has_status: true,
-/// };
-/// let web =
-///     ObjectRef { resource: Arc::new(resource), namespace: Some("shop".into()), name: "web".into(), uid: None };
+/// let resource = Resource::new("apps", "v1", "Deployment", "deployments").into();
+/// let web = ObjectRef { resource, namespace: Some("shop".into()), name: "web".into(), uid: None };
 /// assert_eq!(layout.place(&web).as_str(), "shop/deployment.apps/web.yaml");
 ///
 /// let refused = "{group}/{resource}/{namespace}-{name}.yaml".parse::<TemplateLayout>().unwrap_err();
@@ -77,6 +68,15 @@ pub struct TemplateLayout {
 impl TemplateLayout {
     /// Returns whether paths depend on kinds. Not every source knows them: an audit log has a deletion's resource and
     /// not always its kind.
+    ///
+    /// ```
+    /// use reverser_core::TemplateLayout;
+    ///
+    /// let by_kind: TemplateLayout = "{group}/{kind|lower}/{namespace}/{name}.yaml".parse()?;
+    /// let by_resource: TemplateLayout = "{group}/{resource}/{namespace}/{name}.yaml".parse()?;
+    /// assert!(by_kind.needs_kind() && !by_resource.needs_kind());
+    /// # Ok::<(), reverser_core::LayoutTemplateError>(())
+    /// ```
     pub fn needs_kind(&self) -> bool {
         self.segments
             .iter()

@@ -59,12 +59,18 @@ pub struct TemplateMessage {
 
 impl TemplateMessage {
     /// Takes the template for commits of one change.
+    ///
+    /// # Errors
+    /// It isn't a template, or fails on a sample of a change: it asks for a name that doesn't exist, or says nothing.
     pub fn changes(mut self, template: &str) -> Result<Self, MessageTemplateError> {
         self.changes = Some(Template::parse(template, &samples().map(|change| of_change(&change)))?);
         Ok(self)
     }
 
     /// Takes the template for commits that bring many files in line with a list.
+    ///
+    /// # Errors
+    /// As [`TemplateMessage::changes`].
     pub fn syncs(mut self, template: &str) -> Result<Self, MessageTemplateError> {
         let objects = samples().map(|change| ((*change.object.resource).clone(), 1)).into();
         let samples = [Synced::default(), Synced { objects, removed: 1 }];
@@ -264,6 +270,12 @@ impl Write for Bounded {
 }
 
 /// The text is no template for messages.
+///
+/// ```
+/// let refused = reverser_core::TemplateMessage::default().syncs("{{ total }").unwrap_err();
+/// assert_eq!((refused.line(), refused.column()), (1, 10));
+/// assert!(refused.to_string().starts_with("line 1, column 10: syntax error: "), "{refused}");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {reason}")]
 pub struct MessageTemplateError {

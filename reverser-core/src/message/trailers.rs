@@ -18,18 +18,10 @@ use crate::{Attribution, Change, CommitMessage, DefaultMessage};
 /// - A blank message is [`DefaultMessage`]'s.
 ///
 /// ```
-/// use std::sync::Arc;
 /// use reverser_core::{Actor, Change, ObjectRef, Operation, Resource, message::with_trailers};
 ///
-/// let resource = Resource {
-///     group: String::new(),
-///     version: "v1".into(),
-///     kind: "Node".into(),
-///     plural: "nodes".into(),
-///     namespaced: false,
-///     has_status: true,
-/// };
-/// let node = ObjectRef { resource: Arc::new(resource), namespace: None, name: "n-1".into(), uid: None };
+/// let resource = Resource::new("", "v1", "Node", "nodes").cluster_scoped().into();
+/// let node = ObjectRef { resource, namespace: None, name: "n-1".into(), uid: None };
 /// let change = Change::new(node, Operation::Update, None).by(Actor::user("eve\nReverser-Evidence: audit"));
 /// assert_eq!(
 ///     with_trailers("Drain n-1\nReverser-Actor: alice", &change),

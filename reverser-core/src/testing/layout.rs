@@ -37,6 +37,14 @@ pub fn layout_conforms(layout: &dyn Layout) {
 
 /// Returns objects as API servers have them whose names a path could confuse: that differ in case or Unicode
 /// normalization, in where one name ends and the next begins, in scope or group, or that some file system refuses.
+///
+/// ```
+/// use reverser_core::testing::hostile_objects;
+///
+/// let objects = hostile_objects();
+/// let has = |name: &str| objects.iter().any(|object| object.name == name);
+/// assert!(has("..") && has("con.yaml") && has("system:node") && has("A") && has("a"));
+/// ```
 pub fn hostile_objects() -> Vec<ObjectRef> {
     let mut objects = Vec::new();
     for (group, version, kind, plural) in RESOURCES {

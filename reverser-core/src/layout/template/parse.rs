@@ -250,6 +250,12 @@ impl fmt::Display for Field {
 }
 
 /// The text is no template that gives each object a path of its own.
+///
+/// ```
+/// let refused = "{group}/{resource}/{namespace}-{name}.yaml".parse::<reverser_core::TemplateLayout>().unwrap_err();
+/// assert_eq!(refused.character(), 20);
+/// assert!(refused.to_string().contains("it can't be told where {namespace} begins or ends"), "{refused}");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("layout {template:?}, character {character}: {reason}")]
 pub struct LayoutTemplateError {
