@@ -13,6 +13,24 @@ use crate::{
 };
 
 /// The pure stages between a source and a Git writer; every source goes through the same ones.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use reverser_core::{ObjectRef, Pipeline, Resource, Sanitizer, Selector, TemplateLayout};
+///
+/// let layout: TemplateLayout = "{namespace}/{kind|lower}.{group}/{name}.yaml".parse()?;
+/// let pipeline = Pipeline {
+///     selector: Selector { only: vec!["group=apps namespace=shop-*".parse()?], ..Selector::default() },
+///     sanitizer: Sanitizer::minimal(),
+///     layout: Arc::new(layout),
+///     ..Pipeline::default()
+/// };
+/// let resource = Resource::new("apps", "v1", "Deployment", "deployments").into();
+/// let web = ObjectRef { resource, namespace: Some("shop-1".into()), name: "web".into(), uid: None };
+/// assert_eq!(pipeline.place(&web).as_str(), "shop-1/deployment.apps/web.yaml");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     /// What is captured.
@@ -40,6 +58,31 @@ impl Default for Pipeline {
 }
 
 /// What the pure stages make of a change.
+///
+/// ```
+/// use reverser_core::{Change, ObjectRef, Operation, Pipeline, Rendered, Resource};
+///
+/// let says = |plural: &str, kind: &str, except: &str| -> Result<String, reverser_core::FilterError> {
+///     let mut pipeline = Pipeline::default();
+///     pipeline.selector.except.push(except.parse()?);
+///     let resource = Resource::new("", "v1", kind, plural).into();
+///     let web = ObjectRef { resource, namespace: Some("shop".into()), name: "web".into(), uid: None };
+///     let body = serde_json::json!({"metadata": {"name": "web", "namespace": "shop"}});
+///     Ok(match pipeline.render(&mut Change::new(web, Operation::Update, Some(body))) {
+///         Rendered::Leave(why) => format!("{why:?}"),
+///         Rendered::Refuse(error) => error.to_string(),
+///         Rendered::Skip(edit) => format!("skipped: {edit:?}"),
+///         Rendered::Write(edit) => format!("{edit:?}"),
+///         Rendered::WriteIfBy(_users, edit) => format!("it depends: {edit:?}"),
+///     })
+/// };
+/// assert_eq!(says("services", "Service", "name=db")?, "Put(v1/services/shop/web.yaml, 69 bytes)");
+/// assert_eq!(says("services", "Service", "name=web")?, "NotSelected");
+/// assert_eq!(says("services", "Service", "operation=update")?, "skipped: Put(v1/services/shop/web.yaml, 69 bytes)");
+/// assert_eq!(says("services", "Service", "user=bob")?, "it depends: Put(v1/services/shop/web.yaml, 69 bytes)");
+/// assert!(says("secrets", "Secret", "name=db")?.contains("is sensitive"));
+/// # Ok::<(), reverser_core::FilterError>(())
+/// ```
 #[derive(Debug)]
 pub enum Rendered {
     /// Nothing is written: it isn't selected. An object that was selected before has left the selection; whether it
@@ -60,6 +103,25 @@ impl Pipeline {
     /// Returns what to write for `change`, and takes its body. An object whose deletion was accepted (it has a
     /// `deletionTimestamp`) counts as deleted, whatever its finalizers still do: the change becomes a
     /// [`Operation::Delete`].
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use reverser_core::{Change, Edit, ObjectRef, Operation, Pipeline, Rendered, Resource};
+    /// use serde_json::json;
+    ///
+    /// let configmaps = Arc::new(Resource::new("", "v1", "ConfigMap", "configmaps").without_status());
+    /// let dying = json!({"metadata": {
+    ///     "name": "web", "namespace": "shop",
+    ///     "deletionTimestamp": "2026-11-27T08:00:00Z", "finalizers": ["example.com/backup"],
+    /// }});
+    /// let web = ObjectRef::of(&configmaps, &dying).expect("it has a name");
+    /// let mut change = Change::new(web, Operation::Update, Some(dying));
+    /// let Rendered::Write(edit) = Pipeline::default().render(&mut change) else { unreachable!("it is selected") };
+    /// assert_eq!(edit, Edit::Delete { path: "v1/configmaps/shop/web.yaml".parse()? });
+    /// assert_eq!((change.operation, change.body), (Operation::Delete, None));
+    /// # Ok::<(), reverser_core::RepoPathError>(())
+    /// ```
     pub fn render(&self, change: &mut Change) -> Rendered {
         let selected = self.selector.object(&change.object, change.body.as_ref());
         if selected.is_ok() && change.body.as_ref().is_some_and(is_terminating) {
@@ -80,6 +142,25 @@ impl Pipeline {
 
     /// Returns what to write for an object as a list shows it: by nobody's doing, so that what the selector says of users
     /// and operations doesn't apply. Never [`Rendered::Skip`] or [`Rendered::WriteIfBy`].
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use reverser_core::{Edit, ObjectRef, Pipeline, Rendered, Resource};
+    /// use serde_json::json;
+    ///
+    /// let configmaps = Arc::new(Resource::new("", "v1", "ConfigMap", "configmaps").without_status());
+    /// // Items of a list come without apiVersion and kind.
+    /// let item = json!({"metadata": {"name": "web", "namespace": "shop", "uid": "4f1c"}, "data": {"on": "no"}});
+    /// let web = ObjectRef::of(&configmaps, &item).expect("it has a name");
+    /// let Rendered::Write(Edit::Put { content, .. }) = Pipeline::default().render_listed(&web, item) else {
+    ///     unreachable!("it is selected, and there")
+    /// };
+    /// assert_eq!(
+    ///     String::from_utf8_lossy(&content),
+    ///     "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: web\n  namespace: shop\ndata:\n  \"on\": \"no\"\n"
+    /// );
+    /// ```
     pub fn render_listed(&self, object: &ObjectRef, body: Value) -> Rendered {
         match self.selector.object(object, Some(&body)) {
             Err(why) => Rendered::Leave(why),
@@ -91,12 +172,30 @@ impl Pipeline {
     }
 
     /// Returns the sanitizer for objects of `resource`: where it has no status subresource, `status` is authored.
+    ///
+    /// ```
+    /// use reverser_core::{Pipeline, Resource};
+    ///
+    /// let pipeline = Pipeline::default();
+    /// let widgets = Resource::new("example.com", "v1", "Widget", "widgets");
+    /// assert_eq!(pipeline.sanitizer_of(&widgets), pipeline.sanitizer);
+    /// assert_eq!(pipeline.sanitizer_of(&widgets.without_status()), pipeline.sanitizer.clone().keep_status());
+    /// ```
     pub fn sanitizer_of(&self, resource: &Resource) -> Sanitizer {
         let sanitizer = self.sanitizer.clone();
         if resource.has_status { sanitizer } else { sanitizer.keep_status() }
     }
 
     /// Returns the object's path below the writer's root.
+    ///
+    /// ```
+    /// use reverser_core::{ObjectRef, Pipeline, Resource};
+    ///
+    /// let roles = Resource::new("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles").cluster_scoped();
+    /// let role = ObjectRef { resource: roles.into(), namespace: None, name: "system:node".into(), uid: None };
+    /// let path = Pipeline::default().place(&role);
+    /// assert_eq!(path.as_str(), "rbac.authorization.k8s.io/v1/clusterroles/system%3anode.yaml");
+    /// ```
     pub fn place(&self, object: &ObjectRef) -> RepoPath {
         self.layout.place(object)
     }
@@ -105,6 +204,22 @@ impl Pipeline {
     /// `namespace` (`None`: any): only such a file may be removed when its object is gone. What the selector asks and the
     /// file can't tell (owners, field managers, what the sanitizer removes) counts as asked for: pipelines that
     /// differ in nothing else need folders of their own.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use reverser_core::{Pipeline, Resource};
+    ///
+    /// let configmaps = Arc::new(Resource::new("", "v1", "ConfigMap", "configmaps").without_status());
+    /// let text = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: web\n  namespace: shop\n";
+    /// let owns = |path: &str, namespace| -> Result<bool, reverser_core::RepoPathError> {
+    ///     Ok(Pipeline::default().owns(&path.parse()?, text, &configmaps, namespace))
+    /// };
+    /// assert!(owns("v1/configmaps/shop/web.yaml", None)?);
+    /// assert!(!owns("v1/configmaps/shop/web.yaml", Some("bank"))?);
+    /// assert!(!owns("kustomize/base/web.yaml", None)?, "somebody put it there");
+    /// # Ok::<(), reverser_core::RepoPathError>(())
+    /// ```
     pub fn owns(&self, path: &RepoPath, content: &[u8], resource: &Arc<Resource>, namespace: Option<&str>) -> bool {
         let Some(body) = std::str::from_utf8(content).ok().and_then(|text| yaml::parse(text).ok()).and_then(single)
         else {
@@ -119,6 +234,26 @@ impl Pipeline {
     }
 
     /// Returns the commit for one change.
+    ///
+    /// ```
+    /// use reverser_core::{Actor, Change, Edit, ObjectRef, Operation, Pipeline, Resource};
+    ///
+    /// let pipeline = Pipeline::default();
+    /// let resource = Resource::new("", "v1", "Node", "nodes").cluster_scoped().into();
+    /// let node = ObjectRef { resource, namespace: None, name: "n-1".into(), uid: None };
+    /// let edit = Edit::Delete { path: pipeline.place(&node) };
+    /// let change = Change::new(node, Operation::Delete, None).by(Actor::user("ann@example.com"));
+    ///
+    /// let now = "2026-11-27T08:00:00Z".parse()?;
+    /// let plan = pipeline.plan(&change, edit, now);
+    /// assert_eq!(plan.author.unwrap().to_string(), "ann@example.com <ann@example.com>");
+    /// assert_eq!(plan.date, now, "the change doesn't say when it happened");
+    /// assert_eq!(
+    ///     plan.message,
+    ///     "[DELETE] v1/nodes/n-1\n\nReverser-Actor: ann@example.com\nReverser-Evidence: host\n"
+    /// );
+    /// # Ok::<(), jiff::Error>(())
+    /// ```
     pub fn plan(&self, change: &Change, edit: Edit, now: Timestamp) -> CommitPlan {
         CommitPlan {
             author: change.attribution.actor().map(identity::author),
@@ -129,6 +264,17 @@ impl Pipeline {
     }
 
     /// Returns the commit that brings many files in line with complete lists.
+    ///
+    /// ```
+    /// use reverser_core::{Pipeline, Resource, message::Synced};
+    ///
+    /// let nodes = Resource::new("", "v1", "Node", "nodes").cluster_scoped();
+    /// let sync = Synced { objects: [(nodes, 3)].into(), removed: 0 };
+    /// let plan = Pipeline::default().sync_plan(&sync, vec![], "2026-11-27T08:00:00Z".parse()?);
+    /// assert_eq!(plan.message, "[SYNC] 3 objects\n\n- v1/nodes: 3\n");
+    /// assert_eq!(plan.author, None, "nobody's doing: the writer's committer");
+    /// # Ok::<(), jiff::Error>(())
+    /// ```
     pub fn sync_plan(&self, sync: &Synced, edits: Vec<Edit>, now: Timestamp) -> CommitPlan {
         CommitPlan { author: None, date: now, message: without_trailers(&self.message.sync(sync)), edits }
     }

@@ -7,6 +7,22 @@ use jiff::Timestamp;
 use crate::{RepoPath, message::clean};
 
 /// One commit to make: who, when, why, and what it puts and deletes.
+///
+/// ```
+/// use reverser_core::{CommitPlan, Edit};
+///
+/// let plan = CommitPlan {
+///     author: Some("Ann <ann@example.com>".parse()?),
+///     date: "2026-11-27T08:00:00Z".parse()?,
+///     message: "Say hello".into(),
+///     edits: vec![Edit::Put { path: "v1/configmaps/shop/web.yaml".parse()?, content: b"kind: ConfigMap\n".to_vec() }],
+/// };
+/// assert_eq!(
+///     format!("{plan:?}"),
+///     r#"CommitPlan { subject: "Say hello", edits: [Put(v1/configmaps/shop/web.yaml, 16 bytes)], .. }"#
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct CommitPlan {
     /// The commit's author; `None`: the writer's committer.
@@ -28,6 +44,14 @@ impl fmt::Debug for CommitPlan {
 }
 
 /// One file's part of a commit.
+///
+/// ```
+/// use reverser_core::Edit;
+///
+/// let edit = Edit::Delete { path: "v1/configmaps/shop/web.yaml".parse()? };
+/// assert_eq!(edit.path().segments().next_back(), Some("web.yaml"));
+/// # Ok::<(), reverser_core::RepoPathError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub enum Edit {
     /// The file is gone afterwards; deleting what isn't there changes nothing.
@@ -63,6 +87,14 @@ impl fmt::Debug for Edit {
 }
 
 /// A name and an e-mail address as a commit header takes them.
+///
+/// ```
+/// use reverser_core::Signature;
+///
+/// let ann: Signature = "Ann Bot <ann@example.com>".parse()?;
+/// assert_eq!((ann.name(), ann.email()), ("Ann Bot", "ann@example.com"));
+/// # Ok::<(), reverser_core::SignatureError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Signature {
     name: String,
@@ -71,6 +103,13 @@ pub struct Signature {
 
 impl Signature {
     /// In bytes, for each of name and address: longer than any name of the API, short enough for a header.
+    ///
+    /// ```
+    /// use reverser_core::Signature;
+    ///
+    /// let long = Signature::new(&"n".repeat(5000), "ann@example.com");
+    /// assert_eq!(long.name().len(), Signature::MAX_BYTES);
+    /// ```
     pub const MAX_BYTES: usize = 512;
 
     /// Returns the signature with what git would misread left out: `<>` vanish, control characters become spaces or
@@ -131,6 +170,11 @@ impl std::str::FromStr for Signature {
 }
 
 /// The text isn't `Name <email>`.
+///
+/// ```
+/// let error = "ann@example.com".parse::<reverser_core::Signature>().unwrap_err();
+/// assert_eq!(error.to_string(), "\"ann@example.com\" is not of the form 'Name <email>'");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{text:?} is not of the form 'Name <email>'")]
 pub struct SignatureError {
