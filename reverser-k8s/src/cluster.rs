@@ -105,15 +105,9 @@ impl Cluster {
     /// Tells `arrivals` which resources come and go, until nobody listens. Wakes up for each CRD that changes, and once
     /// a minute.
     pub async fn follow(mut self, pipeline: Arc<Pipeline>, arrivals: mpsc::Sender<Arrival>) {
-        let crds = Arc::new(Resource {
-            group: "apiextensions.k8s.io".into(),
-            version: "v1".into(),
-            kind: "CustomResourceDefinition".into(),
-            plural: "customresourcedefinitions".into(),
-            namespaced: false,
-            has_status: true,
-        });
-        let mut crds = Watch::new(self.client.clone(), &self.id, crds, None);
+        let (group, kind) = ("apiextensions.k8s.io", "CustomResourceDefinition");
+        let crds = Resource::new(group, "v1", kind, "customresourcedefinitions").cluster_scoped();
+        let mut crds = Watch::new(self.client.clone(), &self.id, crds.into(), None);
         let mut poll = tokio::time::interval(POLL);
         loop {
             // The last word on each CRD counts.

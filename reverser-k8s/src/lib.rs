@@ -40,13 +40,6 @@ mod fixture {
     use reverser_core::Resource;
 
     pub(crate) fn configmaps() -> Arc<Resource> {
-        Arc::new(Resource {
-            group: String::new(),
-            version: "v1".into(),
-            kind: "ConfigMap".into(),
-            plural: "configmaps".into(),
-            namespaced: true,
-            has_status: true,
-        })
+        Arc::new(Resource::new("", "v1", "ConfigMap", "configmaps"))
     }
 }
