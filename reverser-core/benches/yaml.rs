@@ -16,6 +16,7 @@ use criterion::{Criterion, Throughput};
 use reverser_core::yaml;
 use serde_json::{Map, Value, json};
 
+mod compare;
 #[path = "../tests/yaml/hostile.rs"]
 mod hostile;
 
@@ -42,8 +43,8 @@ fn main() -> io::Result<()> {
     // `cargo test --benches` runs each benchmark once, to see that it does.
     if env::args().any(|argument| argument == "--bench") {
         for (name, object, limit) in &objects {
-            let ratio = ratio(|| theirs(object), || ours(object));
-            writeln!(io::stdout(), "emit {name}: ratio {ratio:.1} (limit {limit})")?;
+            let (ours, theirs) = compare::seconds(|| ours(object), || theirs(object));
+            writeln!(io::stdout(), "emit {name}: ratio {:.1} (limit {limit})", theirs / ours)?;
         }
         for number in 0..hostile::COUNT {
             let Hostile { name, text, is_legal } = hostile(number);
@@ -67,25 +68,6 @@ fn ours(object: &Value) -> String {
 
 fn theirs(object: &Value) -> String {
     serde_yaml::to_string(black_box(object)).expect("every JSON value is a YAML document")
-}
-
-/// Returns how often the second runs in the time of the first. Both take turns, and of each the fastest turn counts:
-/// what else the machine does only ever adds time.
-fn ratio(mut slow: impl FnMut() -> String, mut fast: impl FnMut() -> String) -> f64 {
-    let turn = |work: &mut dyn FnMut() -> String| {
-        let (started, mut runs) = (Instant::now(), 0);
-        while started.elapsed() < Duration::from_millis(25) {
-            black_box(work());
-            runs += 1;
-        }
-        started.elapsed().as_secs_f64() / f64::from(runs)
-    };
-    let (mut slowest, mut fastest) = (f64::MAX, f64::MAX);
-    for _ in 0..40 {
-        slowest = slowest.min(turn(&mut slow));
-        fastest = fastest.min(turn(&mut fast));
-    }
-    slowest / fastest
 }
 
 /// What is emitted: its name, the object, and how many times faster than serde_yaml it has to be.
