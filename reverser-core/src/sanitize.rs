@@ -27,6 +27,7 @@ use serde_json::Value;
 
 use self::{
     evidence::Evidence,
+    places::{Places, cut, take},
     rules::{RULES, Sharing},
 };
 use crate::field_path::{At, Location, owned};
@@ -34,8 +35,10 @@ use crate::field_path::{At, Location, owned};
 mod defaults;
 mod evidence;
 mod field_rule;
+mod field_set;
 mod minimal;
 mod neat;
+mod places;
 mod read;
 mod rules;
 mod table;
@@ -280,17 +283,15 @@ impl Sanitizer {
         let defaults = match (self.profile, applied) {
             (Profile::Neat, _) => lost(&object, &neat::neat(object.clone())),
             (Profile::Minimal, Some(applied)) => {
-                let free = minimal::unapplied(&object, &Evidence::of_manifest(&object, applied));
+                let free = Places::new(minimal::unapplied(&object, &Evidence::of_manifest(&object, applied)));
                 let mut defaults = lost(&object, &neat::without_defaults(object.clone()));
-                defaults.retain(|place| free.iter().any(|free| place.starts_with(free)));
+                defaults.retain(|place| free.cover(place));
                 defaults
             }
             _ => return object,
         };
-        for place in self.spare_kept(&object, defaults) {
-            // What this empties stays: `emptyDir: {}` says something.
-            take(&mut object, &place);
-        }
+        let defaults = self.spare_kept(&object, defaults);
+        take(&mut object, defaults);
         object
     }
 
@@ -310,8 +311,9 @@ impl Sanitizer {
         let mut cuts = vec![];
         table::rows_of(group, kind).walk(object, &mut |rule, value, location| {
             let is_status = self.keeps_status && matches!(location, [At::Key(key)] if key == "status");
-            let is_authored =
-                || rule.sharing != Sharing::Never && (!is_stored || evidence.is_authored(location, rule.sharing));
+            let is_authored = || {
+                rule.sharing != Sharing::Never && (!is_stored || evidence.is_authored(value, location, rule.sharing))
+            };
             if !is_status && rule.when.holds(object, value) && !is_authored() {
                 cuts.push(owned(location));
             }
@@ -328,8 +330,8 @@ impl Sanitizer {
         if self.keep.is_empty() {
             return cuts;
         }
-        let kept = found(&self.keep, object);
-        cuts.into_iter().flat_map(|cut| spare(object, cut, &kept)).collect()
+        let kept = Places::new(found(&self.keep, object));
+        cuts.into_iter().flat_map(|cut| kept.spare(object, cut)).collect()
     }
 }
 
@@ -368,85 +370,6 @@ fn is_stored(object: &Value) -> bool {
 fn group_of(object: &Value) -> &str {
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
     api_version.split_once('/').map_or("", |(group, _)| group)
-}
-
-/// Returns what of `cut` may still be cut when these places are kept.
-fn spare(object: &Value, cut: Location, kept: &[Location]) -> Vec<Location> {
-    if kept.iter().any(|kept| cut.starts_with(kept)) {
-        return vec![];
-    }
-    if !kept.iter().any(|kept| kept.starts_with(&cut)) {
-        return vec![cut];
-    }
-    parts(object, &cut).into_iter().flat_map(|part| spare(object, part, kept)).collect()
-}
-
-/// Returns the places right below `place`.
-fn parts(object: &Value, place: &[At<'static>]) -> Vec<Location> {
-    let value = place.iter().try_fold(object, |value, at| match at {
-        At::Index(index) => value.get(index),
-        At::Key(key) => value.get(key.as_ref()),
-    });
-    let below = |at| [place, &[at]].concat();
-    match value {
-        Some(Value::Array(items)) => (0..items.len()).map(|index| below(At::Index(index))).collect(),
-        Some(Value::Object(map)) => map.keys().map(|key| below(At::Key(key.clone().into()))).collect(),
-        _ => vec![],
-    }
-}
-
-/// Removes the values at these places, and what that leaves empty.
-fn cut(object: &mut Value, mut places: Vec<Location>) {
-    // From the back and once each, so that removing a list's item moves none that is still to be removed.
-    places.sort_unstable();
-    places.dedup();
-    for place in places.iter().rev() {
-        remove(object, place);
-    }
-}
-
-/// Removes the value at `location`, then what that leaves empty above it, up to the next list's item or the object.
-/// Returns whether there was such a value.
-fn remove(value: &mut Value, location: &[At<'_>]) -> bool {
-    match (value, location) {
-        (Value::Object(map), [At::Key(key)]) => map.remove(key.as_ref()).is_some(),
-        (Value::Array(items), [At::Index(index)]) if *index < items.len() => {
-            items.remove(*index);
-            true
-        }
-        (Value::Object(map), [At::Key(key), rest @ ..]) => {
-            let Some(part) = map.get_mut(key.as_ref()) else { return false };
-            let is_removed = remove(part, rest);
-            if is_removed && is_empty(part) {
-                map.remove(key.as_ref());
-            }
-            is_removed
-        }
-        (Value::Array(items), [At::Index(index), rest @ ..]) => {
-            items.get_mut(*index).is_some_and(|item| remove(item, rest))
-        }
-        _ => false,
-    }
-}
-
-/// Removes the field at `place` alone.
-fn take(object: &mut Value, place: &[At<'_>]) {
-    let Some((At::Key(key), parents)) = place.split_last() else { return };
-    let parent = parents.iter().try_fold(object, |value, at| match at {
-        At::Index(index) => value.get_mut(index),
-        At::Key(key) => value.get_mut(key.as_ref()),
-    });
-    if let Some(Value::Object(map)) = parent {
-        map.remove(key.as_ref());
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.is_empty(),
-        _ => false,
-    }
 }
 
 /// A rule would drop a field without which a manifest names no object.

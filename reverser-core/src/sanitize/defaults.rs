@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use super::{
-    Profile, Sanitizer, cut,
+    Profile, Sanitizer,
     evidence::{Evidence, LAST_APPLIED},
-    found, is_stored, minimal, parts, spare,
+    found, is_stored, minimal,
+    places::{Places, cut, parts},
 };
 use crate::field_path::{At, Location};
 
@@ -134,9 +135,9 @@ impl Search<'_> {
     /// Removes from `manifest` what isn't needed and nobody is known to have applied: many values together where that can
     /// be, large parts before small ones.
     async fn shrink(&mut self, mut manifest: Value) -> Result<Value, DefaultsError> {
-        let kept = found(&self.sanitizer.keep, &manifest);
+        let kept = Places::new(found(&self.sanitizer.keep, &manifest));
         let unapplied = minimal::unapplied(&manifest, &Evidence::of(self.object)).into_iter();
-        let mut work = vec![unapplied.flat_map(|place| spare(&manifest, place, &kept)).collect::<Vec<_>>()];
+        let mut work = vec![unapplied.flat_map(|place| kept.spare(&manifest, place)).collect::<Vec<_>>()];
         while let Some(places) = work.pop() {
             if places.is_empty() || self.left == 0 {
                 continue;

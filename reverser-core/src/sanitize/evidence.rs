@@ -4,9 +4,14 @@
 //! what somebody sent, with server-side apply (`Apply`) or any other way (`Update`). [`Sharing`] says which of them
 //! counts.
 
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+};
+
 use serde_json::Value;
 
-use super::rules::Sharing;
+use super::{field_set::FieldSet, rules::Sharing};
 use crate::field_path::At;
 
 /// Where `kubectl apply` keeps the manifest that it was given.
@@ -18,8 +23,24 @@ pub(super) struct Evidence<'a> {
     object: &'a Value,
     /// The manifest that was given to `kubectl apply`.
     pub(super) last_applied: Option<Value>,
+    /// The values that it has, by where they stand, as far as somebody asked.
+    applied: RefCell<HashMap<Vec<Place>, HashSet<Value>>>,
     /// The entries of managedFields.
-    pub(super) entries: &'a [Value],
+    pub(super) entries: Vec<Entry<'a>>,
+}
+
+/// What one manager wrote in one way.
+#[derive(Debug)]
+pub(super) struct Entry<'a> {
+    pub(super) entry: &'a Value,
+    pub(super) fields: FieldSet<'a>,
+}
+
+/// A step down, to a field or to any item of a list.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Item,
+    Key(String),
 }
 
 impl<'a> Evidence<'a> {
@@ -28,26 +49,43 @@ impl<'a> Evidence<'a> {
         let metadata = &object["metadata"];
         let last_applied =
             metadata["annotations"][LAST_APPLIED].as_str().and_then(|text| serde_json::from_str(text).ok());
-        let entries = metadata["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
-        Self { object, last_applied, entries }
+        let entries = metadata["managedFields"].as_array().into_iter().flatten();
+        let entries = entries.map(|entry| Entry { entry, fields: FieldSet::new(&entry["fieldsV1"]) }).collect();
+        Self { object, last_applied, applied: RefCell::default(), entries }
     }
 
     /// Takes a manifest for the only witness.
     pub(super) fn of_manifest(object: &'a Value, applied: Value) -> Self {
-        Self { object, last_applied: Some(applied), entries: &[] }
+        Self { object, last_applied: Some(applied), applied: RefCell::default(), entries: vec![] }
     }
 
-    /// Returns whether somebody wrote the value at `location`.
-    pub(super) fn is_authored(&self, location: &[At<'_>], sharing: Sharing) -> bool {
+    /// Returns whether somebody wrote the value, which stands at `location`.
+    pub(super) fn is_authored(&self, value: &Value, location: &[At<'_>], sharing: Sharing) -> bool {
         // An entry with a subresource is a controller's report.
         let counts = |entry: &Value| match sharing {
             Sharing::Applied => is_plain(entry) && entry["operation"] == "Apply",
             Sharing::Never => false,
             Sharing::Sent => is_plain(entry),
         };
-        let is_applied = |applied: &Value| sharing != Sharing::Never && is_applied(applied, self.object, location);
-        self.last_applied.as_ref().is_some_and(is_applied)
-            || self.entries.iter().any(|entry| counts(entry) && is_owned(&entry["fieldsV1"], self.object, location))
+        let is_sent = |Entry { entry, fields }: &Entry<'_>| counts(entry) && is_owned(fields, self.object, location);
+        sharing != Sharing::Never && self.is_applied(value, location) || self.entries.iter().any(is_sent)
+    }
+
+    /// Returns whether the applied manifest has the value there. Lists are compared by content: the server may have put
+    /// items of its own between the author's.
+    fn is_applied(&self, value: &Value, location: &[At<'_>]) -> bool {
+        let Some(manifest) = &self.last_applied else { return false };
+        let place = |at: &At<'_>| match at {
+            At::Index(_) => Place::Item,
+            At::Key(key) => Place::Key(key.to_string()),
+        };
+        let mut applied = self.applied.borrow_mut();
+        let values = applied.entry(location.iter().map(place).collect()).or_insert_with_key(|places| {
+            let mut values = HashSet::new();
+            gather(manifest, places, &mut values);
+            values
+        });
+        values.contains(value)
     }
 }
 
@@ -55,46 +93,33 @@ fn is_plain(entry: &Value) -> bool {
     entry["subresource"].as_str().unwrap_or_default().is_empty()
 }
 
-/// Returns whether the applied manifest has the live value at `location`. Lists are compared by content: the server may
-/// have put items of its own between the author's.
-fn is_applied(applied: &Value, live: &Value, location: &[At<'_>]) -> bool {
-    match location {
-        [] => applied == live,
-        [At::Key(key), rest @ ..] => match (applied.get(key.as_ref()), live.get(key.as_ref())) {
-            (Some(applied), Some(live)) => is_applied(applied, live, rest),
-            _ => false,
-        },
-        [At::Index(index), rest @ ..] => match (applied.as_array(), live.get(*index)) {
-            (Some(items), Some(live)) => items.iter().any(|item| is_applied(item, live, rest)),
-            _ => false,
-        },
+fn gather(value: &Value, places: &[Place], values: &mut HashSet<Value>) {
+    match places {
+        [] => {
+            values.insert(value.clone());
+        }
+        [Place::Item, rest @ ..] => {
+            value.as_array().into_iter().flatten().for_each(|item| gather(item, rest, values));
+        }
+        [Place::Key(key), rest @ ..] => {
+            if let Some(part) = value.get(key) {
+                gather(part, rest, values);
+            }
+        }
     }
 }
 
-/// Returns whether the field set (`fieldsV1`) names the value at `location`: `f:NAME` is a field, `k:{…}` the list item
-/// with these key fields, `v:…` the item with that value. A list without items is owned as a whole, which says nothing
-/// about one item.
-fn is_owned(fields: &Value, live: &Value, location: &[At<'_>]) -> bool {
+/// Returns whether the field set names the value at `location`. A list without items is owned as a whole, which says
+/// nothing about one item.
+fn is_owned(fields: &FieldSet<'_>, live: &Value, location: &[At<'_>]) -> bool {
     match location {
         [] => true,
-        [At::Key(key), rest @ ..] => match (fields.get(format!("f:{key}")), live.get(key.as_ref())) {
+        [At::Key(key), rest @ ..] => match (fields.at_key(key), live.get(key.as_ref())) {
             (Some(fields), Some(live)) => is_owned(fields, live, rest),
             _ => false,
         },
-        [At::Index(index), rest @ ..] => match (fields.as_object(), live.get(*index)) {
-            (Some(items), Some(live)) => {
-                items.iter().any(|(id, fields)| names(id, live) && is_owned(fields, live, rest))
-            }
-            _ => false,
-        },
+        [At::Index(index), rest @ ..] => {
+            live.get(*index).is_some_and(|live| fields.at_item(live).any(|fields| is_owned(fields, live, rest)))
+        }
     }
-}
-
-/// Returns whether a list item's path element means this item.
-pub(super) fn names(id: &str, item: &Value) -> bool {
-    let parse = |text| serde_json::from_str::<Value>(text).ok();
-    if let Some(keys) = id.strip_prefix("k:").and_then(parse) {
-        return keys.as_object().is_some_and(|keys| keys.iter().all(|(key, value)| item.get(key) == Some(value)));
-    }
-    id.strip_prefix("v:").and_then(parse).is_some_and(|value| value == *item)
 }

@@ -6,7 +6,10 @@
 
 use serde_json::Value;
 
-use super::evidence::{Evidence, LAST_APPLIED, names};
+use super::{
+    evidence::{Evidence, LAST_APPLIED},
+    field_set::FieldSet,
+};
 use crate::field_path::{At, Location, owned};
 
 /// Returns where the object has values that nobody wrote. None without managedFields: somebody may have edited what
@@ -29,19 +32,17 @@ pub(super) fn unapplied(object: &Value, evidence: &Evidence<'_>) -> Vec<Location
 }
 
 /// Who wrote something at or below one place, and what.
-struct Authors<'a> {
+struct Authors<'e, 'a> {
     /// The same place in manifests.
-    manifests: Vec<&'a Value>,
-    /// The same place in field sets: `f:NAME` is a field, `k:{…}` the list item with these key fields.
-    fields: Vec<&'a Value>,
+    manifests: Vec<&'e Value>,
+    /// The same place in field sets.
+    fields: Vec<&'e FieldSet<'a>>,
 }
 
-impl<'a> Authors<'a> {
-    fn of(evidence: &'a Evidence<'_>, counts: impl Fn(&Value) -> bool) -> Self {
-        Self {
-            manifests: evidence.last_applied.iter().collect(),
-            fields: evidence.entries.iter().filter(|entry| counts(entry)).map(|entry| &entry["fieldsV1"]).collect(),
-        }
+impl<'e, 'a> Authors<'e, 'a> {
+    fn of(evidence: &'e Evidence<'a>, counts: impl Fn(&Value) -> bool) -> Self {
+        let entries = evidence.entries.iter().filter(|entry| counts(entry.entry));
+        Self { manifests: evidence.last_applied.iter().collect(), fields: entries.map(|entry| &entry.fields).collect() }
     }
 
     /// Returns the largest parts of `object` that they wrote nothing of.
@@ -57,32 +58,29 @@ impl<'a> Authors<'a> {
 
     /// Returns whether somebody wrote all of it: a field set that ends here owns what is below.
     fn wrote_whole(&self) -> bool {
-        self.fields.iter().any(|fields| fields.as_object().is_none_or(|fields| fields.keys().all(|id| id == ".")))
+        self.fields.iter().any(|fields| fields.is_leaf())
     }
 
     fn at_key(&self, key: &str) -> Self {
-        let id = format!("f:{key}");
         Self {
             manifests: self.manifests.iter().filter_map(|manifest| manifest.get(key)).collect(),
-            fields: self.fields.iter().filter_map(|fields| fields.get(&id)).collect(),
+            fields: self.fields.iter().filter_map(|fields| fields.at_key(key)).collect(),
         }
     }
 
     /// A field set tells items apart by their keys. A manifest's item is the one at the same place, or the one whose
     /// every value the live item has.
     fn at_item(&self, index: usize, item: &Value, length: usize) -> Self {
-        let in_manifest = |manifest: &&'a Value| {
+        let in_manifest = |manifest: &&'e Value| {
             let items = manifest.as_array()?;
             if items.len() == length {
                 return items.get(index);
             }
-            items.iter().find(|given| has_all(item, given))
+            items.iter().filter(|_| items.len().saturating_mul(length) <= PAIRS).find(|given| has_all(item, given))
         };
-        let in_fields =
-            |fields: &&'a Value| fields.as_object()?.iter().find(|(id, _)| names(id, item)).map(|(_, fields)| fields);
         Self {
             manifests: self.manifests.iter().filter_map(in_manifest).collect(),
-            fields: self.fields.iter().filter_map(in_fields).collect(),
+            fields: self.fields.iter().filter_map(|fields| fields.at_item(item).next()).collect(),
         }
     }
 
@@ -118,6 +116,10 @@ impl<'a> Authors<'a> {
         }
     }
 }
+
+/// Pairs of items that are compared when a list has other items than the applied one. Past this, which no list that was
+/// written by hand reaches, nothing is said of its items, and they stay as they are.
+const PAIRS: usize = 100_000;
 
 /// What names an object: every manifest has it.
 pub(super) const IDENTITY: &[&[&str]] = &[

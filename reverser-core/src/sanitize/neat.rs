@@ -34,6 +34,8 @@
 
 use serde_json::{Map, Value};
 
+use super::places::is_empty;
+
 #[cfg(test)]
 mod tests;
 
@@ -88,14 +90,6 @@ fn each(value: &mut Value, path: &str, act: &mut dyn FnMut(&mut Value)) {
             Some(part) if list.is_none() => each(part, rest, act),
             _ => {}
         }
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.is_empty(),
-        _ => false,
     }
 }
 
