@@ -8,7 +8,7 @@ mod replay;
 
 use jiff::Timestamp;
 use reverser_core::Actor;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
 pub use self::{
@@ -128,9 +128,11 @@ fn asks_for_dry_run(request: &RawValue) -> bool {
 struct Answer {
     #[serde(default)]
     metadata: AnswerMeta,
-    /// Of a Status.
+    /// Of a Status; a custom resource may have anything there, as in `items`.
+    #[serde(default, deserialize_with = "if_such")]
     details: Option<Details>,
     /// Of a list.
+    #[serde(default, deserialize_with = "if_such")]
     items: Option<Vec<Self>>,
 }
 
@@ -150,6 +152,12 @@ struct Manager {
 #[derive(Clone, Debug, Deserialize)]
 struct Details {
     uid: Option<String>,
+}
+
+/// Reads what is of that shape, and takes anything else for nothing.
+fn if_such<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let text = <&RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(text.get()).ok())
 }
 
 impl Answer {

@@ -166,7 +166,7 @@ impl Facts {
         // deletecollection answers with a list of what it deleted, a plain delete with a Status that has the uid in its
         // details, or with the object.
         let one = std::slice::from_ref(&answer);
-        for object in answer.items.as_deref().unwrap_or(one) {
+        for object in answer.items.as_deref().filter(|_| answer.uid().is_none()).unwrap_or(one) {
             if let Some(uid) = object.uid() {
                 self.insert(Key::Deleted { uid: uid.to_owned() }, Fact { actor: event.actor(), is_creation: false });
             }
@@ -258,6 +258,19 @@ mod tests {
         assert_eq!(log.look_up(&change(Operation::Create, "1")), Some(Actor::user("alice")));
         assert_eq!(log.look_up(&change(Operation::Update, "2")), None);
         assert_eq!(log.look_up(&change(Operation::Delete, "9")), Some(Actor::user("bob")));
+    }
+
+    #[test]
+    fn a_custom_resource_may_have_fields_of_statuses_and_lists() {
+        let mut own = object("1");
+        for (details, items) in
+            [(json!("text"), json!(["a", 1])), (json!({"uid": 7}), json!({})), (json!([]), json!([{}]))]
+        {
+            (own["details"], own["items"]) = (details, items);
+            let log = log_of(&[line("alice", "create", own.clone()), line("bob", "delete", own.clone())]);
+            assert_eq!(log.look_up(&change(Operation::Create, "1")), Some(Actor::user("alice")), "{own}");
+            assert_eq!(log.look_up(&change(Operation::Delete, "9")), Some(Actor::user("bob")), "{own}");
+        }
     }
 
     #[test]
