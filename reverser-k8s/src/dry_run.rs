@@ -196,7 +196,7 @@ const ALLOCATED: [&str; 3] = ["clusterIP", "clusterIPs", "healthCheckNodePort"];
 /// Returns the manifest as it can be created beside the object that it is about.
 fn unstored(manifest: &Value, is_named_by_content: bool) -> Value {
     let mut question = manifest.clone();
-    if let Some(metadata) = question["metadata"].as_object_mut() {
+    if let Some(metadata) = question.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("resourceVersion");
         metadata.remove("uid");
         if !is_named_by_content {
@@ -219,7 +219,7 @@ fn unstored(manifest: &Value, is_named_by_content: bool) -> Value {
 
 /// Returns the answer as if the object had been created under its name, with what it asks for.
 fn restored(mut stored: Value, manifest: &Value) -> Value {
-    if let Some(metadata) = stored["metadata"].as_object_mut() {
+    if let Some(metadata) = stored.get_mut("metadata").and_then(Value::as_object_mut) {
         for field in ["generateName", "name"] {
             match manifest["metadata"].get(field) {
                 Some(own) => metadata.insert(field.into(), own.clone()),
@@ -336,6 +336,8 @@ mod tests {
         assert_eq!(restored["metadata"], json!({"name": "a"}));
         let ports = json!([{"port": 80, "nodePort": 30080}, {"port": 81, "nodePort": 30002}]);
         assert_eq!(restored["spec"], json!({"clusterIP": "10.0.0.9", "ports": ports}));
+        // What is behind an aggregated API may answer anything.
+        assert_eq!(super::restored(json!("text"), &asked), "text");
     }
 
     #[test]

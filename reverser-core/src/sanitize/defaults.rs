@@ -175,7 +175,7 @@ impl Search<'_> {
             set(metadata, "managedFields", &own["managedFields"]);
         }
         if !applied.is_null()
-            && let Some(annotations) = entry(&mut stored["metadata"], "annotations")
+            && let Some(annotations) = stored.get_mut("metadata").and_then(|metadata| entry(metadata, "annotations"))
         {
             set(annotations, LAST_APPLIED, applied);
         }

@@ -780,6 +780,28 @@ fn pod_with_a_default(metadata: Value) -> Value {
     object
 }
 
+/// No API server answers so; what stands behind an aggregated API may.
+#[derive(Debug)]
+struct NoObject(Value);
+
+#[async_trait::async_trait]
+impl Defaults for NoObject {
+    async fn complete(&self, _manifest: &Value) -> Result<Option<Value>, DefaultsError> {
+        Ok(Some(self.0.clone()))
+    }
+}
+
+#[test]
+fn an_answer_that_is_no_object_tells_of_no_defaults() {
+    let object = json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "annotations": {
+        "kubectl.kubernetes.io/last-applied-configuration": "{}"}}, "spec": {"size": 1}});
+    for answer in [json!("text"), json!([]), json!(null), json!({"metadata": []})] {
+        let (sanitizer, defaults) = (Sanitizer::minimal(), NoObject(answer));
+        let minimal = futures::executor::block_on(sanitizer.minimize(object.clone(), &defaults));
+        assert_eq!(minimal.unwrap()["spec"], json!({"size": 1}), "{defaults:?}");
+    }
+}
+
 #[test]
 fn the_servers_answer_counts_as_written_by_whoever_wrote_the_object() {
     let minimize = |object| {
