@@ -20,9 +20,11 @@ pub(super) struct FieldSet<'a> {
 struct Below<'a> {
     fields: HashMap<&'a str, FieldSet<'a>>,
     /// By the names of the key fields, then by their values.
-    keyed: Vec<(Vec<String>, HashMap<Vec<Value>, FieldSet<'a>>)>,
+    keyed: Vec<(Vec<String>, ByValues<'a>)>,
     values: HashMap<Value, FieldSet<'a>>,
 }
+
+type ByValues<'a> = HashMap<Vec<Value>, FieldSet<'a>>;
 
 /// Names of key fields that are told apart in one list. A list has one set of them, of which items may lack some: this is
 /// any of four. Elements with yet others name nothing, so that no item is compared with very many of them.
