@@ -1,20 +1,11 @@
-//! Objects as large as the API takes them, made of very many small parts: nothing may look at each part for each other one.
-
-use std::time::{Duration, Instant};
+//! Objects as large as the API takes them, made of very many small parts. What looks at each part for each other one
+//! makes these tests take minutes, in place of a second.
 
 use reverser_core::Sanitizer;
 use serde_json::{Map, Value, json};
 
 /// The parts of one list or map; with some 100 bytes each, an object of a megabyte.
 const PARTS: usize = 10_000;
-
-/// Returns the cleaned object. What takes milliseconds here takes minutes when the work grows with the square.
-fn cleaned_soon(sanitizer: &Sanitizer, object: Value) -> Value {
-    let begun = Instant::now();
-    let cleaned = sanitizer.clean(object);
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    cleaned
-}
 
 fn service(operation: &str) -> Value {
     let port = |n| json!({"port": n, "protocol": "TCP", "nodePort": n});
@@ -33,8 +24,8 @@ fn service(operation: &str) -> Value {
 }
 
 #[test]
-fn evidence_for_very_many_items_is_found_soon() {
-    let ports = |sanitizer, operation| cleaned_soon(&sanitizer, service(operation))["spec"]["ports"].clone();
+fn evidence_is_found_for_very_many_items() {
+    let ports = |sanitizer: Sanitizer, operation| sanitizer.clean(service(operation))["spec"]["ports"].clone();
     let kept: Vec<_> = (1..=PARTS).map(|n| json!({"port": n, "protocol": "TCP"})).collect();
     assert_eq!(ports(Sanitizer::faithful(), "Update"), json!(kept));
     // The last one has no owner, and no default adds an item.
@@ -44,7 +35,7 @@ fn evidence_for_very_many_items_is_found_soon() {
 }
 
 #[test]
-fn rules_that_mean_very_many_values_are_followed_soon() {
+fn rules_may_mean_very_many_values() {
     let data: Map<_, _> = (0..5 * PARTS).map(|n| (format!("k{n:05}"), json!(""))).collect();
     let items: Vec<_> = (0..5 * PARTS).map(|n| json!({"n": n % 2})).collect();
     let object = json!({"apiVersion": "v1", "kind": "Any", "metadata": {"name": "a"}, "data": data, "items": items});
@@ -54,7 +45,7 @@ fn rules_that_mean_very_many_values_are_followed_soon() {
         .and_then(|sanitizer| sanitizer.drop(".items[?(@.n==1)]".parse().unwrap()))
         .unwrap()
         .keep(".data[\"k1\"*]".parse().unwrap());
-    let cleaned = cleaned_soon(&sanitizer, object);
+    let cleaned = sanitizer.clean(object);
     assert_eq!(cleaned["data"].as_object().map(Map::len), Some(PARTS));
     assert_eq!(cleaned["items"].as_array().map(Vec::len), Some(5 * PARTS / 2));
     assert!(cleaned["items"].as_array().unwrap().iter().all(|item| item["n"] == 0));
