@@ -387,3 +387,7 @@ impl fmt::Display for Evidence {
         })
     }
 }
+/// Returns the group of an `apiVersion`: empty for `v1`, the core group's.
+pub(crate) fn group_of(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _version)| group)
+}

@@ -30,7 +30,10 @@ use self::{
     places::{Places, cut, take},
     rules::{RULES, Sharing},
 };
-use crate::field_path::{At, Location, owned};
+use crate::{
+    change::group_of,
+    field_path::{At, Location, owned},
+};
 
 mod defaults;
 mod evidence;
@@ -304,7 +307,7 @@ impl Sanitizer {
 
     /// Finds all before removing any: conditions and evidence see the object as it came.
     fn cuts(&self, object: &Value) -> Vec<Location> {
-        let (group, kind) = (group_of(object), object["kind"].as_str().unwrap_or_default());
+        let (group, kind) = type_of(object);
         let is_stored = is_stored(object);
         // Read for few objects: most have nothing that a shared row is about.
         let evidence = LazyCell::new(|| Evidence::of(object));
@@ -358,7 +361,7 @@ fn lost(before: &Value, after: &Value) -> Vec<Location> {
 
 /// Returns where `object` has what these rules mean.
 fn found(rules: &[FieldRule], object: &Value) -> Vec<Location> {
-    let (group, kind) = (group_of(object), object["kind"].as_str().unwrap_or_default());
+    let (group, kind) = type_of(object);
     rules.iter().filter(|rule| rule.is_about(group, kind)).flat_map(|rule| rule.find(object)).collect()
 }
 
@@ -367,9 +370,10 @@ fn is_stored(object: &Value) -> bool {
     ["uid", "resourceVersion"].iter().any(|key| !object["metadata"][key].is_null())
 }
 
-fn group_of(object: &Value) -> &str {
-    let api_version = object["apiVersion"].as_str().unwrap_or_default();
-    api_version.split_once('/').map_or("", |(group, _)| group)
+/// Returns group and kind, empty where it doesn't say them.
+fn type_of(object: &Value) -> (&str, &str) {
+    let text = |key: &str| object[key].as_str().unwrap_or_default();
+    (group_of(text("apiVersion")), text("kind"))
 }
 
 /// A rule would drop a field without which a manifest names no object.

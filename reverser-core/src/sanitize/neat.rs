@@ -34,7 +34,7 @@
 
 use serde_json::{Map, Value};
 
-use super::places::is_empty;
+use super::{places::is_empty, type_of};
 
 #[cfg(test)]
 mod tests;
@@ -49,9 +49,8 @@ pub(super) fn neat(mut object: Value) -> Value {
 
 /// Returns the object without the values of the table.
 pub(super) fn without_defaults(mut object: Value) -> Value {
-    let api_version = object["apiVersion"].as_str().unwrap_or_default();
-    let group = api_version.split_once('/').map_or("", |(group, _)| group).to_owned();
-    let kind = object["kind"].as_str().unwrap_or_default().to_owned();
+    let (group, kind) = type_of(&object);
+    let (group, kind) = (group.to_owned(), kind.to_owned());
     for part in DEFAULTS {
         for (_, _, path) in
             part.stands.iter().filter(|(its_group, its_kind, _)| *its_group == group && *its_kind == kind)

@@ -9,6 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::{Map, Value};
 
 use super::{Profile, Sanitizer, evidence::LAST_APPLIED, table};
+use crate::change::group_of;
 
 impl Sanitizer {
     /// Returns the object that `json` holds, without the large parts that [`clean`](Self::clean) would remove: `status`,
@@ -40,8 +41,9 @@ impl Sanitizer {
     /// Returns whether rows about this kind, or the profile, ask who wrote a field.
     fn needs_evidence(&self, api_version: Option<&str>, kind: Option<&str>) -> bool {
         let (Some(api_version), Some(kind)) = (api_version, kind) else { return true };
-        let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        self.profile == Profile::Minimal || !self.keep.is_empty() || table::rows_of(group, kind).has_shared
+        self.profile == Profile::Minimal
+            || !self.keep.is_empty()
+            || table::rows_of(group_of(api_version), kind).has_shared
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 pub use self::parse::FilterError;
 use super::{Glob, LabelSelector, truth};
-use crate::{Actor, ObjectRef, Operation, Resource};
+use crate::{Actor, ObjectRef, Operation, Resource, change::group_of};
 
 /// Terms that all have to hold.
 ///
@@ -310,7 +310,7 @@ impl Test {
 impl OwnerPattern {
     fn matches(&self, owner: &Value) -> bool {
         let text = |key: &str| owner[key].as_str().unwrap_or_default();
-        let group = text("apiVersion").split_once('/').map_or("", |(group, _version)| group);
+        let group = group_of(text("apiVersion"));
         is_named(&self.kind, text("kind"), group) && self.name.as_ref().is_none_or(|name| name.matches(text("name")))
     }
 }
