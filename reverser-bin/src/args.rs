@@ -87,21 +87,17 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// The repository: a path, or a file, http(s), ssh or scp-like URL
-    #[arg(long, value_name = "REPO")]
-    pub(crate) repo: RemoteUrl,
-    /// The branch that is to be committed to
-    #[arg(long, value_name = "BRANCH", default_value = "main")]
-    pub(crate) branch: BranchName,
-    /// The folder inside the repository [default: its root]
-    #[arg(long, value_name = "DIR", value_parser = folder)]
-    pub(crate) path: Option<RepoPath>,
+    #[command(flatten)]
+    pub(crate) repo: RepoArgs,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
     pub(crate) select: SelectArgs,
     #[command(flatten)]
     pub(crate) clean: CleanArgs,
+    /// The API server's audit log, if authors are to be named from it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit_log: Option<PathBuf>,
 }
 
 #[cfg(feature = "demo")]

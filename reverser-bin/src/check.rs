@@ -16,6 +16,7 @@ use crate::{
     args::CheckArgs,
     connect::{Connected, connect},
     output::print_line,
+    watch::open_audit_log,
 };
 
 /// How many resources are tried at the same time.
@@ -47,12 +48,18 @@ impl Findings {
 pub(crate) async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let mut findings = Findings::default();
     git(&mut findings).await;
-    match connect(&args.cluster, &args.select, &args.clean, None).await {
+    match connect(&args.cluster, &args.select, &args.clean, Some(&args.repo.place)).await {
         Ok(connected) => cluster(&connected, &mut findings).await,
         Err(error) if error.is::<crate::Usage>() => return Err(error),
         Err(error) => findings.wrong(&format!("API server: {}", chain(error.as_ref()))),
     }
     repository(&args, &mut findings).await;
+    if let Some(path) = &args.audit_log {
+        match open_audit_log(path) {
+            Ok(_) => findings.right(&format!("audit log {}: readable", path.display())),
+            Err(error) => findings.wrong(&chain(error.as_ref())),
+        }
+    }
     Ok(if findings.wrong == 0 {
         print_line("all is well: `reverser watch` with the same arguments will work");
         ExitCode::SUCCESS
@@ -134,7 +141,7 @@ fn may_create(above: &Path) -> std::io::Result<()> {
 }
 
 async fn repository(args: &CheckArgs, findings: &mut Findings) {
-    let (url, branch) = (&args.repo, &args.branch);
+    let (url, branch) = (&args.repo.repo, &args.repo.place.branch);
     if let Some(folder) = url.is_local_path()
         && !folder.exists()
     {

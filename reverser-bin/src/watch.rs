@@ -1,6 +1,6 @@
 //! `reverser watch`: sources of one cluster, joined to one branch.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use reverser_git::GitSink;
@@ -33,13 +33,7 @@ pub(crate) async fn watch(
     let WatchArgs { repo, cluster, select, clean, output: _, audit_log, allow_mass_delete } = args;
     // The cluster comes first: no repository is made for one that can't be reached.
     let connected = connect(&cluster, &select, &clean, Some(&repo.place)).await?;
-    let audit_log = audit_log
-        .map(|path| {
-            AuditLog::open(&path).with_context(|| {
-                format!("--audit-log {}: it has to exist, and this user has to be able to read it", path.display())
-            })
-        })
-        .transpose()?;
+    let audit_log = audit_log.as_deref().map(open_audit_log).transpose()?;
     let choice = choose(&connected)?;
     let git = repository::open(&repo.repo, &repo.place, output).await?;
     output.say(&format!("watching {} into {} (branch {})", connected.address, repo.repo, repo.place.branch));
@@ -72,4 +66,11 @@ pub(crate) async fn watch(
     status.abort();
     watched?;
     closed
+}
+
+/// Opens the log that authors are named from.
+pub(crate) fn open_audit_log(path: &Path) -> anyhow::Result<AuditLog> {
+    AuditLog::open(path).with_context(|| {
+        format!("--audit-log {}: it has to exist, and this user has to be able to read it", path.display())
+    })
 }

@@ -203,7 +203,8 @@ impl Sanitizer {
         Self { keeps_status: true, ..self }
     }
 
-    /// Keeps the values that `rule` means, whatever else would remove them. Of a part that goes, only these stay.
+    /// Keeps the values that `rule` means, whatever else would remove them. Of a part that goes, only these stay. Where a
+    /// profile removes defaults, rules look at what is left when servers' fields are gone: `[1]` may be `[0]` by then.
     ///
     /// ```
     /// # use reverser_core::Sanitizer;

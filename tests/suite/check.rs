@@ -28,6 +28,24 @@ fn a_check_where_all_is_well_exits_with_0_and_changes_nothing() {
 }
 
 #[test]
+fn a_check_takes_the_arguments_of_watch_and_looks_at_the_audit_log() {
+    run(async {
+        let scene = Scene::shared("checked-all").await;
+        let log = scene.plane.audit_log().unwrap();
+        let check = async |log: &str| {
+            let flags = ["--path", "a", "--layout", "{group}/{resource}/{namespace}/{name}.yaml", "--profile", "neat"];
+            let more = ["--message", "{{ name }}", "--committer", "c <c@example.com>", "--audit-log", log];
+            let repo = ["check", "--repo", &scene.repo.url()];
+            scene.home.run(&[&repo[..], &scene.cluster()[..], &flags, &more].concat()).await
+        };
+        let said = check(log.to_str().unwrap()).await.exits_with(0);
+        assert!(said.contains("ok    audit log"), "{said}");
+        let said = check("./no.log").await.exits_with(1);
+        assert!(said.contains("FAIL  --audit-log ./no.log: it has to exist"), "{said}");
+    });
+}
+
+#[test]
 fn a_check_names_what_may_not_be_listed_and_what_can_not_be_pushed_to() {
     run(async {
         let scene = Scene::shared("unchecked").await;

@@ -19,12 +19,16 @@ pub(super) struct FieldSet<'a> {
 #[derive(Debug, Default)]
 struct Below<'a> {
     fields: HashMap<&'a str, FieldSet<'a>>,
-    /// By the names of the key fields, then by their values.
-    keyed: Vec<(Vec<String>, ByValues<'a>)>,
+    keyed: Vec<Keyed<'a>>,
     values: HashMap<Value, FieldSet<'a>>,
 }
 
-type ByValues<'a> = HashMap<Vec<Value>, FieldSet<'a>>;
+/// Items with key fields of the same names, by the values of these.
+#[derive(Debug)]
+struct Keyed<'a> {
+    names: Vec<String>,
+    items: HashMap<Vec<Value>, FieldSet<'a>>,
+}
 
 /// Names of key fields that are told apart in one list. A list has one set of them, of which items may lack some: this is
 /// any of four. Elements with yet others name nothing, so that no item is compared with very many of them.
@@ -48,7 +52,7 @@ impl<'a> FieldSet<'a> {
     /// Returns what it names below a list's item, by each path element that means this item.
     pub(super) fn at_item(&self, item: &Value) -> impl Iterator<Item = &Self> {
         let below = self.below();
-        let by_keys = below.keyed.iter().filter_map(|(names, items)| {
+        let by_keys = below.keyed.iter().filter_map(|Keyed { names, items }| {
             let values: Option<Vec<_>> = names.iter().map(|name| item.get(name).cloned()).collect();
             items.get(&values?)
         });
@@ -76,10 +80,10 @@ impl<'a> Below<'a> {
             element.strip_prefix("k:").and_then(|keys| serde_json::from_str(keys).ok())
         {
             let (names, values): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
-            if let Some((_, items)) = self.keyed.iter_mut().find(|(its, _)| *its == names) {
-                items.insert(values, set);
+            if let Some(keyed) = self.keyed.iter_mut().find(|keyed| keyed.names == names) {
+                keyed.items.insert(values, set);
             } else if self.keyed.len() < KEY_SETS {
-                self.keyed.push((names, HashMap::from([(values, set)])));
+                self.keyed.push(Keyed { names, items: HashMap::from([(values, set)]) });
             }
         }
     }
