@@ -21,14 +21,14 @@
 //! assert_eq!(reverser_core::Sanitizer::faithful().clean(live), authored);
 //! ```
 
-use std::{cell::LazyCell, sync::Arc};
+use std::{cell::LazyCell, collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
 use self::{
     evidence::Evidence,
     places::{Places, cut, take},
-    rules::{RULES, Sharing},
+    rules::{RULES, Sharing, When},
 };
 use crate::{
     change::group_of,
@@ -312,13 +312,19 @@ impl Sanitizer {
         let is_stored = is_stored(object);
         // Read for few objects: most have nothing that a shared row is about.
         let evidence = LazyCell::new(|| Evidence::of(object));
+        // Asked once: one object may have very many webhooks, and very many annotations.
+        let mut annotated = BTreeMap::new();
         let mut cuts = vec![];
         table::rows_of(group, kind).walk(object, &mut |rule, value, location| {
+            let holds = match rule.when {
+                When::Annotated(prefix) => *annotated.entry(prefix).or_insert_with(|| rule.when.holds(object, value)),
+                when => when.holds(object, value),
+            };
             let is_status = self.keeps_status && matches!(location, [At::Key(key)] if key == "status");
             let is_authored = || {
                 rule.sharing != Sharing::Never && (!is_stored || evidence.is_authored(value, location, rule.sharing))
             };
-            if !is_status && rule.when.holds(object, value) && !is_authored() {
+            if holds && !is_status && !is_authored() {
                 cuts.push(owned(location));
             }
         });

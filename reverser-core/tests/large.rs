@@ -50,3 +50,14 @@ fn rules_may_mean_very_many_values() {
     assert_eq!(cleaned["items"].as_array().map(Vec::len), Some(5 * PARTS / 2));
     assert!(cleaned["items"].as_array().unwrap().iter().all(|item| item["n"] == 0));
 }
+
+#[test]
+fn very_many_webhooks_may_have_very_many_annotations() {
+    let annotations: Map<_, _> = (0..2 * PARTS).map(|n| (format!("example.com/{n:05}"), json!(""))).collect();
+    let webhooks: Vec<_> = (0..2 * PARTS).map(|_| json!({"clientConfig": {"caBundle": "Q0E="}})).collect();
+    let object = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "a", "annotations": annotations}, "webhooks": webhooks,
+    });
+    assert_eq!(Sanitizer::faithful().clean(object.clone()), object);
+}
