@@ -109,7 +109,9 @@ impl Scene {
     pub(crate) async fn kubectl(&self, arguments: &[&str], manifest: &str) -> String {
         let mut kubectl = self.plane.kubectl(self.plane.kubeconfig()).await.unwrap();
         kubectl.args(["--namespace", &self.namespace]).args(arguments);
-        output_of(kubectl, manifest).await
+        // kubectl 1.32 takes what begins with a brace for JSON.
+        let manifest = if manifest.starts_with('{') { format!("---\n{manifest}") } else { manifest.to_owned() };
+        output_of(kubectl, &manifest).await
     }
 
     /// Waits until the branch has so many commits, and returns them, oldest first.
