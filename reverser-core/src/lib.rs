@@ -1,5 +1,5 @@
 //! The pure core of reverser: Kubernetes objects in; clean YAML, paths and commit messages out. It has no async runtime,
-//! network, files or clock (time is a parameter), and each of its parts can be taken alone.
+//! network, files or clock (time is a parameter), builds for wasm32, and each of its parts can be taken alone.
 //!
 //! ```text
 //!  Change ─────► Selector ─► Sanitizer ─► Layout ─► yaml ─► Seal ─────► Edit ─────► CommitMessage ─────► CommitPlan
