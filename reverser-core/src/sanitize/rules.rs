@@ -123,7 +123,7 @@ pub(super) enum When {
     Annotated(&'static str),
     /// It is a taint that tells of a node's condition. `out-of-service` isn't: an administrator adds that one.
     ConditionTaint,
-    /// It is what the DefaultTolerationSeconds admission plugin adds.
+    /// It is what the DefaultTolerationSeconds admission plugin adds, where it adds it.
     DefaultToleration,
     /// It names the token or pull secret that a controller made for this service account.
     GeneratedSecret,
@@ -150,7 +150,9 @@ impl When {
             Self::ConditionTaint => {
                 "when its key is `node.kubernetes.io/not-ready`, `…/unreachable`, `…/unschedulable`, `…/network-unavailable` or a pressure's"
             }
-            Self::DefaultToleration => "when it is the plugin's: not ready or unreachable, for 300 seconds",
+            Self::DefaultToleration => {
+                "when it is the plugin's: not ready or unreachable, for 300 seconds, at the end of the list"
+            }
             Self::GeneratedSecret => "when it is named after the account: `…-token-x7k2p`, `…-dockercfg-x7k2p`",
             Self::GeneratedSelector => "unless the Job says `manualSelector: true`",
             Self::Has(field) => return Some(format!("when it has a `{field}`")),
@@ -173,7 +175,7 @@ impl When {
             Self::ConditionTaint => {
                 text(value, "key").strip_prefix("node.kubernetes.io/").is_some_and(|key| NODE_CONDITIONS.contains(&key))
             }
-            Self::DefaultToleration => is_default_toleration(value),
+            Self::DefaultToleration => is_default_toleration(object, value),
             Self::GeneratedSecret => {
                 let account = text(&object["metadata"], "name");
                 let secret = text(value, "name");
@@ -213,13 +215,21 @@ fn is_allocated(value: &Value) -> bool {
     }
 }
 
-/// Seconds: the plugin's default. Clusters with another one keep theirs in the manifest.
-fn is_default_toleration(value: &Value) -> bool {
-    matches!(text(value, "key"), "node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable")
-        && text(value, "operator") == "Exists"
-        && text(value, "effect") == "NoExecute"
-        && value["tolerationSeconds"] == 300
-        && value.get("value").is_none()
+/// The plugin appends, not ready before unreachable. One that stands elsewhere stays: put back at the end it would be a
+/// change of the Pod.
+fn is_default_toleration(pod: &Value, toleration: &Value) -> bool {
+    let mut last = pod["spec"]["tolerations"].as_array().map(Vec::as_slice).unwrap_or_default().iter().rev().peekable();
+    ["unreachable", "not-ready"].iter().any(|key| {
+        let its = last.next_if(|last| {
+            // The plugin's default. Clusters with another one keep theirs in the manifest.
+            text(last, "key").strip_prefix("node.kubernetes.io/") == Some(key)
+                && text(last, "operator") == "Exists"
+                && text(last, "effect") == "NoExecute"
+                && last["tolerationSeconds"] == 300
+                && last.get("value").is_none()
+        });
+        its.is_some_and(|its| std::ptr::eq(its, toleration))
+    })
 }
 
 /// `kube-api-access-x7k2p` of the ServiceAccount admission plugin, or the `NAME-token-x7k2p` of clusters before 1.22.

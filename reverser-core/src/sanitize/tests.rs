@@ -245,9 +245,9 @@ fn a_pod_loses_what_admission_and_scheduler_added() {
           - {name: data, emptyDir: {}}
           - {name: kube-api-access-mine, projected: {sources: [{serviceAccountToken: {path: token}}]}}
           tolerations:
-          - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 300}
           - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 60}
           - {key: gpu, operator: Exists}
+          - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 300}
     "#), @"
     apiVersion: v1
     kind: Pod
@@ -278,6 +278,24 @@ fn a_pod_loses_what_admission_and_scheduler_added() {
           - serviceAccountToken:
               path: token
     ");
+}
+
+/// The plugin appends its own, not ready before unreachable: what it puts back at another place changes the Pod.
+#[test]
+fn only_what_admission_would_put_back_in_its_place_goes_from_a_pods_tolerations() {
+    let toleration = |key: &str| json!({"key": format!("node.kubernetes.io/{key}"), "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
+    let (not_ready, unreachable) = (toleration("not-ready"), toleration("unreachable"));
+    let gpu = json!({"key": "gpu"});
+    let kept = |tolerations: &[&Value]| {
+        let pod =
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"uid": "u"}, "spec": {"tolerations": tolerations}});
+        Sanitizer::faithful().clean(pod)["spec"]["tolerations"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!(kept(&[&not_ready, &unreachable]), 0);
+    assert_eq!(kept(&[&gpu, &not_ready, &unreachable]), 1);
+    assert_eq!(kept(&[&not_ready, &gpu, &unreachable]), 2);
+    assert_eq!(kept(&[&unreachable, &not_ready]), 1);
+    assert_eq!(kept(&[&not_ready, &unreachable, &gpu]), 3);
 }
 
 #[test]
