@@ -55,6 +55,7 @@ fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
     let [first, ..] = bytes else { return false };
     let starts_plain = match first {
+        b'e' | b'E' => !is_exponent(&text[1..]),
         b'/' | b'A'..=b'Z' | b'a'..=b'z' => !is_keyword(text),
         b'0'..=b'9' => !is_numeric(text),
         // `-c`, `--port=80`: a command's arguments. `-1`, `- x`, `---` and `-.inf` aren't followed by a letter.
@@ -77,6 +78,13 @@ fn is_keyword(text: &str) -> bool {
     const KEYWORDS: [&str; 12] =
         ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "infinity"];
     text.len() <= 8 && KEYWORDS.iter().any(|keyword| text.eq_ignore_ascii_case(keyword))
+}
+
+/// Returns whether what stands behind an `e` is an exponent: npm's `yaml`, asked for YAML 1.1, takes `e1` for a float that
+/// has nothing before it, and reads it as NaN.
+fn is_exponent(text: &str) -> bool {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Returns whether a text that begins with a digit could be an integer, a float, a sexagesimal number or a timestamp of
@@ -181,6 +189,9 @@ mod tests {
             "x=y,z",
             "yesterday",
             "nope",
+            "e",
+            "e2e",
+            "e1.example.com",
         ] {
             assert_eq!(written(text), text);
         }
@@ -216,6 +227,9 @@ mod tests {
             "-1",
             "+1",
             ".5",
+            "e1",
+            "E07",
+            "e-1",
             "-",
             "---",
             "--- a",
