@@ -74,9 +74,8 @@ fn with_hint(error: DiscoverError, cluster: &ClusterArgs, address: &str) -> anyh
 pub(crate) fn choose(connected: &Connected) -> anyhow::Result<Choice> {
     let choice = connected.cluster.choose(&connected.pipeline);
     if choice.resources.is_empty() && !choice.sensitive.is_empty() {
-        return Err(
-            Usage(format!("--resource: nothing is left to record. {}", crate::repository::SECRETS_LEFT_OUT)).into()
-        );
+        let left_out = crate::repository::SECRETS_LEFT_OUT;
+        return Err(Usage(format!("--resource, --only, --except: nothing is left to record. {left_out}")).into());
     }
     if choice.resources.is_empty() {
         return Err(Usage(

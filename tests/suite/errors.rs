@@ -24,6 +24,7 @@ fn wrong_usage_exits_with_2_and_says_what_is_right() {
             (&["--only", "name=a opration=read"], &["--only", "\n  name=a opration=read\n         ^ ", "operation"]),
             (&["--except", "resource=deploymnets"], &["--except", "\"deploymnets\"", "deployments.apps"]),
             (&["--only", "group=absent.example.com"], &["--only", "nothing is left"]),
+            (&["--only", "resource=secrets"], &["--only", "Secrets are left out"]),
             (&["--context", "elsewhere"], &["--context", "elsewhere", "testbed"]),
             (&["--branch", "a..b"], &["--branch"]),
             (&["--committer", "nobody"], &["--committer"]),
