@@ -3,6 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, bail};
+use reverser_core::{Filter, Test};
 use reverser_git::DirectorySink;
 use reverser_k8s::{Reverser, ReverserBuilder, Source, SyncGaps};
 
@@ -30,6 +31,9 @@ async fn snapshot(args: SnapshotArgs, output: &Output) -> anyhow::Result<ExitCod
     if !choice.sensitive.is_empty() {
         output.say(repository::SECRETS_LEFT_OUT);
     }
+    if select.filters.only.iter().chain(&select.filters.except).any(asks_about_changes) {
+        output.say("a snapshot shows objects, not changes: user= and operation= leave nothing out of it");
+    }
     // Always a complete list: a snapshot is what is there now, wherever a watch has stopped.
     let watches = connected.cluster.watches(&choice.resources, &connected.pipeline, &Default::default());
     let sources = watches.into_iter().map(|watch| Box::new(watch) as Box<dyn Source>).collect();
@@ -53,6 +57,10 @@ async fn snapshot(args: SnapshotArgs, output: &Output) -> anyhow::Result<ExitCod
         }
         (None, None) => Err(crate::Usage("give --out DIR or --repo REPO".into()).into()),
     }
+}
+
+fn asks_about_changes(filter: &Filter) -> bool {
+    filter.terms.iter().any(|term| matches!(term.test, Test::Operation(_) | Test::User(_)))
 }
 
 async fn open_folder(folder: &Path) -> anyhow::Result<DirectorySink> {

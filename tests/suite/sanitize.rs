@@ -131,6 +131,7 @@ kind: List
 items:
 - {apiVersion: v1, kind: ConfigMap, metadata: {name: b, resourceVersion: '7'}}
 - {kind: ConfigMap}
+- 5
 - {apiVersion: v1, kind: Secret, metadata: {name: c}, data: {key: dmFsdWU=}}
 ---
 {\"apiVersion\": \"v1\", \"kind\": \"ConfigMapList\", \"items\": [{\"metadata\": {\"name\": \"d\"}}]}
@@ -171,6 +172,7 @@ items:
         error: standard input: document 3, line 9: no Kubernetes object: it is a single value
         error: standard input: document 4, line 12, column 7: unclosed bracket '['
         error: standard input: document 5, line 14, item 2 of the list: no Kubernetes object: it has no apiVersion
+        error: standard input: document 5, line 14, item 3 of the list: no Kubernetes object: it is a single value
         ");
     });
 }

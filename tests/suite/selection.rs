@@ -99,7 +99,9 @@ fn filters_take_and_leave_objects_by_all_that_is_known_of_them() {
         scene.kubectl(&["create", "service", "clusterip", "web-1", "--tcp=80"], "").await;
         let snapshot = async |filters: &[&str]| {
             let out = ["snapshot", "--out", "out"];
-            scene.home.run(&[&out, &scene.cluster()[..], filters].concat()).await.exits_with(0);
+            let said = scene.home.run(&[&out, &scene.cluster()[..], filters].concat()).await.exits_with(0);
+            let is_about_changes = filters.iter().any(|filter| filter.contains("user="));
+            assert_eq!(said.contains("a snapshot shows objects, not changes"), is_about_changes, "{said}");
             let folder = scene.home.path().join("out");
             let mut found: Vec<_> = ["configmaps/filtered", "services/filtered"]
                 .iter()

@@ -65,7 +65,7 @@ impl<'a> Evidence<'a> {
         let counts = |entry: &Value| match sharing {
             Sharing::Applied => is_plain(entry) && entry["operation"] == "Apply",
             Sharing::Never => false,
-            Sharing::Sent => is_plain(entry),
+            Sharing::Sent => is_plain(entry) && !is_component(entry),
         };
         let is_sent = |Entry { entry, fields }: &Entry<'_>| counts(entry) && is_owned(fields, self.object, location);
         sharing != Sharing::Never && self.is_applied(value, location) || self.entries.iter().any(is_sent)
@@ -87,6 +87,13 @@ impl<'a> Evidence<'a> {
         });
         values.contains(value)
     }
+}
+
+/// Returns whether the writer is a part of Kubernetes that writes what authors may write, too: a Node's `podCIDR`, its
+/// condition taints. Each is called like its program.
+fn is_component(entry: &Value) -> bool {
+    let manager = entry["manager"].as_str().unwrap_or_default();
+    matches!(manager, "cloud-controller-manager" | "kube-controller-manager" | "kube-scheduler" | "kubelet")
 }
 
 fn is_plain(entry: &Value) -> bool {

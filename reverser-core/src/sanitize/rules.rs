@@ -290,6 +290,7 @@ const JOBS: &str = "https://kubernetes.io/docs/concepts/workloads/controllers/jo
 const KRO: &str = "https://kro.run/docs/overview";
 const MULTUS: &str = "https://github.com/k8snetworkplumbingwg/multi-net-spec";
 const NAMESPACE: &str = "https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/namespace-v1/";
+const NODE: &str = "https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/node-v1/";
 const OBJECT_META: &str = "https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/object-meta/";
 const OPENSHIFT_DOCS: &str =
     "https://docs.openshift.com/container-platform/latest/security/certificates/service-serving-certificate.html";
@@ -389,9 +390,12 @@ pub(super) static RULES: &[Rule] = &[
     // Nodes. Other taints and labels are an administrator's.
     Rule::new(One("", "Node"), ".metadata.annotations['node.alpha.kubernetes.io/ttl']", "written by the ttl controller, from how many nodes there are", WELL_KNOWN),
     Rule::new(One("", "Node"), ".metadata.annotations['volumes.kubernetes.io/controller-managed-attach-detach']", "written by the kubelet", WELL_KNOWN),
-    Rule::new(One("", "Node"), ".metadata.labels['beta.kubernetes.io/arch']", "kept equal to kubernetes.io/arch by the node lifecycle controller", WELL_KNOWN).unless_applied(),
-    Rule::new(One("", "Node"), ".metadata.labels['beta.kubernetes.io/os']", "kept equal to kubernetes.io/os by the node lifecycle controller", WELL_KNOWN).unless_applied(),
-    Rule::new(One("", "Node"), ".spec.taints[*]", "added and removed by admission and the node lifecycle controller as the node's conditions change", TAINTS).when(ConditionTaint).unless_applied(),
+    Rule::new(One("", "Node"), ".metadata.labels['beta.kubernetes.io/arch']", "kept equal to kubernetes.io/arch by the node lifecycle controller", WELL_KNOWN).unless_sent(),
+    Rule::new(One("", "Node"), ".metadata.labels['beta.kubernetes.io/os']", "kept equal to kubernetes.io/os by the node lifecycle controller", WELL_KNOWN).unless_sent(),
+    Rule::new(One("", "Node"), ".spec.podCIDR", "allocated by the node IPAM controller", NODE).unless_sent(),
+    Rule::new(One("", "Node"), ".spec.podCIDRs", "allocated by the node IPAM controller", NODE).unless_sent(),
+    Rule::new(One("", "Node"), ".spec.providerID", "set by the kubelet or the cloud controller manager; names a machine", NODE).unless_sent(),
+    Rule::new(One("", "Node"), ".spec.taints[*]", "added and removed by admission and the node lifecycle controller as the node's conditions change", TAINTS).when(ConditionTaint).unless_sent(),
 
     // Service accounts. Secrets with other names are an author's list of mountable ones.
     Rule::new(One("", "ServiceAccount"), ".imagePullSecrets[*]", "added by OpenShift, for a Secret that it generates", OPENSHIFT_DOCS).when(GeneratedSecret).unless_applied(),

@@ -334,6 +334,22 @@ fn a_node_keeps_the_taints_and_labels_of_its_administrator() {
 }
 
 #[test]
+fn what_a_part_of_kubernetes_wrote_into_a_node_is_not_sent() {
+    let kept = |manager: &str| {
+        let fields = json!({"f:spec": {"f:podCIDR": {}}, "f:metadata": {"f:labels": {"f:beta.kubernetes.io/os": {}}}});
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "uid": "u", "labels": {"beta.kubernetes.io/os": "linux"},
+                "managedFields": [{"manager": manager, "operation": "Update", "fieldsV1": fields}]},
+            "spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"], "providerID": "kind://a", "unschedulable": true},
+        });
+        Sanitizer::faithful().clean(node)
+    };
+    assert_eq!(kept("kube-controller-manager")["spec"], json!({"unschedulable": true}));
+    assert_eq!(kept("kubectl-create")["spec"], json!({"podCIDR": "10.0.0.0/24", "unschedulable": true}));
+    assert_eq!(kept("kubectl-create")["metadata"]["labels"], json!({"beta.kubernetes.io/os": "linux"}));
+}
+
+#[test]
 fn a_pod_loses_what_admission_computed_unless_somebody_sent_it() {
     let pod = |fields: &str| {
         cleaned(&format!(

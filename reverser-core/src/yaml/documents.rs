@@ -350,12 +350,12 @@ impl Document {
     /// Returns its objects in order: one, or the items of a list, as [`objects`](super::objects) does; none when it is `null`.
     ///
     /// # Errors
-    /// As [`Document::read`], and when an item of a list is no object.
+    /// As [`Document::read`].
     pub fn objects(&self) -> Result<Vec<Value>, ParseError> {
         let value = self.read()?;
         let mut objects = Vec::new();
         if !value.is_null() {
-            expand(value, &mut objects).map_err(|reason| ParseError::new((self.line(), self.columns + 1), reason))?;
+            expand(value, &mut objects);
         }
         Ok(objects)
     }
@@ -552,8 +552,7 @@ mod tests {
             json!({"kind": "AList", "items": {}}),
         ];
         assert_eq!(objects, expected);
-        let error = crate::yaml::objects("a: 1\n---\nkind: List\nitems: [{}, 1]\n").unwrap_err();
-        assert_eq!(error.to_string(), "line 3, column 1: items[1] of a list is no object");
+        assert_eq!(crate::yaml::objects("kind: List\nitems: [{a: 1}, 1]\n"), Ok(vec![json!({"a": 1}), json!(1)]));
     }
 
     proptest! {

@@ -47,8 +47,10 @@ pub fn parse(text: &str) -> Result<Vec<Value>, ParseError> {
 /// assert_eq!(objects.len(), 1);
 /// ```
 ///
+/// What is no object, as a document or in a list, comes as it is.
+///
 /// # Errors
-/// As [`parse`], and when an item of a list is no object.
+/// As [`parse`].
 pub fn objects(text: &str) -> Result<Vec<Value>, ParseError> {
     let mut objects = Vec::new();
     for document in documents(text) {
@@ -64,28 +66,25 @@ fn documents(text: &str) -> impl Iterator<Item = Document> {
     std::iter::from_fn(move || documents.next_document())
 }
 
-/// Adds the object, or what is in the list and the lists in it. The error says what is wrong with an item.
-pub(super) fn expand(value: Value, objects: &mut Vec<Value>) -> Result<(), String> {
-    let Value::Object(mut list) = value else {
-        objects.push(value);
-        return Ok(());
-    };
+/// Adds the object, or what is in the list and the lists in it.
+pub(super) fn expand(value: Value, objects: &mut Vec<Value>) {
+    let Value::Object(mut list) = value else { return objects.push(value) };
     let kind = list.get("kind").and_then(Value::as_str).and_then(|kind| kind.strip_suffix("List")).map(str::to_owned);
     let is_named = list.get("metadata").is_some_and(|metadata| metadata.get("name").is_some());
     let (Some(kind), false, Some(Value::Array(items))) = (kind, is_named, list.get_mut("items")) else {
-        objects.push(list.into());
-        return Ok(());
+        return objects.push(list.into());
     };
-    let items = std::mem::take(items);
-    for (index, mut item) in items.into_iter().enumerate() {
-        let Value::Object(object) = &mut item else { return Err(format!("items[{index}] of a list is no object")) };
-        if !kind.is_empty() && !object.contains_key("apiVersion") && !object.contains_key("kind") {
+    for mut item in std::mem::take(items) {
+        if let Value::Object(object) = &mut item
+            && !kind.is_empty()
+            && !object.contains_key("apiVersion")
+            && !object.contains_key("kind")
+        {
             object.extend(list.get("apiVersion").map(|version| ("apiVersion".to_owned(), version.clone())));
             object.insert("kind".into(), kind.as_str().into());
         }
-        expand(item, objects)?;
+        expand(item, objects);
     }
-    Ok(())
 }
 
 /// Returns whether both texts are YAML with the same values: formatting, comments, order of keys and the spelling of
