@@ -37,6 +37,7 @@ pub mod backoff;
 mod branch;
 mod commit;
 mod credentials;
+mod delta;
 mod directory;
 #[cfg(feature = "testing")]
 mod memory;

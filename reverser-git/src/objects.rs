@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, fmt, path::Path, sync::Arc};
 
-use crate::sink::{CommitId, SinkError};
+use crate::{
+    delta::Delta,
+    sink::{CommitId, SinkError},
+};
 
 /// The objects of one repository, with those of the batch that is being built on top.
 pub(crate) struct Objects {
@@ -35,12 +38,31 @@ impl Objects {
     /// Adds an object to the batch; returns its id.
     pub(crate) fn add(&mut self, kind: Kind, data: Vec<u8>) -> Result<Id, SinkError> {
         let id = self.hash(kind, &data)?;
+        self.push(id, kind, Body::Whole(data));
+        Ok(id)
+    }
+
+    /// Adds the tree that takes the place of `before`: as what is different, where that one is of this batch, too.
+    pub(crate) fn add_tree(&mut self, data: Vec<u8>, before: Option<Id>) -> Result<Id, SinkError> {
+        let id = self.hash(Kind::Tree, &data)?;
+        if self.pending.contains_key(&id) {
+            return Ok(id);
+        }
+        let base = before.and_then(|before| self.pending.get(&before)).and_then(|at| self.added.get_mut(*at));
+        let body = match base {
+            Some(base) => base.body.next(base.id, data),
+            None => Body::Whole(data),
+        };
+        self.push(id, Kind::Tree, body);
+        Ok(id)
+    }
+
+    fn push(&mut self, id: Id, kind: Kind, body: Body) {
         let (pending, added) = (&mut self.pending, &mut self.added);
         pending.entry(id).or_insert_with(|| {
-            added.push(Object { id, kind, data });
+            added.push(Object { id, kind, body });
             added.len() - 1
         });
-        Ok(id)
     }
 
     /// Takes what the batch has added.
@@ -53,7 +75,13 @@ impl Objects {
     pub(crate) fn read(&self, id: Id, kind: Kind) -> Result<Vec<u8>, SinkError> {
         let mismatch = || SinkError::store("read from", &self.sink, format!("{id} is not a {kind:?}"));
         if let Some(object) = self.pending.get(&id).and_then(|index| self.added.get(*index)) {
-            return if object.kind == kind { Ok(object.data.clone()) } else { Err(mismatch()) };
+            if object.kind != kind {
+                return Err(mismatch());
+            }
+            return match &object.body {
+                Body::Whole(data) | Body::Delta { whole: Some(data), .. } => Ok(data.clone()),
+                Body::Delta { base, delta, .. } => Ok(delta.apply(&self.read(*base, kind)?)),
+            };
         }
         if id == Id::EMPTY_TREE {
             return Ok(Vec::new());
@@ -97,8 +125,47 @@ impl fmt::Debug for Objects {
 pub(crate) struct Object {
     pub(crate) id: Id,
     pub(crate) kind: Kind,
-    pub(crate) data: Vec<u8>,
+    pub(crate) body: Body,
 }
+
+/// An object's content.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// As what makes it from another object of the batch.
+    Delta {
+        base: Id,
+        delta: Delta,
+        /// How many objects have to be read for it besides.
+        depth: usize,
+        /// Until another delta has been made from it.
+        whole: Option<Vec<u8>>,
+    },
+    Whole(Vec<u8>),
+}
+
+impl Body {
+    /// Returns the body of the version that follows this one, whose id is `base`.
+    fn next(&mut self, base: Id, data: Vec<u8>) -> Self {
+        let (depth, before) = match self {
+            Self::Delta { depth, whole, .. } => (*depth, whole.as_ref()),
+            Self::Whole(whole) => (0, Some(&*whole)),
+        };
+        let delta = before.filter(|_| depth < DEEPEST).map(|before| Delta::new(before, &data));
+        // Nothing more is made from this one; it can still be made from its own base.
+        if let Self::Delta { whole, .. } = self {
+            *whole = None;
+        }
+        match delta {
+            Some(delta) if delta.len() < data.len() / 2 => {
+                Self::Delta { base, delta, depth: depth + 1, whole: Some(data) }
+            }
+            _ => Self::Whole(data),
+        }
+    }
+}
+
+/// How many deltas may stand on one another: what `git fast-import` allows, so that reading the last one stays cheap.
+const DEEPEST: usize = 50;
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

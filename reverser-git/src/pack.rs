@@ -1,10 +1,10 @@
 //! One pack and its index, as gitformat-pack(5) has them.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-use crate::objects::{Id, Kind, Object, sha1};
+use crate::objects::{Body, Id, Kind, Object, sha1};
 
 /// A pack and its index, ready to be written.
 pub(crate) struct Pack {
@@ -15,7 +15,7 @@ pub(crate) struct Pack {
 }
 
 impl Pack {
-    /// Packs whole objects in their order; no id may be there twice.
+    /// Packs objects in their order; no id may be there twice, and what a delta is made from comes before it.
     pub(crate) fn new(objects: &[Object]) -> Result<Self, PackError> {
         let count = u32::try_from(objects.len()).map_err(|error| PackError::from(Box::from(error)))?;
         let mut pack = Vec::new();
@@ -23,10 +23,23 @@ impl Pack {
         pack.extend_from_slice(&count.to_be_bytes());
         let mut zlib = Compress::new(Compression::default(), true);
         let mut entries = Vec::with_capacity(objects.len());
+        let mut offsets = HashMap::with_capacity(objects.len());
         for object in objects {
             let offset = pack.len();
-            write_entry_header(&mut pack, object.kind, object.data.len());
-            deflate(&mut zlib, &object.data, &mut pack)?;
+            match &object.body {
+                Body::Delta { base, delta, .. } => {
+                    let base =
+                        offsets.get(base).ok_or_else(|| PackError::from(Box::from("a delta before its base")))?;
+                    write_entry_header(&mut pack, OFS_DELTA, delta.len());
+                    write_distance(&mut pack, offset - base);
+                    deflate(&mut zlib, delta.as_bytes(), &mut pack)?;
+                }
+                Body::Whole(data) => {
+                    write_entry_header(&mut pack, entry_type(object.kind), data.len());
+                    deflate(&mut zlib, data, &mut pack)?;
+                }
+            }
+            offsets.insert(object.id, offset);
             entries.push(Entry { id: object.id, crc32: crc32fast::hash(&pack[offset..]), offset: offset as u64 });
         }
         let name = sha1(&pack)?;
@@ -44,13 +57,19 @@ struct Entry {
     offset: u64,
 }
 
-/// Type in three bits, size in four and then in sevens, the least significant first.
-fn write_entry_header(pack: &mut Vec<u8>, kind: Kind, size: usize) {
-    let kind: u8 = match kind {
+fn entry_type(kind: Kind) -> u8 {
+    match kind {
         Kind::Commit => 1,
         Kind::Tree => 2,
         Kind::Blob => 3,
-    };
+    }
+}
+
+/// The type of an entry that is made from one before it in the pack.
+const OFS_DELTA: u8 = 6;
+
+/// Type in three bits, size in four and then in sevens, the least significant first.
+fn write_entry_header(pack: &mut Vec<u8>, kind: u8, size: usize) {
     let low_bits = |size: usize, mask: u8| size.to_le_bytes()[0] & mask;
     let mut byte = kind << 4 | low_bits(size, 0x0f);
     let mut rest = size >> 4;
@@ -60,6 +79,19 @@ fn write_entry_header(pack: &mut Vec<u8>, kind: Kind, size: usize) {
         rest >>= 7;
     }
     pack.push(byte);
+}
+
+/// How far back a delta's base begins: in sevens, the most significant first, and each but the last stands for one more.
+fn write_distance(pack: &mut Vec<u8>, distance: usize) {
+    let low_bits = |distance: usize| distance.to_le_bytes()[0] & 0x7f;
+    let mut bytes = vec![low_bits(distance)];
+    let mut rest = distance >> 7;
+    while rest > 0 {
+        rest -= 1;
+        bytes.push(0x80 | low_bits(rest));
+        rest >>= 7;
+    }
+    pack.extend(bytes.iter().rev());
 }
 
 /// In pieces through a small buffer: flate2's `compress_vec` fills all of the vector's spare room with zeros at each call,
@@ -135,7 +167,7 @@ mod tests {
         }
         .into_bytes();
         whole.extend_from_slice(&data);
-        Object { id: sha1(&whole).unwrap(), kind, data }
+        Object { id: sha1(&whole).unwrap(), kind, body: Body::Whole(data) }
     }
 
     /// `git index-pack --strict` reads the pack, and its index is the same as ours.
@@ -161,6 +193,47 @@ mod tests {
         assert!(output.status.success(), "{output:?}");
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), pack.name.to_string());
         assert!(std::fs::read(folder.path().join("x.idx")).unwrap() == pack.index);
+    }
+
+    /// Each tree is made from the one before it, and the packs that git makes of them hold the same.
+    #[test]
+    fn git_reads_trees_that_are_made_from_one_another() {
+        let repository = tempfile::tempdir().unwrap();
+        crate::store::create(repository.path(), &crate::BranchName::default()).unwrap();
+        let mut objects = crate::objects::Objects::open(repository.path()).unwrap();
+        let row =
+            |name: usize, id: u8| [format!("100644 {name:05}.yaml\0").as_bytes(), &[id.max(1); Id::BYTES]].concat();
+        let mut before = None;
+        let mut ids = vec![];
+        for n in 0..200_usize {
+            let id = n.to_le_bytes()[0];
+            let tree =
+                (0..600).map(|name| row(name, if name == n * 3 % 600 { id } else { 1 })).collect::<Vec<_>>().concat();
+            before = Some(objects.add_tree(tree.clone(), before).unwrap());
+            ids.push((before.unwrap(), tree));
+        }
+        for (id, tree) in &ids {
+            assert!(objects.read(*id, Kind::Tree).unwrap() == *tree, "{id}");
+        }
+        let added = objects.take_added();
+        let whole = added.iter().filter(|object| matches!(object.body, Body::Whole(_))).count();
+        assert!((4..=5).contains(&whole), "{whole} of {} are whole", added.len());
+        let pack = Pack::new(&added).unwrap();
+        let file = repository.path().join("objects/pack/pack-x.pack");
+        std::fs::write(&file, &pack.pack).unwrap();
+        let git = |arguments: &[&str]| {
+            let output = Command::new("git").arg("--git-dir").arg(repository.path()).args(arguments).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            output.stdout
+        };
+        git(&["index-pack", file.to_str().unwrap()]);
+        assert!(std::fs::read(file.with_extension("idx")).unwrap() == pack.index);
+        for (id, tree) in ids.iter().step_by(7) {
+            assert!(git(&["cat-file", "tree", &id.to_string()]) == *tree, "{id}");
+        }
+        let objects = crate::objects::Objects::open(repository.path()).unwrap();
+        let (id, tree) = ids.last().unwrap();
+        assert!(objects.read(*id, Kind::Tree).unwrap() == *tree);
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::{
 pub(crate) struct Folder {
     /// `None`: changed since it was last written.
     id: Option<Id>,
+    /// What it was when it was last written or read.
+    before: Option<Id>,
     /// `None`: not loaded.
     entries: Option<BTreeMap<Name, Node>>,
 }
@@ -41,11 +43,11 @@ impl File {
 impl Folder {
     /// Returns the folder that the tree `id` describes.
     pub(crate) fn of(id: Id) -> Self {
-        Self { id: Some(id), entries: None }
+        Self { id: Some(id), before: Some(id), entries: None }
     }
 
     fn empty() -> Self {
-        Self { id: None, entries: Some(BTreeMap::new()) }
+        Self { id: None, before: None, entries: Some(BTreeMap::new()) }
     }
 
     /// Puts a file at a path, in the place of whatever stands there or in its way.
@@ -126,8 +128,8 @@ impl Folder {
             tree.push(0);
             tree.extend_from_slice(&id.0);
         }
-        let id = objects.add(Kind::Tree, tree)?;
-        self.id = Some(id);
+        let id = objects.add_tree(tree, self.before)?;
+        (self.id, self.before) = (Some(id), Some(id));
         Ok(id)
     }
 
