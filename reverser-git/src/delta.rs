@@ -14,10 +14,9 @@ impl Delta {
     /// Returns what makes `data` from `base`: what is between their common beginning and their common end. Two versions of
     /// a tree differ at one place, when one file has changed.
     pub(crate) fn new(base: &[u8], data: &[u8]) -> Self {
-        let same = |(a, b): &(&u8, &u8)| a == b;
-        let head = base.iter().zip(data).take_while(same).count();
+        let head = common_head(base, data);
         let (base_rest, data_rest) = (&base[head..], &data[head..]);
-        let tail = base_rest.iter().rev().zip(data_rest.iter().rev()).take_while(same).count();
+        let tail = common_tail(base_rest, data_rest);
         let middle = data_rest[..data_rest.len() - tail].to_vec();
         let mut bytes = Vec::with_capacity(middle.len() + 32);
         write_size(&mut bytes, base.len());
@@ -43,6 +42,21 @@ impl Delta {
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
+}
+
+/// Many bytes at once: trees of large folders are compared for each commit.
+const STRIDE: usize = 64;
+
+fn common_head(a: &[u8], b: &[u8]) -> usize {
+    let strides = a.chunks_exact(STRIDE).zip(b.chunks_exact(STRIDE)).take_while(|(a, b)| a == b).count();
+    let done = strides * STRIDE;
+    done + a[done..].iter().zip(&b[done..]).take_while(|(a, b)| a == b).count()
+}
+
+fn common_tail(a: &[u8], b: &[u8]) -> usize {
+    let strides = a.rchunks_exact(STRIDE).zip(b.rchunks_exact(STRIDE)).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&a[..a.len() - strides * STRIDE], &b[..b.len() - strides * STRIDE]);
+    strides * STRIDE + a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count()
 }
 
 /// An instruction to insert has its length in seven bits.

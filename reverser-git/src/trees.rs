@@ -120,10 +120,16 @@ impl Folder {
         // A folder is in the place that its name would have with a slash behind it.
         let order =
             |name: &[u8], mode| name.iter().copied().chain((mode == FOLDER).then_some(b'/')).collect::<Vec<_>>();
-        rows.sort_by_cached_key(|(name, mode, _)| order(name, *mode));
+        // Large folders are those of objects, and hold files alone.
+        if rows.iter().any(|(_, mode, _)| *mode == FOLDER) {
+            rows.sort_by_cached_key(|(name, mode, _)| order(name, *mode));
+        }
         let mut tree = Vec::with_capacity(rows.iter().map(|(name, ..)| name.len() + 28).sum());
         for (name, mode, id) in rows {
-            tree.extend_from_slice(format!("{mode:o} ").as_bytes());
+            match mode {
+                REGULAR => tree.extend_from_slice(b"100644 "),
+                other => tree.extend_from_slice(format!("{other:o} ").as_bytes()),
+            }
             tree.extend_from_slice(name);
             tree.push(0);
             tree.extend_from_slice(&id.0);
