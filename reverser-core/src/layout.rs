@@ -106,14 +106,7 @@ mod tests {
     use super::*;
 
     fn object(group: &str, plural: &str, namespace: Option<&str>, name: &str) -> ObjectRef {
-        let resource = Resource {
-            group: group.into(),
-            version: "v1".into(),
-            kind: String::new(),
-            plural: plural.into(),
-            namespaced: namespace.is_some(),
-            has_status: true,
-        };
+        let resource = Resource { namespaced: namespace.is_some(), ..Resource::new(group, "v1", "", plural) };
         ObjectRef {
             resource: Arc::new(resource),
             namespace: namespace.map(str::to_owned),

@@ -119,14 +119,7 @@ mod tests {
     use crate::{Actor, ObjectRef, Operation, testing::message_conforms};
 
     fn change() -> Change {
-        let resource = Resource {
-            group: "apps".into(),
-            version: "v1".into(),
-            kind: "Deployment".into(),
-            plural: "deployments".into(),
-            namespaced: true,
-            has_status: true,
-        };
+        let resource = Resource::new("apps", "v1", "Deployment", "deployments");
         let object = ObjectRef {
             resource: Arc::new(resource),
             namespace: Some("shop".into()),
@@ -175,14 +168,7 @@ mod tests {
 
     #[test]
     fn a_sync_counts_by_resource() {
-        let resource = |plural: &str| Resource {
-            group: String::new(),
-            version: "v1".into(),
-            kind: String::new(),
-            plural: plural.into(),
-            namespaced: true,
-            has_status: true,
-        };
+        let resource = |plural: &str| Resource::new("", "v1", "", plural);
         let sync = Synced {
             objects: [(resource("services"), 2), (resource("configmaps"), 1), (resource("pods"), 0)].into(),
             removed: 3,

@@ -325,14 +325,7 @@ mod tests {
     use crate::{Actor, Attribution};
 
     fn resource(plural: &str, kind: &str) -> Arc<Resource> {
-        Arc::new(Resource {
-            group: String::new(),
-            version: "v1".into(),
-            kind: kind.into(),
-            plural: plural.into(),
-            namespaced: true,
-            has_status: true,
-        })
+        Arc::new(Resource::new("", "v1", kind, plural))
     }
 
     fn change(resource: &Arc<Resource>, operation: Operation, body: Value) -> Change {

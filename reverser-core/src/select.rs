@@ -298,14 +298,7 @@ mod tests {
     use crate::Operation;
 
     fn resource(group: &str, plural: &str, namespaced: bool) -> Resource {
-        Resource {
-            group: group.into(),
-            version: "v1".into(),
-            kind: String::new(),
-            plural: plural.into(),
-            namespaced,
-            has_status: true,
-        }
+        Resource { namespaced, ..Resource::new(group, "v1", "", plural) }
     }
 
     fn object(resource: Resource, body: &Value) -> ObjectRef {

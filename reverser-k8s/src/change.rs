@@ -38,15 +38,9 @@ where
 {
     let name = || K::kind(kind).into_owned();
     let body = serde_json::to_value(object).map_err(|source| ChangeError::Serialize { kind: name(), source })?;
-    let resource = Arc::new(Resource {
-        group: K::group(kind).into(),
-        version: K::version(kind).into(),
-        kind: name(),
-        plural: K::plural(kind).into(),
-        namespaced: object.meta().namespace.is_some(),
-        // A type doesn't tell; an operator's own API has one as a rule.
-        has_status: true,
-    });
+    // Whether there is a status subresource a type doesn't tell; an operator's own API has one as a rule.
+    let resource = Resource::new(K::group(kind), K::version(kind), name(), K::plural(kind));
+    let resource = Arc::new(Resource { namespaced: object.meta().namespace.is_some(), ..resource });
     let reference = ObjectRef::of(&resource, &body).ok_or_else(|| ChangeError::NoName { kind: name() })?;
     Ok(Change::new(reference, operation, Some(body)))
 }

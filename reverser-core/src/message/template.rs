@@ -137,14 +137,7 @@ fn of_sync(sync: &Synced) -> Value {
 /// Returns changes that have everything, and that have nothing.
 fn samples() -> [Change; 4] {
     let change = |operation, group: &str, kind: &str, plural: &str, namespace: Option<&str>| {
-        let resource = Resource {
-            group: group.into(),
-            version: "v1".into(),
-            kind: kind.into(),
-            plural: plural.into(),
-            namespaced: namespace.is_some(),
-            has_status: true,
-        };
+        let resource = Resource { namespaced: namespace.is_some(), ..Resource::new(group, "v1", kind, plural) };
         let (namespace, name) = (namespace.map(str::to_owned), "sample".to_owned());
         Change::new(ObjectRef { resource: resource.into(), namespace, name, uid: None }, operation, None)
     };

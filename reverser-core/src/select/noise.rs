@@ -273,14 +273,7 @@ mod tests {
 
     #[test]
     fn a_default_serviceaccount_is_captured_once_somebody_adds_to_it() {
-        let resource = Arc::new(Resource {
-            group: String::new(),
-            version: "v1".into(),
-            kind: "ServiceAccount".into(),
-            plural: "serviceaccounts".into(),
-            namespaced: true,
-            has_status: true,
-        });
+        let resource = Arc::new(Resource::new("", "v1", "ServiceAccount", "serviceaccounts"));
         let row = NOISE.iter().find(|row| row.name == "default-serviceaccounts").unwrap();
         let mut body = json!({"metadata": {"name": "default", "namespace": "shop", "uid": "1"}});
         let object = ObjectRef::of(&resource, &body).unwrap();

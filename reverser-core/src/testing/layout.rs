@@ -49,14 +49,7 @@ pub fn hostile_objects() -> Vec<ObjectRef> {
     let mut objects = Vec::new();
     for (group, version, kind, plural) in RESOURCES {
         for namespaced in [true, false] {
-            let resource = Arc::new(Resource {
-                group: group.into(),
-                version: version.into(),
-                kind: kind.into(),
-                plural: plural.into(),
-                namespaced,
-                has_status: true,
-            });
+            let resource = Arc::new(Resource { namespaced, ..Resource::new(group, version, kind, plural) });
             let namespaces: &[Option<&str>] = if namespaced { NAMESPACES } else { &[None] };
             for namespace in namespaces {
                 let names = NAMES.iter().map(|name| (*name).to_owned()).chain(long_names());

@@ -174,21 +174,26 @@ async fn a_held_sweep_is_asked_about_again_whatever_comes_after_it() {
     assert_eq!(sink.list(None).await.unwrap().len(), 31);
 }
 
-#[tokio::test]
-async fn an_api_that_comes_back_loses_what_was_deleted_meanwhile() {
-    let sink = MemorySink::new();
-    let reverser = Reverser::new(sink.clone()).build();
-    run(&reverser, &sink, Scripted::new("s", [listed(vec![body("kept", 1, "web"), body("gone", 2, "web")])]), 1).await;
+/// Lists `kept` and `gone`; the API goes, and comes back with `kept` and `new`. Returns once there are so many commits.
+async fn goes_and_comes_back(reverser: &Reverser, sink: &MemorySink, commits: usize) {
+    run(reverser, sink, Scripted::new("s", [listed(vec![body("kept", 1, "web"), body("gone", 2, "web")])]), 1).await;
     let (arrive, arrivals) = mpsc::channel(1);
     let back = Scripted::new("s", [listed(vec![body("kept", 1, "web"), body("new", 3, "web")])]).then_waits();
     arrive.send(Arrival::New(Box::new(back))).await.unwrap();
     let swept = async {
         let mut again = tokio::time::interval(Duration::from_millis(1));
-        while sink.commits().len() < 3 {
+        while sink.commits().len() < commits {
             again.tick().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), reverser.run(vec![], arrivals, swept)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_api_that_comes_back_loses_what_was_deleted_meanwhile() {
+    let sink = MemorySink::new();
+    let reverser = Reverser::new(sink.clone()).build();
+    goes_and_comes_back(&reverser, &sink, 3).await;
     assert_eq!(subjects(&sink)[1..], ["[CREATE] v1/configmaps/new", "[SYNC] 0 objects, 1 removed"]);
 }
 
@@ -382,17 +387,7 @@ async fn a_recorder_hears_that_its_change_was_left_out_and_the_file_stays() {
 async fn an_api_that_comes_back_keeps_files_whose_creation_is_not_recorded_again() {
     let sink = MemorySink::new();
     let reverser = filtered(&sink, &[], &["operation=create"]).build();
-    run(&reverser, &sink, Scripted::new("s", [listed(vec![body("kept", 1, "web"), body("gone", 2, "web")])]), 1).await;
-    let (arrive, arrivals) = mpsc::channel(1);
-    let back = Scripted::new("s", [listed(vec![body("kept", 1, "web"), body("new", 3, "web")])]).then_waits();
-    arrive.send(Arrival::New(Box::new(back))).await.unwrap();
-    let swept = async {
-        let mut again = tokio::time::interval(Duration::from_millis(1));
-        while sink.commits().len() < 2 {
-            again.tick().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), reverser.run(vec![], arrivals, swept)).await.unwrap().unwrap();
+    goes_and_comes_back(&reverser, &sink, 2).await;
     assert_eq!(subjects(&sink)[1..], ["[SYNC] 0 objects, 1 removed"]);
     assert_eq!(sink.list(None).await.unwrap(), ["v1/configmaps/shop/kept.yaml".parse::<RepoPath>().unwrap()]);
 }

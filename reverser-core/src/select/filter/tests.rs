@@ -6,14 +6,7 @@ use serde_json::json;
 use super::*;
 
 fn resource(group: &str, plural: &str, kind: &str) -> Resource {
-    Resource {
-        group: group.into(),
-        version: "v1".into(),
-        kind: kind.into(),
-        plural: plural.into(),
-        namespaced: true,
-        has_status: true,
-    }
+    Resource::new(group, "v1", kind, plural)
 }
 
 fn body() -> Value {
