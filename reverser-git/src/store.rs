@@ -19,7 +19,7 @@
 //! since neither gix nor git's defaults do it.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -32,17 +32,19 @@ use crate::{
     branch::BranchName,
     commit::{Commit, State, ident, message},
     objects::{Id, Kind, Objects},
-    pack::Pack,
-    remedy::Remedy,
-    remote::RemoteError,
     sink::{Batch, Outcome, SinkError, is_unchanged, move_cursors},
     trees::{self, Folder, REGULAR},
 };
 
 mod disk;
+mod error;
+mod packs;
+mod replay;
 
 pub(crate) use disk::create;
 use disk::{Lock, clear_leftovers, count_packs, lock, sync_folder, write_synced};
+pub use error::OpenError;
+pub(crate) use replay::Replayed;
 
 /// One branch in a local bare repository, and all that is known about it.
 #[derive(Debug)]
@@ -78,17 +80,6 @@ pub(crate) struct Store {
 pub(crate) struct Unpushed {
     pub(crate) id: Id,
     pub(crate) at: Timestamp,
-}
-
-/// What became of the unpushed commits when the remote's branch had moved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Replayed {
-    /// How many were made again on the new tip.
-    pub(crate) kept: usize,
-    /// How many changed nothing there.
-    pub(crate) dropped: usize,
-    /// Whether the commit that they stood upon is gone from the remote's history.
-    pub(crate) rewritten: bool,
 }
 
 /// Where a store is and what it writes.
@@ -153,22 +144,6 @@ impl Store {
         self.recover(outcomes)
     }
 
-    /// Takes in that the remote's branch is at `tip`, which was fetched: what it has is pushed, and the rest is replayed
-    /// onto it when somebody else has moved it.
-    pub(crate) fn meet(&mut self, tip: Id, now: Timestamp) -> Result<Replayed, SinkError> {
-        let is_ours = self.base == Some(tip) || self.unpushed.iter().any(|unpushed| unpushed.id == tip);
-        let replayed = if is_ours { Replayed::default() } else { self.replay(tip, now)? };
-        self.note_remote_tip(tip)?;
-        Ok(replayed)
-    }
-
-    /// Makes the unpushed commits again on `onto`, which was fetched. Author, author date and message are kept; what
-    /// changes nothing there is dropped.
-    pub(crate) fn replay(&mut self, onto: Id, now: Timestamp) -> Result<Replayed, SinkError> {
-        let replayed = self.try_replay(onto, now);
-        self.recover(replayed)
-    }
-
     /// Notes that the remote's branch is at `tip`; when that is one of ours, all up to it are pushed.
     pub(crate) fn note_remote_tip(&mut self, tip: Id) -> Result<(), SinkError> {
         if let Some(index) = self.unpushed.iter().position(|unpushed| unpushed.id == tip) {
@@ -184,13 +159,6 @@ impl Store {
     pub(crate) fn note_remote_lost(&mut self) -> Result<(), SinkError> {
         self.base = None;
         self.unpushed = self.first_parents(self.tip, &[])?;
-        Ok(())
-    }
-
-    /// Opens the object database again, after packs were joined.
-    pub(crate) fn reopen(&mut self) -> Result<(), SinkError> {
-        self.objects = Objects::open(&self.git_dir)?;
-        self.packs = count_packs(&self.git_dir).map_err(|error| self.failed("count the packs of", error))?;
         Ok(())
     }
 
@@ -237,10 +205,6 @@ impl Store {
 
     pub(crate) fn has_state(&self) -> bool {
         self.has_state
-    }
-
-    pub(crate) fn packs(&self) -> usize {
-        self.packs
     }
 
     pub(crate) fn git_dir(&self) -> &Path {
@@ -322,61 +286,6 @@ impl Store {
         Ok(Some(id))
     }
 
-    fn try_replay(&mut self, onto: Id, now: Timestamp) -> Result<Replayed, SinkError> {
-        self.refresh()?;
-        // The branch there may hold some of ours: a push whose answer was lost, and somebody's commits on top of it.
-        let known: Vec<_> = self.base.into_iter().chain(self.unpushed.iter().map(|unpushed| unpushed.id)).collect();
-        let latest_there = self.latest_ancestor(onto, &known)?;
-        let rest: Vec<_> = match latest_there {
-            Some(latest) => known[latest + 1..].to_vec(),
-            None => self.unpushed.iter().map(|unpushed| unpushed.id).collect(),
-        };
-        let mut replayed = Replayed { rewritten: latest_there.is_none() && self.base.is_some(), ..Replayed::default() };
-        self.tree_id = self.commit_of(onto)?.tree;
-        self.tree = Folder::of(self.tree_id);
-        let (mut tip, mut made) = (onto, VecDeque::new());
-        for id in rest {
-            let commit = self.commit_of(id)?;
-            let old = match commit.parents.first() {
-                Some(parent) => self.commit_of(*parent)?.tree,
-                None => Id::EMPTY_TREE,
-            };
-            for trees::Change { path, file } in trees::difference(old, commit.tree, &self.objects)? {
-                match file {
-                    Some(file) => self.tree.put(&path, file, &self.objects)?,
-                    None => self.tree.remove(&path, &self.objects)?,
-                }
-            }
-            match self.add_commit(Some(tip), commit.author, commit.message, now)? {
-                Some(id) => {
-                    tip = id;
-                    made.push_back(Unpushed { id, at: now });
-                    replayed.kept += 1;
-                }
-                None => replayed.dropped += 1,
-            }
-        }
-        // Commits that the remote had are gone from it, so what the cursors say of it is no longer true.
-        let cursors = if replayed.rewritten { BTreeMap::new() } else { self.cursors.clone() };
-        self.write(Some(tip), State { remote: Some(self.remote.clone()), base: Some(onto), cursors }, now)?;
-        self.unpushed = made;
-        Ok(replayed)
-    }
-
-    /// Returns the index of the latest of `known`, a chain from the oldest on, that is `descendant` or an ancestor of it.
-    fn latest_ancestor(&self, descendant: Id, known: &[Id]) -> Result<Option<usize>, SinkError> {
-        let places: HashMap<_, _> = known.iter().enumerate().map(|(index, id)| (*id, index)).collect();
-        let (mut latest, mut seen, mut next) = (None, HashSet::from([descendant]), VecDeque::from([descendant]));
-        while let Some(id) = next.pop_front() {
-            match places.get(&id) {
-                // All below it are its ancestors, so there is no need to look.
-                Some(index) => latest = latest.max(Some(*index)),
-                None => next.extend(self.commit_of(id)?.parents.into_iter().filter(|parent| seen.insert(*parent))),
-            }
-        }
-        Ok(latest)
-    }
-
     /// Makes what the batch has added durable, then moves the state and what is derived from it.
     fn write(&mut self, tip: Option<Id>, state: State, now: Timestamp) -> Result<(), SinkError> {
         if self.tree_id == Id::EMPTY_TREE {
@@ -397,25 +306,6 @@ impl Store {
         self.has_state = true;
         self.show(tip);
         (self.tip, self.base, self.cursors) = (tip, state.base, state.cursors);
-        Ok(())
-    }
-
-    fn write_pack(&mut self) -> Result<(), SinkError> {
-        let objects = self.objects.take_added();
-        let failed = |error| self.failed("write a pack into", error);
-        let pack = Pack::new(&objects).map_err(|source| SinkError::Store {
-            action: "write a pack into",
-            sink: self.name(),
-            source,
-        })?;
-        let folder = self.git_dir.join("objects/pack");
-        // The index last: a pack is there once it has one.
-        for (extension, content) in [("pack", &pack.pack), ("idx", &pack.index)] {
-            let target = folder.join(format!("pack-{}.{extension}", pack.name));
-            write_synced(&folder.join(format!("tmp_reverser.{extension}")), &target, content).map_err(failed)?;
-        }
-        sync_folder(&folder).map_err(failed)?;
-        self.packs += 1;
         Ok(())
     }
 
@@ -534,60 +424,5 @@ impl Store {
 
     fn failed(&self, action: &'static str, error: io::Error) -> SinkError {
         SinkError::store(action, &self.name(), error)
-    }
-}
-
-/// A writer could not start.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The state folder can't be written.
-    #[error("can't use the state folder {}", folder.display())]
-    Folder {
-        /// The state folder.
-        folder: PathBuf,
-        /// Why not.
-        #[source]
-        source: Arc<io::Error>,
-    },
-    /// Another writer has the state folder; give each its own.
-    #[error("another reverser ({holder}) uses the state folder {}", folder.display())]
-    Locked {
-        /// The state folder.
-        folder: PathBuf,
-        /// Who it is, such as `process 4711`.
-        holder: String,
-    },
-    /// No state folder was given, and there is no home to put one in.
-    #[error("no state folder was given, and neither XDG_STATE_HOME nor HOME is set")]
-    NoStateDir,
-    /// The state folder belongs to another remote.
-    #[error("the state folder {} belongs to {was}, not to {is}: give each repository a state folder of its own", folder.display())]
-    OtherRemote {
-        /// The state folder.
-        folder: PathBuf,
-        /// The remote that it was made for.
-        was: String,
-        /// The one that was asked for.
-        is: String,
-    },
-    /// The remote can't be read, and nothing is known from an earlier run.
-    #[error(transparent)]
-    Remote(#[from] RemoteError),
-    /// The local repository can't be read.
-    #[error(transparent)]
-    Store(#[from] SinkError),
-}
-
-impl OpenError {
-    /// Returns what helps.
-    pub fn remedy(&self) -> Remedy {
-        match self {
-            Self::Folder { .. } | Self::Locked { .. } | Self::NoStateDir | Self::OtherRemote { .. } => {
-                Remedy::FixConfiguration
-            }
-            Self::Remote(error) => error.remedy(),
-            Self::Store(error) => error.remedy(),
-        }
     }
 }

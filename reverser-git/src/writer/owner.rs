@@ -18,12 +18,16 @@ use crate::{
     backoff::Backoff,
     branch::BranchName,
     objects::Id,
-    remedy::Remedy,
-    remote::{Remote, RemoteError, cli},
+    remote::{Remote, RemoteError},
     sink::{Batch, CommitId, Receipt, SinkError},
     store::{OpenError, Store},
     writer::{Closed, LastPush, PushPhase, PushState},
 };
+
+mod consolidate;
+mod push;
+
+use push::{Round, Seen, look};
 
 /// What the owner is asked to do.
 #[derive(Debug)]
@@ -87,14 +91,6 @@ enum Phase {
         /// New work doesn't wake it before this.
         earliest: Instant,
     },
-}
-
-/// How a push ended, after the remote was asked what is behind a refusal.
-enum Round {
-    Failed(RemoteError),
-    /// Somebody else moved the branch to here, and it is fetched; `None`: it is gone.
-    Moved(Option<CommitId>),
-    Pushed,
 }
 
 impl Owner {
@@ -249,149 +245,6 @@ impl Owner {
         }
     }
 
-    /// Joins packs when they are many: between two pushes, and when they are very many also beside one.
-    async fn consolidate_when_due(&mut self) {
-        let is_pushing = matches!(self.phase, Phase::Pushing { .. });
-        if self.store().packs() >= if is_pushing { MOST_PACKS } else { MANY_PACKS } {
-            self.consolidate().await;
-        }
-    }
-
-    /// Begins a push when there is something to push, none is under way, and no wait is left.
-    fn push_when_due(&mut self) {
-        if matches!(self.phase, Phase::Pushing { .. }) {
-            return;
-        }
-        let Some(tip) = self.store().unpushed().back().map(|unpushed| CommitId::from(unpushed.id)) else {
-            self.phase = Phase::Idle;
-            return;
-        };
-        if self.is_waiting() && Instant::now() < self.due() {
-            return;
-        }
-        self.phase = Phase::Pushing { commit: tip.clone(), sequence: self.sequence };
-        self.round.spawn(push(Arc::clone(&self.remote), tip, self.branch.clone(), self.expected.clone()));
-    }
-
-    /// Takes in how a push ended.
-    async fn settle(&mut self, round: Result<Round, tokio::task::JoinError>) {
-        let round = round.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        let Phase::Pushing { commit, sequence } = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
-        let settled = match round {
-            Round::Failed(error) => {
-                // Said once for each different failure: it is tried again for ever.
-                let text = error.to_string();
-                if self.told.as_ref() == Some(&text) {
-                    tracing::debug!(%error, "a push failed again");
-                } else {
-                    tracing::warn!(%error, remedy = %error.remedy(), "a push failed; it is tried again until it succeeds");
-                    self.told = Some(text);
-                }
-                self.wait(error);
-                return;
-            }
-            Round::Moved(Some(tip)) => self.meet(tip).await,
-            Round::Moved(None) => self.meet_nothing().await,
-            Round::Pushed => self.note_pushed(commit, sequence).await,
-        };
-        match settled {
-            Ok(()) => self.backoff.reset(),
-            Err(error) => {
-                // The remote is fine, the disk isn't; nothing is lost, and the next round finds out where things are.
-                tracing::error!(%error, "the outcome of a push could not be noted");
-                self.wait(RemoteError::Local { source: Arc::new(error) });
-            }
-        }
-    }
-
-    async fn note_pushed(&mut self, commit: CommitId, sequence: u64) -> Result<(), SinkError> {
-        let id = Id::try_from(&commit)?;
-        self.with_store(move |store| store.note_remote_tip(id)).await?;
-        match self.told.take() {
-            Some(_) => tracing::info!(%commit, "pushed again"),
-            None => tracing::debug!(%commit, "pushed"),
-        }
-        self.expected = Some(commit.clone());
-        self.last_push = Some(LastPush { commit, at: Timestamp::now() });
-        self.pushed.send_replace(sequence);
-        Ok(())
-    }
-
-    /// Takes in that the remote's branch is at `tip`, which was fetched.
-    async fn meet(&mut self, tip: CommitId) -> Result<(), SinkError> {
-        let id = Id::try_from(&tip)?;
-        let replayed = self.with_store(move |store| store.meet(id, Timestamp::now())).await?;
-        let crate::store::Replayed { kept, dropped, rewritten } = replayed;
-        if rewritten {
-            tracing::warn!(%tip, kept, dropped, "the remote's history was rewritten, and may lack what was pushed before; unpushed commits stand on its new tip. A complete list brings all files in line again");
-        } else if kept + dropped > 0 {
-            tracing::info!(%tip, kept, dropped, "somebody else pushed; unpushed commits stand on the new tip");
-        }
-        self.expected = Some(tip);
-        Ok(())
-    }
-
-    /// Takes in that the remote's branch is gone: all of it is pushed again.
-    async fn meet_nothing(&mut self) -> Result<(), SinkError> {
-        tracing::warn!("the remote's branch is gone; it is pushed again with its history");
-        self.with_store(Store::note_remote_lost).await?;
-        self.expected = None;
-        Ok(())
-    }
-
-    /// Pushes what is left, until the limit or a failure that only a person can mend.
-    async fn flush(&mut self, limit: Duration) {
-        let deadline = Instant::now() + limit;
-        if self.is_waiting() {
-            self.phase = Phase::Idle;
-        }
-        while Instant::now() < deadline {
-            // Without joining packs: that may take longer than there is time left.
-            self.push_when_due();
-            self.publish();
-            match &self.phase {
-                Phase::Idle => return,
-                Phase::Waiting { error, .. } if error.remedy() == Remedy::FixConfiguration => return,
-                Phase::Pushing { .. } | Phase::Waiting { .. } => {}
-            }
-            let (is_waiting, due) = (self.is_waiting(), self.due());
-            tokio::select! {
-                Some(round) = self.round.join_next() => self.settle(round).await,
-                () = sleep_until(due), if is_waiting => {}
-                () = sleep_until(deadline) => {}
-            }
-        }
-    }
-
-    fn wait(&mut self, error: RemoteError) {
-        let now = Instant::now();
-        let due = now + self.backoff.next_wait();
-        let earliest = now + if error.remedy() == Remedy::FixConfiguration { MEND_PAUSE } else { RETRY_PAUSE };
-        self.phase = Phase::Waiting { error, due, earliest };
-    }
-
-    /// Joins packs while no push reads them. On a failure they stay: it costs speed, nothing else.
-    async fn consolidate(&mut self) {
-        let packs = self.store().packs();
-        if packs < 2 * self.packs_kept {
-            return;
-        }
-        let git_dir = self.store().git_dir().to_owned();
-        let joined = cli::consolidate(&git_dir).await;
-        let reopened = self.with_store(Store::reopen).await;
-        match (joined, reopened) {
-            (Ok(()), Ok(())) => self.packs_kept = 0,
-            (Err(error), _) => {
-                tracing::warn!(%error, packs, "packs could not be joined");
-                self.packs_kept = packs;
-            }
-            (_, Err(error)) => {
-                tracing::warn!(%error, packs, "the repository could not be opened again");
-                self.packs_kept = packs;
-            }
-        }
-    }
-
     fn publish(&self) {
         let store = self.store();
         let phase = match &self.phase {
@@ -448,62 +301,6 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     }
 }
 
-/// Where a writer begins.
-enum Seen {
-    /// The branch is there, and fetched when it wasn't known.
-    Branch(CommitId),
-    /// Only the default branch is there, and fetched.
-    DefaultBranch(CommitId),
-    Nothing,
-}
-
-async fn look(
-    remote: &dyn Remote,
-    branch: &BranchName,
-    known: Option<&CommitId>,
-    is_fresh: bool,
-) -> Result<Seen, RemoteError> {
-    let tip = remote.tip(branch).await?;
-    match (tip.branch, tip.default_branch) {
-        (Some(tip), _) if !is_fresh && known == Some(&tip) => Ok(Seen::Branch(tip)),
-        (Some(_), _) => remote.fetch(branch).await.map(Seen::Branch),
-        (None, Some((default_branch, _))) if is_fresh => remote.fetch(&default_branch).await.map(Seen::DefaultBranch),
-        (None, _) => Ok(Seen::Nothing),
-    }
-}
-
-/// Pushes; on a refusal, finds out whether the branch was moved, which has the same flag as a hook's.
-async fn push(remote: Arc<dyn Remote>, commit: CommitId, branch: BranchName, expected: Option<CommitId>) -> Round {
-    let error = match remote.push(&commit, &branch, expected.as_ref()).await {
-        Ok(_) => return Round::Pushed,
-        Err(error) if error.may_be_moved_tip() => error,
-        Err(error) => return Round::Failed(error),
-    };
-    let fetched = match remote.tip(&branch).await {
-        Ok(tip) if tip.branch == expected => return Round::Failed(error),
-        Ok(tip) if tip.branch.is_none() => Ok(None),
-        Ok(_) => remote.fetch(&branch).await.map(Some),
-        Err(error) => Err(error),
-    };
-    match fetched {
-        Ok(tip) => Round::Moved(tip),
-        Err(error) => Round::Failed(error),
-    }
-}
-
 /// A push that failed is tried again after this at the earliest, and after [`LONGEST_WAIT`] at the latest.
 const SHORTEST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-/// From here on packs are joined between two pushes.
-const MANY_PACKS: usize = 32;
-
-/// From here on they are joined also while a push runs: git finds the objects in the joined pack, or the push fails and is
-/// tried again.
-const MOST_PACKS: usize = 256;
-
-/// New work wakes a writer that waits for the remote to come back at most this often.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
-
-/// New work wakes a writer that waits for a person at most this often; more would hammer a server that says no.
-const MEND_PAUSE: Duration = Duration::from_secs(10);

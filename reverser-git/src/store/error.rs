@@ -1,0 +1,60 @@
+//! Why a writer could not start.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use crate::{remedy::Remedy, remote::RemoteError, sink::SinkError};
+
+/// A writer could not start.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The state folder can't be written.
+    #[error("can't use the state folder {}", folder.display())]
+    Folder {
+        /// The state folder.
+        folder: PathBuf,
+        /// Why not.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// Another writer has the state folder; give each its own.
+    #[error("another reverser ({holder}) uses the state folder {}", folder.display())]
+    Locked {
+        /// The state folder.
+        folder: PathBuf,
+        /// Who it is, such as `process 4711`.
+        holder: String,
+    },
+    /// No state folder was given, and there is no home to put one in.
+    #[error("no state folder was given, and neither XDG_STATE_HOME nor HOME is set")]
+    NoStateDir,
+    /// The state folder belongs to another remote.
+    #[error("the state folder {} belongs to {was}, not to {is}: give each repository a state folder of its own", folder.display())]
+    OtherRemote {
+        /// The state folder.
+        folder: PathBuf,
+        /// The remote that it was made for.
+        was: String,
+        /// The one that was asked for.
+        is: String,
+    },
+    /// The remote can't be read, and nothing is known from an earlier run.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// The local repository can't be read.
+    #[error(transparent)]
+    Store(#[from] SinkError),
+}
+
+impl OpenError {
+    /// Returns what helps.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Folder { .. } | Self::Locked { .. } | Self::NoStateDir | Self::OtherRemote { .. } => {
+                Remedy::FixConfiguration
+            }
+            Self::Remote(error) => error.remedy(),
+            Self::Store(error) => error.remedy(),
+        }
+    }
+}
