@@ -440,7 +440,7 @@ impl ControlPlane {
 
 /// Returns ports that are free at the moment. Another process may take one before a server binds it, which is why
 /// [`ControlPlane::start`] tries again.
-fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
     let failed = |source| Error::Io { action: "find", what: "a free port".into(), source };
     let mut listeners = vec![]; // all open at the same time, so that all differ
     let mut ports = [0; N];

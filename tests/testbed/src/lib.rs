@@ -6,6 +6,7 @@
 //!                                               ▲ users with certificates and RBAC, kubectl
 //!      what is tested: reads the API ───────────┘
 //!                      pushes ──────► GitHttp ──► git http-backend ──► BareRepo
+//!                             ──────► Gitea: tokens, deploy keys, protected branches
 //! ```
 //!
 //! ```no_run
@@ -32,6 +33,7 @@ mod error;
 mod eventually;
 mod git;
 mod git_http;
+mod gitea;
 mod python;
 
 pub use crate::{
@@ -41,5 +43,6 @@ pub use crate::{
     eventually::{eventually, try_eventually},
     git::{BareRepo, LoggedCommit, git},
     git_http::{GitHttp, Outage},
+    gitea::{Access, Gitea},
     python::{Python, python},
 };

@@ -119,22 +119,19 @@ fn compile(tools: &[Tool], module: &Path, output: &Path) -> Result<(), Error> {
 }
 
 /// Runs go in the module's folder; returns what it prints on stdout, and shows each line of its stderr as it comes.
-fn go(
+pub(crate) fn go(
     tools: &str,
     module: &Path,
     arguments: impl FnOnce(&mut Command) -> &mut Command,
     mut show: impl FnMut(&str),
 ) -> Result<String, Error> {
     let mut command = Command::new("go");
-    arguments(&mut command)
-        .current_dir(module)
+    command
         .env("CGO_ENABLED", "0") // no C compiler needed, and static binaries
         .env("GOWORK", "off") // the target folder may lie below somebody's go.work
         .env_remove("GOOS") // the binaries run here, whatever else the user builds for
-        .env_remove("GOARCH")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .env_remove("GOARCH");
+    arguments(&mut command).current_dir(module).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let failed = |source| Error::Io { action: "run", what: "go".into(), source };
     let mut child = command.spawn().map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => Error::GoMissing { tools: tools.into() },
@@ -196,14 +193,14 @@ pub(crate) fn target() -> PathBuf {
 }
 
 /// A bar on a terminal, else a line now and then.
-struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
     /// When a line was printed last; `None` on a terminal.
     said: Option<Instant>,
 }
 
 impl Progress {
-    fn start(what: String) -> Self {
+    pub(crate) fn start(what: String) -> Self {
         let bar = ProgressBar::new_spinner();
         bar.enable_steady_tick(Duration::from_millis(100)); // linking prints nothing for half a minute
         if io::stderr().is_terminal() {
@@ -221,7 +218,7 @@ impl Progress {
         self.bar.set_length(packages as u64);
     }
 
-    fn advance(&mut self, package: &str) {
+    pub(crate) fn advance(&mut self, package: &str) {
         self.bar.inc(1);
         self.show(package);
     }
@@ -235,7 +232,7 @@ impl Progress {
         }
     }
 
-    fn finish(self) {
+    pub(crate) fn finish(self) {
         self.bar.finish_and_clear();
         if self.said.is_some() {
             say(&format!("built in {} s", self.bar.elapsed().as_secs()));
