@@ -15,6 +15,7 @@ mod defaults;
 mod demo;
 mod embed;
 mod errors;
+mod forge;
 mod neat;
 mod objects;
 mod readers;
