@@ -8,5 +8,6 @@ mod crash;
 mod hostile;
 mod probe;
 mod push;
+mod race;
 mod start;
 mod write;
