@@ -39,6 +39,7 @@ mod commit;
 mod credentials;
 mod delta;
 mod directory;
+mod fault;
 #[cfg(feature = "testing")]
 mod memory;
 mod objects;

@@ -112,6 +112,18 @@ pub enum SinkError {
         /// The repository or folder.
         sink: String,
     },
+    /// There is no room for the local repository or folder; nothing of the batch counts. Once there is, the next batch is
+    /// committed as ever.
+    #[error("{action} {sink}: the disk or the quota there is full; free space, and it goes on by itself")]
+    Full {
+        /// What was tried, such as `write a pack into`.
+        action: &'static str,
+        /// The repository or folder.
+        sink: String,
+        /// What the system said.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
     /// Reading or writing the local repository or folder failed; nothing of the batch counts.
     #[error("{action} {sink}")]
     Store {
@@ -139,7 +151,7 @@ impl SinkError {
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Closed { .. } => Remedy::Restart,
-            Self::Store { .. } => Remedy::FixConfiguration,
+            Self::Full { .. } | Self::Store { .. } => Remedy::FixConfiguration,
         }
     }
 }

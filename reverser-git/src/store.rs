@@ -31,6 +31,7 @@ use reverser_core::{CommitPlan, Edit, RepoPath, Signature};
 use crate::{
     branch::BranchName,
     commit::{Commit, State, ident, message},
+    fault,
     objects::{Id, Kind, Objects},
     sink::{Batch, Outcome, SinkError, is_unchanged, move_cursors},
     trees::{self, Folder, REGULAR},
@@ -38,12 +39,15 @@ use crate::{
 
 mod disk;
 mod error;
+mod leftovers;
 mod packs;
 mod replay;
 
 pub(crate) use disk::create;
-use disk::{Lock, clear_leftovers, count_packs, lock, sync_folder, write_synced};
+use disk::{Lock, count_packs, lock, sync_folder, write_ref_file};
 pub use error::OpenError;
+pub(crate) use leftovers::at_work;
+use leftovers::clear_leftovers;
 pub(crate) use replay::Replayed;
 
 /// One branch in a local bare repository, and all that is known about it.
@@ -114,6 +118,7 @@ impl Store {
         create(&git_dir, &config.branch).map_err(&failed)?;
         sync_folder(&config.state_dir).map_err(&failed)?;
         clear_leftovers(&git_dir).map_err(&failed)?;
+        fault::reached("leftovers-cleared");
         let packs = count_packs(&git_dir).map_err(&failed)?;
         let mut store = Self {
             objects: Objects::open(&git_dir)?,
@@ -313,7 +318,6 @@ impl Store {
     fn write_ref(&self, name: &str, id: Id) -> Result<(), SinkError> {
         let failed = |error| self.failed("write a ref of", error);
         let file = self.git_dir.join(name);
-        let lock = self.git_dir.join(format!("{name}.lock"));
         let folder = file.parent().unwrap_or(&self.git_dir);
         if !folder.is_dir() {
             fs::create_dir_all(folder).map_err(failed)?;
@@ -321,8 +325,7 @@ impl Store {
                 sync_folder(folder).map_err(failed)?;
             }
         }
-        write_synced(&lock, &file, format!("{id}\n").as_bytes()).map_err(failed)?;
-        sync_folder(folder).map_err(failed)
+        write_ref_file(&file, format!("{id}\n").as_bytes()).map_err(failed)
     }
 
     /// After a failure, nothing half done stays.
@@ -423,6 +426,11 @@ impl Store {
     }
 
     fn failed(&self, action: &'static str, error: io::Error) -> SinkError {
-        SinkError::store(action, &self.name(), error)
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                SinkError::Full { action, sink: self.name(), source: Arc::new(error) }
+            }
+            _ => SinkError::store(action, &self.name(), error),
+        }
     }
 }

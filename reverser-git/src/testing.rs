@@ -7,6 +7,13 @@ use reverser_core::{CommitPlan, Edit, RepoPath, Signature};
 
 use crate::sink::{Batch, GitSink, Outcome};
 
+/// The points of the crash tests: [`ON_DISK`](faults::ON_DISK), where a write may fail, and [`BETWEEN`](faults::BETWEEN). A
+/// process is made to die at one by `REVERSER_FAULT=<point>:<n>`, and has it fail as on a full disk by
+/// `REVERSER_FAULT=<point>:<n>:full`.
+pub mod faults {
+    pub use crate::fault::armed::{BETWEEN, ON_DISK};
+}
+
 /// Checks an empty sink against the contract of [`GitSink`]; panics where it breaks it. Waits for a push.
 pub async fn conforms(sink: &dyn GitSink) {
     a_put_is_read_back(sink).await;

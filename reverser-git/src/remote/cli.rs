@@ -17,6 +17,7 @@ use crate::{
     credentials::{Credentials, write_answer},
     remote::{Pushed, Remote, RemoteError, RemoteTip},
     sink::{CommitId, SinkError},
+    store::at_work,
     url::RemoteUrl,
 };
 
@@ -329,7 +330,7 @@ fn git(git_dir: Option<&Path>, options: &[String]) -> Command {
         .env("GIT_TERMINAL_PROMPT", "0") // nobody is there to answer
         .env("GIT_ASKPASS", "")
         .env("GCM_INTERACTIVE", "never")
-        .stdin(Stdio::null())
+        .stdin(git_dir.and_then(at_work).map_or_else(Stdio::null, Stdio::from))
         .process_group(0) // Ctrl-C ends us in our own order, not the push under way
         .kill_on_drop(true);
     command

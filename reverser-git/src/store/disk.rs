@@ -3,11 +3,15 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
-use crate::{branch::BranchName, store::OpenError};
+use crate::{
+    branch::BranchName,
+    fault::{self, Step},
+    store::OpenError,
+};
 
 /// Creates an empty bare repository, or finishes one that a crash left half made. Without git, so that no default of the
 /// user's (template, object format, ref storage) gets in.
@@ -55,35 +59,60 @@ pub(super) fn lock(state_dir: &Path) -> Result<Lock, OpenError> {
             return Err(OpenError::Locked { folder: state_dir.to_owned(), holder: holder.trim().to_owned() });
         }
     }
-    file.set_len(0).and_then(|()| file.rewind()).map_err(&failed)?;
-    writeln!(file, "process {}", std::process::id()).map_err(&failed)?;
+    let noted = file.set_len(0).and_then(|()| file.rewind());
+    if let Err(error) = noted.and_then(|()| writeln!(file, "process {}", std::process::id())) {
+        // A full disk: what is there can be pushed all the same.
+        tracing::warn!(folder = %state_dir.display(), %error, "the lock could not be labelled with this process");
+    }
     Ok(Lock(file))
 }
 
-/// Removes what a process that was killed has left: locks, which would make git fail, refs whose content a power failure
-/// has swallowed, and files that were being written.
-pub(super) fn clear_leftovers(git_dir: &Path) -> io::Result<()> {
-    let is_lock = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().ends_with(".lock");
-    let mut folders = vec![git_dir.join("refs")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                folders.push(entry.path());
-            } else if is_lock(&entry) || entry.metadata()?.len() == 0 {
-                fs::remove_file(entry.path())?;
+/// Writes a pack with its index under `name`; durable when this returns. A failure leaves nothing of it.
+pub(super) fn write_pack_files(git_dir: &Path, name: &str, pack: &[u8], index: &[u8]) -> io::Result<()> {
+    let folder = git_dir.join("objects/pack");
+    let mut placed = Vec::new();
+    let mut place = || {
+        // The index last: a pack is there once it has one.
+        for (extension, content) in [("pack", pack), ("idx", index)] {
+            let target = folder.join(format!("pack-{name}.{extension}"));
+            if !target.exists() {
+                placed.push(target.clone());
             }
+            write_synced(&folder.join(format!("tmp_reverser.{extension}")), &target, content)?;
+        }
+        sync_folder(&folder)
+    };
+    let written = place();
+    if written.is_err() {
+        // The index first, for the same reason. What can't be removed is cleared at the next start.
+        placed.iter().rev().for_each(|file| drop(fs::remove_file(file)));
+    }
+    written
+}
+
+/// Writes a ref as git does, by a lock file's rename; durable when this returns. A failure leaves the ref as it was.
+pub(super) fn write_ref_file(file: &Path, content: &[u8]) -> io::Result<()> {
+    let mut lock = file.as_os_str().to_owned();
+    lock.push(".lock");
+    let lock = PathBuf::from(lock);
+    let before = match fs::read(file) {
+        Ok(before) => Some(before),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let written = write_synced(&lock, file, content).and_then(|()| sync_folder(folder));
+    if written.is_err() && fs::read(file).is_ok_and(|now| Some(now) != before) {
+        // Moved, and perhaps not for good: whoever asked is told that it failed, and asks again.
+        let restored = match before {
+            Some(before) => fs::write(&lock, before).and_then(|()| fs::rename(&lock, file)),
+            None => fs::remove_file(file),
+        };
+        if let Err(error) = restored {
+            tracing::error!(%error, file = %file.display(), "a ref could not be moved back after a failure");
         }
     }
-    for folder in [git_dir.to_owned(), git_dir.join("objects/pack")] {
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            if is_lock(&entry) || entry.file_name().to_string_lossy().starts_with("tmp_") {
-                fs::remove_file(entry.path())?;
-            }
-        }
-    }
-    Ok(())
+    written
 }
 
 pub(super) fn count_packs(git_dir: &Path) -> io::Result<usize> {
@@ -96,16 +125,26 @@ pub(super) fn count_packs(git_dir: &Path) -> io::Result<usize> {
 
 /// Writes a file under another name, fsyncs it and moves it into place; the folder is the caller's to sync.
 pub(super) fn write_synced(temporary: &Path, target: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = File::create(temporary)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(temporary, target)
+    let write = || {
+        let mut file = File::create(temporary)?;
+        fault::on_disk(Step::Created, target)?;
+        file.write_all(content)?;
+        fault::on_disk(Step::Written, target)?;
+        file.sync_all()?;
+        fault::on_disk(Step::Synced, target)
+    };
+    let renamed = write().and_then(|()| fs::rename(temporary, target));
+    if renamed.is_err() {
+        // On a full disk it takes room that others need. What can't be removed is cleared at the next start.
+        let _ = fs::remove_file(temporary);
+    }
+    renamed.and_then(|()| fault::on_disk(Step::Renamed, target))
 }
 
 /// Makes renames in a folder durable.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    File::open(folder)?.sync_all()?;
+    fault::on_disk(Step::FolderSynced, folder)
 }
 
 const CONFIG: &str = "\

@@ -6,7 +6,7 @@ use crate::{
     sink::SinkError,
     store::{
         Store,
-        disk::{count_packs, sync_folder, write_synced},
+        disk::{count_packs, write_pack_files},
     },
 };
 
@@ -30,13 +30,7 @@ impl Store {
             sink: self.name(),
             source,
         })?;
-        let folder = self.git_dir.join("objects/pack");
-        // The index last: a pack is there once it has one.
-        for (extension, content) in [("pack", &pack.pack), ("idx", &pack.index)] {
-            let target = folder.join(format!("pack-{}.{extension}", pack.name));
-            write_synced(&folder.join(format!("tmp_reverser.{extension}")), &target, content).map_err(failed)?;
-        }
-        sync_folder(&folder).map_err(failed)?;
+        write_pack_files(&self.git_dir, &pack.name.to_string(), &pack.pack, &pack.index).map_err(failed)?;
         self.packs += 1;
         Ok(())
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     commit::State,
+    fault,
     objects::Id,
     sink::SinkError,
     store::{Store, Unpushed},
@@ -42,6 +43,7 @@ impl Store {
 
     pub(super) fn try_replay(&mut self, onto: Id, now: Timestamp) -> Result<Replayed, SinkError> {
         self.refresh()?;
+        fault::reached("replay-begun");
         // The branch there may hold some of ours: a push whose answer was lost, and somebody's commits on top of it.
         let known: Vec<_> = self.base.into_iter().chain(self.unpushed.iter().map(|unpushed| unpushed.id)).collect();
         let latest_there = self.latest_ancestor(onto, &known)?;
@@ -76,6 +78,7 @@ impl Store {
         }
         // Commits that the remote had are gone from it, so what the cursors say of it is no longer true.
         let cursors = if replayed.rewritten { BTreeMap::new() } else { self.cursors.clone() };
+        fault::reached("replay-made");
         self.write(Some(tip), State { remote: Some(self.remote.clone()), base: Some(onto), cursors }, now)?;
         self.unpushed = made;
         Ok(replayed)

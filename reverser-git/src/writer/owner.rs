@@ -17,6 +17,7 @@ use tokio::{
 use crate::{
     backoff::Backoff,
     branch::BranchName,
+    fault,
     objects::Id,
     remote::{Remote, RemoteError},
     sink::{Batch, CommitId, Receipt, SinkError},
@@ -118,7 +119,9 @@ impl Owner {
             push_state,
             pushed,
         };
-        match look(owner.remote.as_ref(), &owner.branch, known.as_ref(), is_fresh).await {
+        let seen = look(owner.remote.as_ref(), &owner.branch, known.as_ref(), is_fresh).await;
+        fault::reached("remote-seen");
+        match seen {
             Ok(Seen::Branch(tip)) => owner.meet(tip).await?,
             Ok(Seen::DefaultBranch(tip)) => {
                 let tip = Id::try_from(&tip)?;
@@ -227,6 +230,7 @@ impl Owner {
         }
         match self.with_store(move |store| store.commit(&batches, Timestamp::now())).await {
             Ok(outcomes) => {
+                fault::reached("batch-durable");
                 for ((permit, reply), outcomes) in waiting.into_iter().zip(outcomes) {
                     self.sequence += 1;
                     drop(permit);

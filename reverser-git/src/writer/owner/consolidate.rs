@@ -1,6 +1,7 @@
 //! Joining packs, when no push reads them.
 
 use crate::{
+    fault,
     remote::cli,
     store::Store,
     writer::owner::{Owner, Phase},
@@ -22,7 +23,9 @@ impl Owner {
             return;
         }
         let git_dir = self.store().git_dir().to_owned();
+        fault::reached("consolidation-begun");
         let joined = cli::consolidate(&git_dir).await;
+        fault::reached("consolidation-made");
         let reopened = self.with_store(Store::reopen).await;
         match (joined, reopened) {
             (Ok(()), Ok(())) => self.packs_kept = 0,

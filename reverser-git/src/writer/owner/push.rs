@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     branch::BranchName,
+    fault,
     objects::Id,
     remedy::Remedy,
     remote::{Remote, RemoteError},
@@ -167,7 +168,10 @@ pub(super) async fn look(
 
 /// Pushes; on a refusal, finds out whether the branch was moved, which has the same flag as a hook's.
 async fn push(remote: Arc<dyn Remote>, commit: CommitId, branch: BranchName, expected: Option<CommitId>) -> Round {
-    let error = match remote.push(&commit, &branch, expected.as_ref()).await {
+    fault::reached("push-begun");
+    let answer = remote.push(&commit, &branch, expected.as_ref()).await;
+    fault::reached("push-answered");
+    let error = match answer {
         Ok(_) => return Round::Pushed,
         Err(error) if error.may_be_moved_tip() => error,
         Err(error) => return Round::Failed(error),
@@ -178,6 +182,7 @@ async fn push(remote: Arc<dyn Remote>, commit: CommitId, branch: BranchName, exp
         Ok(_) => remote.fetch(&branch).await.map(Some),
         Err(error) => Err(error),
     };
+    fault::reached("tip-fetched");
     match fetched {
         Ok(tip) => Round::Moved(tip),
         Err(error) => Round::Failed(error),

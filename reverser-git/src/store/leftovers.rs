@@ -1,0 +1,127 @@
+//! What a process that was killed has left in a repository: cleared before anything else is done there.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// Ends what is still at work here, then removes what git would stumble over or keep for ever: locks, refs whose content a
+/// power failure has swallowed, files that were being written, and packs that lack their index or their content.
+pub(super) fn clear_leftovers(git_dir: &Path) -> io::Result<()> {
+    end_orphans(git_dir)?;
+    let mut folders = vec![git_dir.join("refs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            } else if is_leftover(&entry) || entry.metadata()?.len() == 0 {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    let objects = git_dir.join("objects");
+    // Loose objects, which older gits and people leave, are in folders of two digits; `info` has the commit graph.
+    let mut folders = vec![git_dir.to_owned(), objects.clone()];
+    for entry in fs::read_dir(&objects)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && !is_leftover(&entry) {
+            folders.push(entry.path());
+        }
+    }
+    for folder in folders {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if !is_leftover(&entry) {
+                continue;
+            }
+            // A folder holds what was being received.
+            let is_folder = entry.file_type()?.is_dir();
+            if is_folder { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) }?;
+        }
+    }
+    clear_half_packs(&objects.join("pack"))
+}
+
+/// `tmp_pack_…` and `tmp_obj_…` are of index-pack and its like, `tmp_objdir-…` of fetch, `.tmp-<pid>-pack-…` of repack;
+/// `.keep` saves a pack from repack until the fetch that brought it has moved its ref.
+fn is_leftover(entry: &fs::DirEntry) -> bool {
+    let name = entry.file_name();
+    let name = name.to_string_lossy();
+    name.starts_with("tmp_") || name.starts_with(".tmp-") || name.ends_with(".lock") || name.ends_with(".keep")
+}
+
+/// Removes the files of packs that aren't whole. What is in them is elsewhere, or was never promised: a pack has both before
+/// a ref names it, and before those go whose objects it joins.
+fn clear_half_packs(folder: &Path) -> io::Result<()> {
+    let mut packs: BTreeMap<OsString, Vec<PathBuf>> = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        let file = entry?.path();
+        if let Some(name) = file.file_stem().filter(|name| name.to_string_lossy().starts_with("pack-")) {
+            packs.entry(name.to_owned()).or_default().push(file);
+        }
+    }
+    for files in packs.into_values() {
+        let has = |extension| files.iter().any(|file| file.extension().is_some_and(|found| found == extension));
+        if !(has("pack") && has("idx")) {
+            files.iter().try_for_each(fs::remove_file)?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends the commands of git that a killed process has left running: they would find their files gone, and move refs
+/// that somebody else moves.
+///
+/// Each has [`at_work`]'s file, locked, as its standard input, which goes with it.
+fn end_orphans(git_dir: &Path) -> io::Result<()> {
+    let path = at_work_file(git_dir);
+    let file = File::create(&path)?;
+    if file.try_lock().is_ok() {
+        return Ok(());
+    }
+    tracing::warn!(folder = %git_dir.display(), "a git of an earlier run is still at work here, and is ended");
+    for group in groups_with_input(&fs::canonicalize(&path)?) {
+        // One that has ended in this moment is as good.
+        let _ended = kill_process_group(group, Signal::KILL);
+    }
+    // The lock itself waits without an end; a thread that stays so holds nothing but its own open file.
+    let (done, is_done) = mpsc::channel();
+    std::thread::spawn(move || drop(done.send(file.lock())));
+    let text = format!("a git that an earlier run has started is still at work in {}: end it", git_dir.display());
+    is_done.recv_timeout(ORPHANS_END).unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, text)))
+}
+
+/// Returns the standard input for a git that works in this repository: it tells the next start that it does. `None` where
+/// there is no writer's repository.
+pub(crate) fn at_work(git_dir: &Path) -> Option<File> {
+    let file = File::open(at_work_file(git_dir)).ok()?;
+    file.try_lock_shared().ok()?;
+    Some(file)
+}
+
+/// Always empty. Not `.lock`: that is what is cleared.
+fn at_work_file(git_dir: &Path) -> PathBuf {
+    git_dir.join("git-at-work")
+}
+
+/// Returns the process groups, each led by a git, whose standard input is this file. Where there is no `/proc` there are
+/// none, and they are waited for.
+fn groups_with_input(file: &Path) -> Vec<Pid> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let id = |entry: fs::DirEntry| {
+        let has_it = fs::read_link(entry.path().join("fd/0")).is_ok_and(|input| input == file);
+        entry.file_name().to_str().filter(|_| has_it)?.parse().ok()
+    };
+    processes.filter_map(Result::ok).filter_map(id).filter_map(Pid::from_raw).collect()
+}
+
+/// A process that gets SIGKILL ends as soon as its disk has answered.
+const ORPHANS_END: Duration = Duration::from_secs(20);
