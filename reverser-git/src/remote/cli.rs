@@ -357,8 +357,9 @@ struct Group(Option<Pid>);
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(leader) = self.0 {
-            // One that has ended in this moment is as good.
-            let _ended = kill_process_group(leader, Signal::KILL);
+            // Not SIGKILL: a receive-pack on this machine would leave the branch locked for ever. One that has ended in this
+            // moment is as good.
+            let _ended = kill_process_group(leader, Signal::TERM);
         }
     }
 }

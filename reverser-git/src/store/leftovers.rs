@@ -87,16 +87,24 @@ fn end_orphans(git_dir: &Path) -> io::Result<()> {
     if file.try_lock().is_ok() {
         return Ok(());
     }
-    tracing::warn!(folder = %git_dir.display(), "a git of an earlier run is still at work here, and is ended");
-    for group in groups_with_input(&fs::canonicalize(&path)?) {
-        // One that has ended in this moment is as good.
-        let _ended = kill_process_group(group, Signal::KILL);
-    }
     // The lock itself waits without an end; a thread that stays so holds nothing but its own open file.
     let (done, is_done) = mpsc::channel();
     std::thread::spawn(move || drop(done.send(file.lock())));
+    if let Ok(locked) = is_done.recv_timeout(ORPHANS_FINISH) {
+        return locked;
+    }
+    tracing::warn!(folder = %git_dir.display(), "a git of an earlier run is still at work here, and is ended");
+    for signal in [Signal::TERM, Signal::KILL] {
+        for group in groups_with_input(&fs::canonicalize(&path)?) {
+            // One that has ended in this moment is as good.
+            let _ended = kill_process_group(group, signal);
+        }
+        if let Ok(locked) = is_done.recv_timeout(ORPHANS_END) {
+            return locked;
+        }
+    }
     let text = format!("a git that an earlier run has started is still at work in {}: end it", git_dir.display());
-    is_done.recv_timeout(ORPHANS_END).unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, text)))
+    Err(io::Error::new(io::ErrorKind::TimedOut, text))
 }
 
 /// Returns the standard input for a git that works in this repository: it tells the next start that it does. `None` where
@@ -123,5 +131,8 @@ fn groups_with_input(file: &Path) -> Vec<Pid> {
     processes.filter_map(Result::ok).filter_map(id).filter_map(Pid::from_raw).collect()
 }
 
-/// A process that gets SIGKILL ends as soon as its disk has answered.
-const ORPHANS_END: Duration = Duration::from_secs(20);
+/// A push that is under way is nearly always done by then.
+const ORPHANS_FINISH: Duration = Duration::from_secs(1);
+
+/// For each signal: git that is asked to end removes its locks, also those of a remote on this machine.
+const ORPHANS_END: Duration = Duration::from_secs(10);
