@@ -54,6 +54,7 @@ impl GitWriter {
             committer: Signature::new("reverser", "reverser@localhost"),
             state_dir: None,
             queue_bytes: QUEUE_BYTES,
+            transfer_limit: None,
         }
     }
 
@@ -116,6 +117,7 @@ pub struct GitWriterBuilder {
     committer: Signature,
     state_dir: Option<PathBuf>,
     queue_bytes: u32,
+    transfer_limit: Option<Duration>,
 }
 
 impl GitWriterBuilder {
@@ -156,6 +158,14 @@ impl GitWriterBuilder {
         self
     }
 
+    /// Limits how long one fetch or push may take before it is ended and tried again; 10 minutes otherwise. More helps where
+    /// a first push is large or slow.
+    #[must_use]
+    pub fn transfer_limit(mut self, limit: Duration) -> Self {
+        self.transfer_limit = Some(limit);
+        self
+    }
+
     /// Opens the local repository, meets the remote and starts the writer.
     ///
     /// A remote that can't be reached is an error only at the first start: later ones go on with what is on disk.
@@ -173,7 +183,10 @@ impl GitWriterBuilder {
         };
         let (git_dir, answer_file) = (config.git_dir(), config.answer_file());
         let store = owner::blocking(move || Store::open(config)).await?;
-        let remote = CliRemote::open(self.url.clone(), &self.credentials, &git_dir, &answer_file).await?;
+        let mut remote = CliRemote::open(self.url.clone(), &self.credentials, &git_dir, &answer_file).await?;
+        if let Some(limit) = self.transfer_limit {
+            remote = remote.transfer_limit(limit);
+        }
         self.start_with(store, Arc::new(remote)).await
     }
 

@@ -38,6 +38,8 @@ pub struct CliRemote {
     answer_file: Option<PathBuf>,
     /// For `GIT_SSH_COMMAND`; `None`: the user has a command of their own, or ssh isn't used.
     ssh_command: Option<&'static str>,
+    /// For what moves commits.
+    transfer_limit: Duration,
 }
 
 impl Drop for CliRemote {
@@ -79,7 +81,20 @@ impl CliRemote {
         }
         let ssh_command = if url.is_ssh() && !has_ssh_command(&url, git_dir).await? { Some(SSH_COMMAND) } else { None };
         let answer_file = password.is_some().then(|| answer_file.to_owned());
-        Ok(Self { url, git_dir: git_dir.to_owned(), login, password, answer_file, ssh_command })
+        let transfer_limit = TRANSFER_LIMIT;
+        Ok(Self { url, git_dir: git_dir.to_owned(), login, password, answer_file, ssh_command, transfer_limit })
+    }
+
+    /// Limits how long a fetch or a push may take; 10 minutes otherwise. It is ended then, and counts as failed.
+    #[must_use]
+    pub fn transfer_limit(mut self, limit: Duration) -> Self {
+        self.transfer_limit = limit;
+        self
+    }
+
+    /// For what is answered with a few lines.
+    fn read_limit(&self) -> Duration {
+        READ_LIMIT.min(self.transfer_limit)
     }
 
     /// Returns whether the remote would let this user push, without changing anything there: git opens the connection
@@ -146,7 +161,7 @@ impl Remote for CliRemote {
     async fn tip(&self, branch: &BranchName) -> Result<RemoteTip, RemoteError> {
         let mut command = self.command("ls-remote");
         command.args(["--symref", "--", self.url.as_str(), "HEAD", &branch.full()]);
-        let output = self.run(command, "read the refs of", READ_LIMIT).await?;
+        let output = self.run(command, "read the refs of", self.read_limit()).await?;
         if !output.status.success() {
             return Err(self.failed("read the refs of", &output));
         }
@@ -168,7 +183,7 @@ impl Remote for CliRemote {
         // unpackLimit: a pack, since loose objects would wait for a gc that never comes.
         command.args(["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--"]);
         command.arg(self.url.as_str()).arg(format!("+{}:{incoming}", branch.full()));
-        let output = self.run(command, "fetch from", TRANSFER_LIMIT).await?;
+        let output = self.run(command, "fetch from", self.transfer_limit).await?;
         if !output.status.success() {
             return Err(self.failed("fetch from", &output));
         }
@@ -192,7 +207,7 @@ impl Remote for CliRemote {
         // The lease makes the swap exact. It forces nothing: our commit descends from the leased one.
         command.arg(format!("--force-with-lease={target}:{expected}"));
         command.args(["--", self.url.as_str(), &format!("{commit}:{target}")]);
-        let output = self.run(command, "push to", TRANSFER_LIMIT).await?;
+        let output = self.run(command, "push to", self.transfer_limit).await?;
         match parse_push(&output.stdout, &target) {
             Some(RefUpdate::Accept(pushed)) if output.status.success() => Ok(pushed),
             Some(RefUpdate::Moved(reason)) => {

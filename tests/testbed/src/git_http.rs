@@ -52,6 +52,10 @@ pub struct GitHttp {
 /// A way in which the whole server fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outage {
+    /// Answers break off after so many bytes of their bodies.
+    CutAnswers(usize),
+    /// Pushes break off after so many bytes of their bodies, and git sees no more of them.
+    CutPushes(usize),
     /// Pushes are carried out, and the connection breaks before the answer: their outcome is unknown to the client.
     DropAnswers,
     /// Connections are closed without a word.
@@ -197,7 +201,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     match outage {
         Some(Outage::DropConnections) => return broken(),
         Some(Outage::Unavailable) => return refusal(StatusCode::SERVICE_UNAVAILABLE),
-        Some(Outage::DropAnswers) | None => {}
+        Some(Outage::CutAnswers(_) | Outage::CutPushes(_) | Outage::DropAnswers) | None => {}
     }
     if login.as_ref().is_some_and(|login| text(request.headers(), &header::AUTHORIZATION) != login.header) {
         let mut response = refusal(StatusCode::UNAUTHORIZED);
@@ -208,6 +212,10 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     if is_push && text(request.headers(), &header::CONTENT_LENGTH) != "4" {
         shared.pushes.fetch_add(1, Ordering::Relaxed);
     }
+    let request = match outage {
+        Some(Outage::CutPushes(bytes)) if is_push => request.map(|body| cut(body, bytes)),
+        _ => request,
+    };
     let response = match ask_git(&shared.root, login.map(|login| login.user), request).await {
         Ok(response) => response,
         Err(error) => {
@@ -221,7 +229,27 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         response.into_body().into_data_stream().for_each(async |_| {}).await;
         return broken();
     }
-    response
+    match outage {
+        Some(Outage::CutAnswers(bytes)) => response.map(|body| cut(body, bytes)),
+        // git has seen the end of its input, and has nothing to say to anybody.
+        Some(Outage::CutPushes(_)) if is_push => broken(),
+        _ => response,
+    }
+}
+
+/// Returns a body that breaks off after so many bytes; a shorter one ends as it is.
+fn cut(body: Body, bytes: usize) -> Body {
+    let chunks = body.into_data_stream().scan(bytes, |left, chunk| {
+        let chunk = chunk.map_err(io::Error::other).and_then(|chunk| match *left {
+            0 => Err(io::Error::other("an outage")),
+            left_now => {
+                *left = left_now.saturating_sub(chunk.len());
+                Ok(chunk.slice(..chunk.len().min(left_now)))
+            }
+        });
+        std::future::ready(Some(chunk))
+    });
+    Body::from_stream(chunks)
 }
 
 /// Passes a request on to `git http-backend`, by the rules of CGI (RFC 3875); bodies are streamed both ways.
