@@ -18,6 +18,7 @@ mod errors;
 mod forge;
 mod neat;
 mod objects;
+mod outages;
 mod readers;
 mod recovery;
 mod remote;

@@ -5,6 +5,7 @@
 mod bed;
 mod conformance;
 mod crash;
+mod dying;
 mod hostile;
 mod probe;
 mod push;
