@@ -19,23 +19,30 @@ use tempfile::TempDir;
 
 /// All that a test needs; gone with it.
 pub(crate) struct Bed {
-    folder: TempDir,
+    folder: PathBuf,
+    _owned: Option<TempDir>,
 }
 
 impl Bed {
     /// With an empty bare repository as the remote.
     pub(crate) async fn new() -> Self {
-        let bed = Self { folder: tempfile::tempdir().unwrap() };
+        let owned = tempfile::tempdir().unwrap();
+        let bed = Self { folder: owned.path().to_owned(), _owned: Some(owned) };
         create_bare(&bed.remote(), &BranchName::default()).await.unwrap();
         bed
     }
 
+    /// That of another process, which keeps it.
+    pub(crate) fn at(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), _owned: None }
+    }
+
     pub(crate) fn remote(&self) -> PathBuf {
-        self.folder.path().join("remote.git")
+        self.folder.join("remote.git")
     }
 
     pub(crate) fn state_dir(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.folder.join("state")
     }
 
     pub(crate) fn local(&self) -> PathBuf {
@@ -43,7 +50,7 @@ impl Bed {
     }
 
     pub(crate) fn folder(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     pub(crate) fn builder(&self) -> GitWriterBuilder {
@@ -73,9 +80,9 @@ impl Bed {
 
     /// Somebody else commits a file and pushes it.
     pub(crate) fn others_commit(&self, path: &str, content: &str) {
-        let clone = self.folder.path().join("clone");
+        let clone = self.folder.join("clone");
         if !clone.exists() {
-            git(self.folder.path(), &["clone", "--quiet", "remote.git", "clone"]);
+            git(&self.folder, &["clone", "--quiet", "remote.git", "clone"]);
             git(&clone, &["config", "user.name", "Bob"]);
             git(&clone, &["config", "user.email", "bob@example.com"]);
         }
@@ -126,11 +133,11 @@ impl Bed {
     }
 
     pub(crate) fn take_remote_away(&self) {
-        fs::rename(self.remote(), self.folder.path().join("away.git")).unwrap();
+        fs::rename(self.remote(), self.folder.join("away.git")).unwrap();
     }
 
     pub(crate) fn bring_remote_back(&self) {
-        fs::rename(self.folder.path().join("away.git"), self.remote()).unwrap();
+        fs::rename(self.folder.join("away.git"), self.remote()).unwrap();
     }
 
     fn hook(&self) -> PathBuf {

@@ -5,6 +5,7 @@
 use std::{
     collections::{HashMap, HashSet},
     env,
+    ffi::OsStr,
     fs::{self, File},
     io::{BufRead, BufReader},
     os::unix::process::ExitStatusExt,
@@ -27,6 +28,8 @@ use crate::{
     crash::process::{BATCHES, BED, last_of_batch},
 };
 
+mod full;
+mod order;
 mod process;
 
 #[tokio::test]
@@ -60,7 +63,7 @@ async fn a_disk_that_is_full_anywhere_loses_and_doubles_nothing() {
 async fn a_state_folder_has_one_process() {
     let bed = Bed::new().await;
     let scene = Scene::at(bed.folder(""));
-    let mut process = Process::start(&scene, usize::MAX, None);
+    let mut process = Process::start(&scene, &[], usize::MAX, None);
     process.lines_until(|said| said.iter().any(|line| line.starts_with("committed")));
     let error = bed.builder().start().await.unwrap_err();
     let id = format!("process {}", process.child.id());
@@ -176,7 +179,7 @@ impl Scene {
             End::KilledAt(nth) => (400, Some(format!("{}:{nth}", round.point))),
         };
         let _ = fs::remove_file(self.passed());
-        let mut process = Process::start(self, batches, fault);
+        let mut process = Process::start(self, &[], batches, fault);
         if let End::KilledAfter(acknowledgements, microseconds) = round.end {
             process.lines_until(|said| {
                 said.iter().filter(|line| line.starts_with("committed")).count() > acknowledgements
@@ -245,7 +248,7 @@ impl Scene {
 
     /// A last process pushes what is there; returns how many plans the remote has, and how many commits of others.
     fn finish(mut self) -> (usize, usize) {
-        let (said, status) = Process::start(&self, 2, None).end();
+        let (said, status) = Process::start(&self, &[], 2, None).end();
         assert!(status.success(), "{status}: {said:?}");
         self.hear(&said);
         self.check("the end");
@@ -291,9 +294,13 @@ struct Process {
 }
 
 impl Process {
-    fn start(scene: &Scene, batches: usize, fault: Option<String>) -> Self {
-        let mut command = Command::new(env::current_exe().unwrap());
+    /// Starts it, by `wrapper` when there is one.
+    fn start(scene: &Scene, wrapper: &[&str], batches: usize, fault: Option<String>) -> Self {
+        let program = env::current_exe().unwrap();
+        let words: Vec<_> = wrapper.iter().map(OsStr::new).chain([program.as_os_str()]).collect();
+        let mut command = Command::new(words[0]);
         command
+            .args(&words[1..])
             .args(["--exact", "crash::process::a_process_counts_in_commits", "--nocapture"])
             .env(BED, &scene.folder)
             .env(BATCHES, batches.to_string())
