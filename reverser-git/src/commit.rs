@@ -22,9 +22,9 @@ pub(crate) struct Commit {
 }
 
 impl Commit {
-    /// Reads a commit object. Other headers, such as signatures, are left out: they don't survive a replay.
+    /// Reads a commit object. Other headers, such as signatures, are left out: a commit that is made again is signed again.
     pub(crate) fn parse(object: &[u8]) -> Option<Self> {
-        let end = object.windows(2).position(|pair| pair == b"\n\n")?;
+        let end = end_of_headers(object)?;
         let mut commit = Self {
             tree: Id::EMPTY_TREE,
             parents: Vec::new(),
@@ -63,6 +63,32 @@ impl Commit {
         Timestamp::from_second(seconds).ok()
     }
 }
+
+/// Returns a commit object with its armored signature, as gitformat-signature(5) has it: the last of the headers, its lines
+/// after the first indented by a blank. What is signed is the object without it.
+pub(crate) fn signed(object: &[u8], signature: &str) -> Vec<u8> {
+    let end = end_of_headers(object).unwrap_or(object.len());
+    let header = if object.iter().position(|byte| *byte == b'\n') == Some(SHA256_TREE_LINE) {
+        "gpgsig-sha256"
+    } else {
+        "gpgsig"
+    };
+    let signature = signature.trim_end().replace('\n', "\n ");
+    [&object[..end], format!("\n{header} {signature}").as_bytes(), &object[end..]].concat()
+}
+
+/// Returns whether a commit object has a signature, whoever's it is.
+pub(crate) fn is_signed(object: &[u8]) -> bool {
+    let headers = &object[..end_of_headers(object).unwrap_or(object.len())];
+    headers.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"gpgsig ") || line.starts_with(b"gpgsig-sha256 "))
+}
+
+fn end_of_headers(object: &[u8]) -> Option<usize> {
+    object.windows(2).position(|pair| pair == b"\n\n")
+}
+
+/// How long a commit's first line is where ids are SHA-256: `tree ` and 64 digits.
+const SHA256_TREE_LINE: usize = 5 + 64;
 
 /// Returns a header's `Name <mail> <seconds> +0000`. git has no time before 1970.
 pub(crate) fn ident(signature: &Signature, at: Timestamp) -> Vec<u8> {
@@ -166,6 +192,48 @@ mod tests {
         let commit = Commit::parse(text.as_bytes()).unwrap();
         assert_eq!((commit.author.as_slice(), commit.parents.len()), (b"A <a> 1 +0000".as_slice(), 0));
         assert_eq!(Commit::parse(b"tree 12"), None);
+    }
+
+    #[test]
+    fn a_signature_stands_where_git_puts_it() {
+        const ARMORED: &str = "-----BEGIN SSH SIGNATURE-----\n\nabc=\n-----END SSH SIGNATURE-----\n";
+        for (format, header) in [("sha1", "gpgsig "), ("sha256", "gpgsig-sha256 ")] {
+            let folder = tempfile::tempdir().unwrap();
+            let run = |program: &str, arguments: &[&str]| {
+                let mut command = std::process::Command::new(program);
+                command.current_dir(folder.path()).args(arguments);
+                command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
+                let output = command.output().unwrap();
+                assert!(output.status.success(), "{arguments:?}: {output:?}");
+                output.stdout
+            };
+            let git = |arguments: &[&str]| run("git", arguments);
+            // The last argument is the file to sign.
+            let script = format!("#!/bin/sh\nfor file; do :; done\necho '{}' >\"$file.sig\"\n", ARMORED.trim_end());
+            run("sh", &["-c", "printf %s \"$0\" >sign && chmod +x sign", &script]);
+            git(&["init", "--quiet", &format!("--object-format={format}")]);
+            let program = folder.path().join("sign");
+            let program = program.to_str().unwrap();
+            let options = [
+                ("user.name", "Ann"),
+                ("user.email", "ann@example.com"),
+                ("user.signingKey", "key::ssh-ed25519 AAAA"),
+                ("gpg.format", "ssh"),
+                ("gpg.ssh.program", program),
+            ];
+            for (name, value) in options {
+                git(&["config", name, value]);
+            }
+            let hash = |arguments: &[&str]| String::from_utf8(git(arguments)).unwrap().trim_end().to_owned();
+            let tree = hash(&["hash-object", "-t", "tree", "-w", "/dev/null"]);
+            let of_git = git(&["cat-file", "commit", &hash(&["commit-tree", "-S", "-m", "subject", &tree])]);
+
+            let text = String::from_utf8(of_git.clone()).unwrap();
+            let unsigned = format!("{}\nsubject\n", &text[..text.find(header).unwrap()]);
+            assert_eq!(String::from_utf8(signed(unsigned.as_bytes(), ARMORED)).unwrap(), text);
+            assert!(is_signed(&of_git) && !is_signed(unsigned.as_bytes()));
+        }
+        assert!(!is_signed(b"tree 1\n\ngpgsig in a message\n"));
     }
 
     #[test]

@@ -47,6 +47,7 @@ mod pack;
 mod probe;
 mod remedy;
 pub mod remote;
+mod sign;
 mod sink;
 mod store;
 #[cfg(feature = "testing")]
@@ -64,6 +65,9 @@ pub use memory::{MemoryCommit, MemorySink};
 pub use probe::RemoteProbe;
 pub use remedy::Remedy;
 pub use remote::{Remote, RemoteError};
+#[cfg(feature = "testing")]
+pub use sign::MemorySigner;
+pub use sign::{ProgramSigner, SignError, SignFormat, Signer, SshSigner};
 pub use sink::{Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
 pub use store::OpenError;
 pub use url::{RemoteUrl, RemoteUrlError, default_state_dir};

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, fmt::Debug, sync::Arc};
 
 use reverser_core::{CommitPlan, RepoPath, yaml};
 
-use crate::remedy::Remedy;
+use crate::{remedy::Remedy, sign::SignError};
 
 /// Takes plans and makes them durable.
 ///
@@ -124,6 +124,15 @@ pub enum SinkError {
         #[source]
         source: Arc<std::io::Error>,
     },
+    /// A commit could not be signed; nothing of the batch counts, and nothing is committed without a signature.
+    #[error("can't sign a commit of {sink}; none is made without a signature")]
+    Sign {
+        /// The repository.
+        sink: String,
+        /// Why not.
+        #[source]
+        source: SignError,
+    },
     /// Reading or writing the local repository or folder failed; nothing of the batch counts.
     #[error("{action} {sink}")]
     Store {
@@ -152,6 +161,7 @@ impl SinkError {
         match self {
             Self::Closed { .. } => Remedy::Restart,
             Self::Full { .. } | Self::Store { .. } => Remedy::FixConfiguration,
+            Self::Sign { source, .. } => source.remedy(),
         }
     }
 }

@@ -33,6 +33,7 @@ use crate::{
     commit::{Commit, State, ident, message},
     fault,
     objects::{Id, Kind, Objects},
+    sign::Signer,
     sink::{Batch, Outcome, SinkError, is_unchanged, move_cursors},
     trees::{self, Folder, REGULAR},
 };
@@ -42,6 +43,7 @@ mod error;
 mod leftovers;
 mod packs;
 mod replay;
+mod sign;
 
 pub(crate) use disk::create;
 use disk::{Lock, count_packs, lock, sync_folder, write_ref_file};
@@ -59,6 +61,7 @@ pub(crate) struct Store {
     /// The root of all edits.
     under: Option<RepoPath>,
     committer: Signature,
+    signer: Option<Arc<dyn Signer>>,
     objects: Objects,
     /// The tip's files.
     tree: Folder,
@@ -95,6 +98,7 @@ pub(crate) struct StoreConfig {
     pub(crate) branch: BranchName,
     pub(crate) under: Option<RepoPath>,
     pub(crate) committer: Signature,
+    pub(crate) signer: Option<Arc<dyn Signer>>,
 }
 
 impl StoreConfig {
@@ -127,6 +131,7 @@ impl Store {
             branch: config.branch,
             under: config.under,
             committer: config.committer,
+            signer: config.signer,
             tree: Folder::of(Id::EMPTY_TREE),
             tree_id: Id::EMPTY_TREE,
             tip: None,
@@ -286,7 +291,7 @@ impl Store {
         }
         let committer = ident(&self.committer, now);
         let commit = Commit { tree, parents: parent.into_iter().collect(), author, committer, message };
-        let id = self.objects.add(Kind::Commit, commit.encode())?;
+        let id = self.objects.add(Kind::Commit, self.sign(commit.encode())?)?;
         self.tree_id = tree;
         Ok(Some(id))
     }

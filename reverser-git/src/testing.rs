@@ -1,11 +1,14 @@
-//! The conformance suite of [`GitSink`]: every implementation passes it, users' own too.
+//! The conformance suites of [`GitSink`] and [`Signer`]: every implementation passes its own, users' too.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use reverser_core::{CommitPlan, Edit, RepoPath, Signature};
 
-use crate::sink::{Batch, GitSink, Outcome};
+use crate::{
+    sign::{Signer, sign},
+    sink::{Batch, GitSink, Outcome},
+};
 
 /// The points of the crash tests: [`ON_DISK`](faults::ON_DISK), where a write may fail, and [`BETWEEN`](faults::BETWEEN). A
 /// process is made to die at one by `REVERSER_FAULT=<point>:<n>`, and has it fail as on a full disk by
@@ -23,6 +26,25 @@ pub async fn conforms(sink: &dyn GitSink) {
     deletions_touch_files_alone(sink).await;
     cursors_are_kept(sink).await;
     batches_are_counted(sink).await;
+}
+
+/// Checks a signer against the contract of [`Signer`]; panics where it breaks it. `verifies` says whether a signature is one
+/// of the payload, by other means than the signer.
+pub fn signs(signer: &dyn Signer, verifies: impl Fn(&[u8], &str) -> bool) {
+    // More than a pipe holds, and bytes that are no text.
+    let large = [b"tree 4b825dc6\n\n\0\xff\r\n".repeat(1 << 16), b"no line break at the end".to_vec()].concat();
+    let payloads = [&b""[..], b"\n", b"tree 4b825dc6\n\nsubject\n", b"tree 4b825dc6\n\nanother\n", &large];
+    let signed = |payload: &[u8]| sign(signer, payload).unwrap_or_else(|error| panic!("{error}: {error:?}"));
+    let signatures: Vec<_> = std::thread::scope(|scope| {
+        let threads = payloads.map(|payload| scope.spawn(move || signed(payload)));
+        threads.map(|thread| thread.join().expect("every payload is signed, several at once")).into()
+    });
+    for (at, (payload, signature)) in payloads.iter().zip(&signatures).enumerate() {
+        assert!(verifies(payload, signature), "payload {at}: the signature isn't its own:\n{signature}");
+        let other = &signatures[(at + 1) % signatures.len()];
+        assert!(!verifies(payload, other), "payload {at}: the signature of another one passes:\n{other}");
+    }
+    assert!(verifies(payloads[2], &signed(payloads[2])), "the same payload is signed again");
 }
 
 /// Returns a plan of a user, with a fixed date.

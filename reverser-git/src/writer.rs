@@ -11,6 +11,7 @@ use crate::{
     branch::BranchName,
     credentials::Credentials,
     remote::{CliRemote, Remote, RemoteError},
+    sign::{Signer, sign},
     sink::{Batch, CommitId, GitSink, Receipt, SinkError},
     store::{OpenError, Store, StoreConfig},
     url::{RemoteUrl, default_state_dir},
@@ -52,6 +53,7 @@ impl GitWriter {
             branch: BranchName::default(),
             under: None,
             committer: Signature::new("reverser", "reverser@localhost"),
+            signer: None,
             state_dir: None,
             queue_bytes: QUEUE_BYTES,
             transfer_limit: None,
@@ -115,6 +117,7 @@ pub struct GitWriterBuilder {
     branch: BranchName,
     under: Option<RepoPath>,
     committer: Signature,
+    signer: Option<Arc<dyn Signer>>,
     state_dir: Option<PathBuf>,
     queue_bytes: u32,
     transfer_limit: Option<Duration>,
@@ -139,6 +142,15 @@ impl GitWriterBuilder {
     #[must_use]
     pub fn committer(mut self, committer: Signature) -> Self {
         self.committer = committer;
+        self
+    }
+
+    /// Names who signs the commits; none are signed otherwise. While it fails nothing is committed: [`GitSink::commit`]
+    /// says [`SinkError::Sign`], and what somebody else's push makes necessary to commit again waits. Commits of an earlier run
+    /// without a signer that aren't pushed yet are signed, too.
+    #[must_use]
+    pub fn signer(mut self, signer: Arc<dyn Signer>) -> Self {
+        self.signer = Some(signer);
         self
     }
 
@@ -168,7 +180,8 @@ impl GitWriterBuilder {
 
     /// Opens the local repository, meets the remote and starts the writer.
     ///
-    /// A remote that can't be reached is an error only at the first start: later ones go on with what is on disk.
+    /// A remote that can't be reached is an error only at the first start: later ones go on with what is on disk. A signer that
+    /// can't sign is one each time.
     pub async fn start(self) -> Result<GitWriter, OpenError> {
         let state_dir = match &self.state_dir {
             Some(folder) => folder.clone(),
@@ -180,7 +193,11 @@ impl GitWriterBuilder {
             branch: self.branch.clone(),
             under: self.under.clone(),
             committer: self.committer.clone(),
+            signer: self.signer.clone(),
         };
+        if let Some(signer) = self.signer.clone() {
+            owner::blocking(move || sign(signer.as_ref(), TRIAL)).await.map_err(OpenError::Sign)?;
+        }
         let (git_dir, answer_file) = (config.git_dir(), config.answer_file());
         let store = owner::blocking(move || Store::open(config)).await?;
         let mut remote = CliRemote::open(self.url.clone(), &self.credentials, &git_dir, &answer_file).await?;
@@ -275,6 +292,9 @@ fn waiting_bytes(batch: &Batch) -> u32 {
 /// At most so many requests wait; the next caller waits until one is taken.
 const REQUESTS: usize = 1024;
 
+/// What is signed at the start, to see whether it can be; it is no commit.
+const TRIAL: &[u8] = b"reverser tries its signer\n";
+
 const QUEUE_BYTES: u32 = 64 << 20;
 
 #[cfg(test)]
@@ -334,6 +354,7 @@ mod tests {
             branch: BranchName::default(),
             under: None,
             committer: builder.committer.clone(),
+            signer: None,
         };
         let (git_dir, answer_file) = (config.git_dir(), config.answer_file());
         let store = Store::open(config).unwrap();

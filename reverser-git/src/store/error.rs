@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use crate::{remedy::Remedy, remote::RemoteError, sink::SinkError};
+use crate::{remedy::Remedy, remote::RemoteError, sign::SignError, sink::SinkError};
 
 /// A writer could not start.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -41,6 +41,9 @@ pub enum OpenError {
     /// The remote can't be read, and nothing is known from an earlier run.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// The signer can't sign, which is tried at each start.
+    #[error("commits can't be signed")]
+    Sign(#[source] SignError),
     /// The local repository can't be read.
     #[error(transparent)]
     Store(#[from] SinkError),
@@ -54,6 +57,7 @@ impl OpenError {
                 Remedy::FixConfiguration
             }
             Self::Remote(error) => error.remedy(),
+            Self::Sign(error) => error.remedy(),
             Self::Store(error) => error.remedy(),
         }
     }

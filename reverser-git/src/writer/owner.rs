@@ -135,6 +135,7 @@ impl Owner {
                 owner.wait(error);
             }
         }
+        owner.with_store(|store| store.sign_unpushed(Timestamp::now())).await?;
         owner.publish();
         Ok(owner)
     }

@@ -10,5 +10,7 @@ mod hostile;
 mod probe;
 mod push;
 mod race;
+mod sign;
 mod start;
+mod tools;
 mod write;
