@@ -10,6 +10,8 @@ use reverser_core::{
 };
 use reverser_git::{BranchName, RemoteUrl};
 
+use crate::sign::SignArgs;
+
 /// Reverse GitOps for Kubernetes: every accepted change of an API becomes clean YAML in Git.
 #[derive(Debug, Parser)]
 #[command(name = "reverser", version, max_term_width = 110, after_help = AFTER_HELP)]
@@ -232,6 +234,8 @@ pub(crate) struct PlaceArgs {
     /// Who commits, and who is the author where nobody is known to be, as 'Name <email>'
     #[arg(long, value_name = "IDENTITY", default_value = "reverser <reverser@cluster.local>")]
     pub(crate) committer: Signature,
+    #[command(flatten)]
+    pub(crate) sign: SignArgs,
     /// Where each object's file stands, such as '{namespace}/{kind|lower}.{group}/{name}.yaml' [default:
     /// [<group>/]<version>/<resource>/[<namespace>/]<name>.yaml]
     ///

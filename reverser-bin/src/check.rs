@@ -16,6 +16,7 @@ use crate::{
     args::CheckArgs,
     connect::{Connected, connect},
     output::print_line,
+    sign::SignArgs,
     watch::open_audit_log,
 };
 
@@ -54,6 +55,7 @@ pub(crate) async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
         Err(error) => findings.wrong(&format!("API server: {}", chain(error.as_ref()))),
     }
     repository(&args, &mut findings).await;
+    signing(&args.repo.place.sign, &mut findings).await;
     if let Some(path) = &args.audit_log {
         match open_audit_log(path) {
             Ok(_) => findings.right(&format!("audit log {}: readable", path.display())),
@@ -175,5 +177,19 @@ async fn repository(args: &CheckArgs, findings: &mut Findings) {
         Ok(()) => findings
             .right("repository: may be pushed to (a protected branch or a hook shows only when something is pushed)"),
         Err(error) => findings.wrong(&format!("repository: {}", chain(&error))),
+    }
+}
+
+/// Signs something that is no commit.
+async fn signing(args: &SignArgs, findings: &mut Findings) {
+    let (signer, words) = match args.signer() {
+        Ok(Some(signer)) => signer,
+        Ok(None) => return,
+        Err(error) => return findings.wrong(&chain(error.as_ref())),
+    };
+    match tokio::task::spawn_blocking(move || signer.sign(b"reverser check\n")).await {
+        Ok(Ok(_)) => findings.right(&format!("signing: with {words}")),
+        Ok(Err(error)) => findings.wrong(&format!("signing: {}", chain(&error))),
+        Err(error) => findings.wrong(&format!("signing: {error}")),
     }
 }

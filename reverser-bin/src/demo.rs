@@ -28,7 +28,9 @@ use crate::{
         WatchArgs,
     },
     output::Output,
-    replay, repository, watch,
+    replay, repository,
+    sign::SignArgs,
+    watch,
 };
 
 /// Where the demo leaves what it makes, below the current folder.
@@ -291,6 +293,7 @@ fn repo_args(repo: &Path) -> anyhow::Result<RepoArgs> {
             path: None,
             state_dir: Some(state_dir),
             committer: repository::committer(),
+            sign: SignArgs::default(),
             layout: None,
             message: None,
             sync_message: None,

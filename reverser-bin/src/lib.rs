@@ -10,6 +10,7 @@ mod output;
 mod replay;
 mod repository;
 mod sanitize;
+mod sign;
 mod snapshot;
 mod watch;
 

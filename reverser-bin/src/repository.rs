@@ -31,6 +31,9 @@ pub(crate) async fn open(url: &RemoteUrl, place: &PlaceArgs, output: &Output) ->
     }
     let mut writer =
         GitWriter::open(url.clone(), url.credentials()).branch(place.branch.clone()).committer(place.committer.clone());
+    if let Some((signer, _words)) = place.sign.signer()? {
+        writer = writer.signer(signer);
+    }
     if let Some(path) = &place.path {
         writer = writer.under(path.clone());
     }

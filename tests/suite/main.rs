@@ -28,5 +28,6 @@ mod sanitize;
 mod scene;
 mod secrets;
 mod selection;
+mod signing;
 mod snapshot;
 mod templates;
