@@ -43,7 +43,17 @@ async fn git_verifies_what_gpg_has_signed() {
     push(&writer, "a", "1").await;
     push(&writer, "b", "1").await;
     bed.finish(writer).await;
-    assert_eq!(verified(&bed, &["-c", "gpg.format=openpgp"], Some(gpg.home())), 2);
+    assert_eq!(verified(&bed, &[], Some(gpg.home())), 2);
+}
+
+#[tokio::test]
+async fn git_verifies_what_gpgsm_has_signed() {
+    let (bed, gpg) = (Bed::new().await, Gpg::with_certificate());
+    let signer = ProgramSigner::new(SignFormat::X509, "bot@example.com").program(wrapper(&gpg, &bed, "gpgsm"));
+    let writer = start(&bed, signer).await;
+    push(&writer, "a", "1").await;
+    bed.finish(writer).await;
+    assert_eq!(verified(&bed, &[], Some(gpg.home())), 1);
 }
 
 #[tokio::test]
@@ -321,7 +331,7 @@ async fn a_signer_that_cannot_sign_is_an_error_at_the_start() {
     assert!(!bed.state_dir().exists(), "nothing was begun");
 
     let gpg = Gpg::new();
-    let signer = ProgramSigner::new(SignFormat::OpenPgp, "nobody@example.com").program(wrapper(&gpg, &bed));
+    let signer = ProgramSigner::new(SignFormat::OpenPgp, "nobody@example.com").program(wrapper(&gpg, &bed, "gpg"));
     let error = bed.builder().signer(Arc::new(signer)).start().await.unwrap_err();
     let OpenError::Sign(SignError::Program { words, .. }) = &error else { panic!("{error:?}") };
     assert!(words.contains("nobody@example.com"), "{words}");
@@ -432,13 +442,13 @@ fn signed_by(bed: &Bed, signer: &MemorySigner) -> usize {
 }
 
 fn gpg_signer(gpg: &Gpg, bed: &Bed) -> ProgramSigner {
-    ProgramSigner::new(SignFormat::OpenPgp, GPG_KEY).program(wrapper(gpg, bed))
+    ProgramSigner::new(SignFormat::OpenPgp, GPG_KEY).program(wrapper(gpg, bed, "gpg"))
 }
 
-/// A program that is gpg with another home; the environment of the tests isn't theirs to change.
-fn wrapper(gpg: &Gpg, bed: &Bed) -> PathBuf {
-    let program = bed.folder("gpg");
-    script(&program, &format!("GNUPGHOME={} exec gpg \"$@\"", gpg.home().display()));
+/// A program that is gpg or gpgsm with another home; the environment of the tests isn't theirs to change.
+fn wrapper(gpg: &Gpg, bed: &Bed, name: &str) -> PathBuf {
+    let program = bed.folder(name);
+    script(&program, &format!("GNUPGHOME={} exec {name} \"$@\"", gpg.home().display()));
     program
 }
 

@@ -75,16 +75,15 @@ pub(crate) fn script(file: &Path, lines: &str) {
     run(&mut command);
 }
 
-/// A GnuPG home with one key without a passphrase; its agent ends with this.
+/// A GnuPG home with one key, without a passphrase; its agent ends with this.
 pub(crate) struct Gpg {
     home: TempDir,
 }
 
 impl Gpg {
+    /// With an OpenPGP key.
     pub(crate) fn new() -> Self {
-        // Below /tmp, since the path of the agent's socket may be 107 bytes long at most.
-        let gpg = Self { home: tempfile::Builder::new().prefix("rg").tempdir_in("/tmp").unwrap() };
-        fs::set_permissions(gpg.home(), fs::Permissions::from_mode(0o700)).unwrap();
+        let gpg = Self::empty();
         run(gpg.command("gpg").args([
             "--batch",
             "--passphrase",
@@ -94,6 +93,32 @@ impl Gpg {
             "ed25519",
             "sign",
         ]));
+        gpg
+    }
+
+    /// With an X.509 certificate that is trusted since it says so itself.
+    pub(crate) fn with_certificate() -> Self {
+        let gpg = Self::empty();
+        let (parameters, certificate) = (gpg.home().join("parameters"), gpg.home().join("certificate"));
+        fs::write(&parameters, CERTIFICATE).unwrap();
+        // There is no list of revocations to be had from anybody.
+        fs::write(gpg.home().join("gpgsm.conf"), "disable-crl-checks\n").unwrap();
+        let mut make = gpg.command("gpgsm");
+        make.args(["--batch", "--pinentry-mode", "loopback", "--passphrase-fd", "0", "--gen-key"]).arg(&parameters);
+        fs::write(&certificate, run(&mut make).stdout).unwrap();
+        run(gpg.command("gpgsm").args(["--batch", "--import"]).arg(&certificate));
+        let listed = run(gpg.command("gpgsm").args(["--batch", "--with-colons", "--list-keys"])).stdout;
+        let listed = String::from_utf8_lossy(&listed);
+        let fingerprint = listed.lines().find(|line| line.starts_with("fpr:")).unwrap().split(':').nth(9).unwrap();
+        fs::write(gpg.home().join("trustlist.txt"), format!("{fingerprint} S relax\n")).unwrap();
+        run(gpg.command("gpgconf").args(["--reload", "gpg-agent"]));
+        gpg
+    }
+
+    fn empty() -> Self {
+        // Below /tmp, since the path of the agent's socket may be 107 bytes long at most.
+        let gpg = Self { home: tempfile::Builder::new().prefix("rg").tempdir_in("/tmp").unwrap() };
+        fs::set_permissions(gpg.home(), fs::Permissions::from_mode(0o700)).unwrap();
         gpg
     }
 
@@ -121,5 +146,14 @@ impl Drop for Gpg {
         drop(self.command("gpgconf").args(["--kill", "all"]).output());
     }
 }
+
+const CERTIFICATE: &str = "\
+Key-Type: RSA
+Key-Length: 2048
+Key-Usage: sign
+Serial: random
+Name-DN: CN=bot
+Name-Email: bot@example.com
+";
 
 pub(crate) const GPG_KEY: &str = "bot <bot@example.com>";
