@@ -119,7 +119,9 @@ impl ProgramSigner {
     fn run(&self, mut command: Command, input: &[u8]) -> Result<Output, SignError> {
         command
             .env("LC_ALL", "C") // what it says goes into errors
-            .env("SSH_ASKPASS_REQUIRE", "force") // never the terminal of whoever started us
+            // Never the terminal of whoever started us, neither ssh-keygen nor gpg-agent's pinentry.
+            .env("SSH_ASKPASS_REQUIRE", "force")
+            .env_remove("GPG_TTY")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
