@@ -97,9 +97,7 @@ impl Objects {
 
     /// Returns the id that an object of this content has.
     pub(crate) fn hash(&self, kind: Kind, data: &[u8]) -> Result<Id, SinkError> {
-        gix::objs::compute_hash(gix::hash::Kind::Sha1, kind.into(), data)
-            .map(|id| Id::from_gix(&id))
-            .map_err(|error| SinkError::store("hash an object for", &self.sink, error))
+        hash_object(kind, data).map_err(|error| SinkError::store("hash an object for", &self.sink, error))
     }
 
     /// Returns the error for an object that isn't what its type says.
@@ -241,6 +239,11 @@ impl From<Id> for CommitId {
     fn from(id: Id) -> Self {
         Self::new(id)
     }
+}
+
+/// Returns the id of an object of this content.
+pub(crate) fn hash_object(kind: Kind, data: &[u8]) -> Result<Id, gix::Error> {
+    gix::objs::compute_hash(gix::hash::Kind::Sha1, kind.into(), data).map(|id| Id::from_gix(&id))
 }
 
 /// Returns the SHA-1 of `data`, for the trailers of packs and their indices.

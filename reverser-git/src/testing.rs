@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use reverser_core::{CommitPlan, Edit, RepoPath, Signature};
 
 use crate::{
+    objects::{self, Kind},
     sign::{Signer, sign},
     sink::{Batch, GitSink, Outcome},
 };
@@ -65,6 +66,11 @@ pub fn put(at: &str, content: &str) -> Edit {
 /// Returns the edit that deletes a file.
 pub fn delete(at: &str) -> Edit {
     Edit::Delete { path: path(at) }
+}
+
+/// Returns the id that git gives a file of this content in a SHA-1 repository, in hexadecimal.
+pub fn blob_id(content: &[u8]) -> String {
+    objects::hash_object(Kind::Blob, content).expect("no text of a test attacks SHA-1").to_string()
 }
 
 /// Returns the path; panics when it isn't one.
