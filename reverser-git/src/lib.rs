@@ -37,6 +37,7 @@ pub mod backoff;
 mod branch;
 mod commit;
 mod credentials;
+mod deflate;
 mod delta;
 mod directory;
 mod fault;
@@ -59,6 +60,7 @@ mod writer;
 pub use backoff::Backoff;
 pub use branch::{BranchName, BranchNameError};
 pub use credentials::Credentials;
+pub use deflate::{CompressionLevel, CompressionLevelError};
 pub use directory::DirectorySink;
 #[cfg(feature = "testing")]
 pub use memory::{MemoryCommit, MemorySink};

@@ -142,6 +142,14 @@ pub(crate) enum Body {
 }
 
 impl Body {
+    /// Returns what a pack has of it, before it is compressed.
+    pub(crate) fn packed(&self) -> &[u8] {
+        match self {
+            Self::Delta { delta, .. } => delta.as_bytes(),
+            Self::Whole(data) => data,
+        }
+    }
+
     /// Returns the body of the version that follows this one, whose id is `base`.
     fn next(&mut self, base: Id, data: Vec<u8>) -> Self {
         let (depth, before) = match self {

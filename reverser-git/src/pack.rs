@@ -2,9 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use flate2::{Compress, Compression, FlushCompress, Status};
-
-use crate::objects::{Body, Id, Kind, Object, sha1};
+use crate::{
+    deflate::{CompressionLevel, deflate_all},
+    objects::{Body, Id, Kind, Object, sha1},
+};
 
 /// A pack and its index, ready to be written.
 pub(crate) struct Pack {
@@ -16,31 +17,35 @@ pub(crate) struct Pack {
 
 impl Pack {
     /// Packs objects in their order; no id may be there twice, and what a delta is made from comes before it.
-    pub(crate) fn new(objects: &[Object]) -> Result<Self, PackError> {
+    pub(crate) fn new(objects: &[Object], level: CompressionLevel) -> Result<Self, PackError> {
         let count = u32::try_from(objects.len()).map_err(|error| PackError::from(Box::from(error)))?;
         let mut pack = Vec::new();
         pack.extend_from_slice(b"PACK\0\0\0\x02");
         pack.extend_from_slice(&count.to_be_bytes());
-        let mut zlib = Compress::new(Compression::default(), true);
+        let contents: Vec<&[u8]> = objects.iter().map(|object| object.body.packed()).collect();
         let mut entries = Vec::with_capacity(objects.len());
         let mut offsets = HashMap::with_capacity(objects.len());
-        for object in objects {
+        let mut orphan = None;
+        let mut rest = objects.iter();
+        deflate_all(&contents, level, |stream| {
+            let Some(object) = rest.next() else { return };
             let offset = pack.len();
             match &object.body {
                 Body::Delta { base, delta, .. } => {
-                    let base =
-                        offsets.get(base).ok_or_else(|| PackError::from(Box::from("a delta before its base")))?;
                     write_entry_header(&mut pack, OFS_DELTA, delta.len());
-                    write_distance(&mut pack, offset - base);
-                    deflate(&mut zlib, delta.as_bytes(), &mut pack)?;
+                    match offsets.get(base) {
+                        Some(base) => write_distance(&mut pack, offset - base),
+                        None => orphan = Some(object.id),
+                    }
                 }
-                Body::Whole(data) => {
-                    write_entry_header(&mut pack, entry_type(object.kind), data.len());
-                    deflate(&mut zlib, data, &mut pack)?;
-                }
+                Body::Whole(data) => write_entry_header(&mut pack, entry_type(object.kind), data.len()),
             }
+            pack.extend_from_slice(stream);
             offsets.insert(object.id, offset);
             entries.push(Entry { id: object.id, crc32: crc32fast::hash(&pack[offset..]), offset: offset as u64 });
+        })?;
+        if let Some(id) = orphan {
+            return Err(PackError::from(Box::from(format!("{id} comes before what it is made from"))));
         }
         let name = sha1(&pack)?;
         pack.extend_from_slice(&name.0);
@@ -92,25 +97,6 @@ fn write_distance(pack: &mut Vec<u8>, distance: usize) {
         rest >>= 7;
     }
     pack.extend(bytes.iter().rev());
-}
-
-/// In pieces through a small buffer: flate2's `compress_vec` fills all of the vector's spare room with zeros at each call,
-/// which for a large pack is more work than everything else together.
-fn deflate(zlib: &mut Compress, data: &[u8], pack: &mut Vec<u8>) -> Result<(), PackError> {
-    zlib.reset();
-    let mut piece = [0; 16 << 10];
-    loop {
-        let consumed = usize::try_from(zlib.total_in()).map_err(|error| PackError::from(Box::from(error)))?;
-        let before = zlib.total_out();
-        let status = zlib
-            .compress(&data[consumed..], &mut piece, FlushCompress::Finish)
-            .map_err(|error| PackError::from(Box::from(error)))?;
-        let made = usize::try_from(zlib.total_out() - before).map_err(|error| PackError::from(Box::from(error)))?;
-        pack.extend_from_slice(&piece[..made]);
-        if status == Status::StreamEnd {
-            return Ok(());
-        }
-    }
 }
 
 /// Version 2: how many ids begin with up to each byte, ids, CRC-32s, offsets (those of 2 GiB and more in a table of their
@@ -184,7 +170,7 @@ mod tests {
             object(Kind::Tree, vec![]),
         ];
         objects.extend((0..500).map(|n| object(Kind::Blob, format!("{n}\n").repeat(n).into_bytes())).skip(1));
-        let pack = Pack::new(&objects).unwrap();
+        let pack = Pack::new(&objects, CompressionLevel::default()).unwrap();
 
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.pack");
@@ -218,7 +204,7 @@ mod tests {
         let added = objects.take_added();
         let whole = added.iter().filter(|object| matches!(object.body, Body::Whole(_))).count();
         assert!((4..=5).contains(&whole), "{whole} of {} are whole", added.len());
-        let pack = Pack::new(&added).unwrap();
+        let pack = Pack::new(&added, CompressionLevel::default()).unwrap();
         let file = repository.path().join("objects/pack/pack-x.pack");
         std::fs::write(&file, &pack.pack).unwrap();
         let git = |arguments: &[&str]| {

@@ -31,6 +31,7 @@ use reverser_core::{CommitPlan, Edit, RepoPath, Signature};
 use crate::{
     branch::BranchName,
     commit::{Commit, State, ident, message},
+    deflate::CompressionLevel,
     fault,
     objects::{Id, Kind, Objects},
     sign::Signer,
@@ -62,6 +63,7 @@ pub(crate) struct Store {
     under: Option<RepoPath>,
     committer: Signature,
     signer: Option<Arc<dyn Signer>>,
+    compression: CompressionLevel,
     objects: Objects,
     /// The tip's files.
     tree: Folder,
@@ -99,6 +101,7 @@ pub(crate) struct StoreConfig {
     pub(crate) under: Option<RepoPath>,
     pub(crate) committer: Signature,
     pub(crate) signer: Option<Arc<dyn Signer>>,
+    pub(crate) compression: CompressionLevel,
 }
 
 impl StoreConfig {
@@ -132,6 +135,7 @@ impl Store {
             under: config.under,
             committer: config.committer,
             signer: config.signer,
+            compression: config.compression,
             tree: Folder::of(Id::EMPTY_TREE),
             tree_id: Id::EMPTY_TREE,
             tip: None,

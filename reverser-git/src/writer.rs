@@ -10,6 +10,7 @@ use tracing::Instrument;
 use crate::{
     branch::BranchName,
     credentials::Credentials,
+    deflate::CompressionLevel,
     remote::{CliRemote, Remote, RemoteError},
     sign::{Signer, sign},
     sink::{Batch, CommitId, GitSink, Receipt, SinkError},
@@ -57,6 +58,7 @@ impl GitWriter {
             state_dir: None,
             queue_bytes: QUEUE_BYTES,
             transfer_limit: None,
+            compression: CompressionLevel::default(),
         }
     }
 
@@ -121,6 +123,7 @@ pub struct GitWriterBuilder {
     state_dir: Option<PathBuf>,
     queue_bytes: u32,
     transfer_limit: Option<Duration>,
+    compression: CompressionLevel,
 }
 
 impl GitWriterBuilder {
@@ -178,6 +181,14 @@ impl GitWriterBuilder {
         self
     }
 
+    /// Sets how hard packs are compressed; 6 otherwise. A lower level takes less time for larger packs, on disk and on the
+    /// way to the remote.
+    #[must_use]
+    pub fn compression(mut self, level: CompressionLevel) -> Self {
+        self.compression = level;
+        self
+    }
+
     /// Opens the local repository, meets the remote and starts the writer.
     ///
     /// A remote that can't be reached is an error only at the first start: later ones go on with what is on disk. A signer that
@@ -194,6 +205,7 @@ impl GitWriterBuilder {
             under: self.under.clone(),
             committer: self.committer.clone(),
             signer: self.signer.clone(),
+            compression: self.compression,
         };
         if let Some(signer) = self.signer.clone() {
             owner::blocking(move || sign(signer.as_ref(), TRIAL)).await.map_err(OpenError::Sign)?;
@@ -355,6 +367,7 @@ mod tests {
             under: None,
             committer: builder.committer.clone(),
             signer: None,
+            compression: builder.compression,
         };
         let (git_dir, answer_file) = (config.git_dir(), config.answer_file());
         let store = Store::open(config).unwrap();
