@@ -1,25 +1,30 @@
-//! `git` as a child process: the only file that knows its options and its output.
+//! `git` as a child process: the only module that knows its options and its output.
 
 use std::{
-    ffi::OsStr,
     fmt, io,
     path::{Path, PathBuf},
-    process::{Output, Stdio},
+    process::Output,
     sync::Arc,
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::{process::Command, time::timeout};
+use tokio::process::Command;
 
 use crate::{
     branch::BranchName,
     credentials::{Credentials, write_answer},
     remote::{Pushed, Remote, RemoteError, RemoteTip},
     sink::{CommitId, SinkError},
-    store::at_work,
     url::RemoteUrl,
 };
+
+mod classes;
+mod command;
+mod porcelain;
+
+use classes::Class;
+use command::{Failure, READ_LIMIT, SSH_COMMAND, TRANSFER_LIMIT, git, has_ssh_command, run};
+use porcelain::{RefUpdate, has_status, parse_id, parse_push, parse_tip, parse_version, server_words};
 
 /// The oldest git that is supported: `init --initial-branch` needs 2.28, `fetch --no-write-fetch-head` 2.29,
 /// `repack --geometric` 2.32.
@@ -304,389 +309,14 @@ impl fmt::Display for GitVersion {
     }
 }
 
-/// Makes every git command.
-fn git(git_dir: Option<&Path>, options: &[String]) -> Command {
-    let mut command = Command::new("git");
-    for option in [
-        "gc.auto=0",                // consolidation is ours
-        "maintenance.auto=0",       // and this is its other name
-        "core.hooksPath=/dev/null", // the user's hooks are for the user's work
-        "fetch.unpackLimit=1",      // packs, not loose objects
-        "fetch.prune=false",        // refs are ours to remove
-        "push.gpgSign=false",       // a push certificate is a choice that nobody made here
-        "core.fsync=all", // what git writes into the queue must last as well; unknown before 2.36, and ignored
-    ] {
-        command.args(["-c", option]);
-    }
-    for option in options {
-        command.args(["-c", option]);
-    }
-    if let Some(git_dir) = git_dir {
-        command.arg("--git-dir").arg(git_dir);
-    }
-    // What `git rev-parse --local-env-vars` lists points at a repository of whoever started us.
-    for variable in [
-        "GIT_DIR",
-        "GIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_COMMON_DIR",
-        "GIT_NAMESPACE",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_SHALLOW_FILE",
-        "GIT_GRAFT_FILE",
-        "GIT_PREFIX",
-        "SSH_ASKPASS",
-    ] {
-        command.env_remove(variable);
-    }
-    command
-        .env("LC_ALL", "C") // its messages are read
-        .env("GIT_TERMINAL_PROMPT", "0") // nobody is there to answer
-        .env("GIT_ASKPASS", "")
-        .env("GCM_INTERACTIVE", "never")
-        .stdin(git_dir.and_then(at_work).map_or_else(Stdio::null, Stdio::from))
-        .process_group(0) // Ctrl-C ends us in our own order, not the push under way
-        .kill_on_drop(true);
-    command
-}
-
-/// Runs a command to its end, within a limit. When it is not waited for until then, all that it has started ends with it.
-async fn run(mut command: Command, limit: Duration) -> Result<Output, Failure> {
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(Failure::Spawn)?;
-    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
-    let output = timeout(limit, child.wait_with_output()).await;
-    match output {
-        Ok(output) => {
-            group.0 = None;
-            output.map_err(Failure::Spawn)
-        }
-        Err(_elapsed) => Err(Failure::TimeOut(limit)),
-    }
-}
-
-/// A process group of our own making, ended with this: git leaves the work to children, which a push that is killed would
-/// leave behind.
-struct Group(Option<Pid>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(leader) = self.0 {
-            // Not SIGKILL: a receive-pack on this machine would leave the branch locked for ever. One that has ended in this
-            // moment is as good.
-            let _ended = kill_process_group(leader, Signal::TERM);
-        }
-    }
-}
-
-/// A command didn't come to an end of its own.
-enum Failure {
-    Spawn(io::Error),
-    TimeOut(Duration),
-}
-
-impl Failure {
-    fn of(self, action: &'static str, url: &RemoteUrl) -> RemoteError {
-        match self {
-            Self::Spawn(source) => RemoteError::Spawn { source: Arc::new(source) },
-            Self::TimeOut(limit) => RemoteError::TimeOut { action, url: url.clone(), limit },
-        }
-    }
-}
-
-/// Whether the user has told git which ssh to use, in the environment or in `core.sshCommand`.
-async fn has_ssh_command(url: &RemoteUrl, git_dir: &Path) -> Result<bool, RemoteError> {
-    let is_set = |variable: &str| std::env::var_os(variable).as_deref().is_some_and(|value| value != OsStr::new(""));
-    if is_set("GIT_SSH_COMMAND") || is_set("GIT_SSH") {
-        return Ok(true);
-    }
-    let mut command = git(Some(git_dir), &[]);
-    command.args(["config", "--get", "core.sshCommand"]);
-    let output = run(command, READ_LIMIT).await.map_err(|failure| failure.of("configure", url))?;
-    Ok(output.status.success())
-}
-
 /// Quotes for the shell that runs a credential helper.
 fn shell_quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Reads `git ls-remote --symref URL HEAD refs/heads/main`:
-///
-/// ```text
-/// ref: refs/heads/main\tHEAD
-/// 05f8…\tHEAD
-/// 05f8…\trefs/heads/main
-/// ```
-fn parse_tip(output: &[u8], branch: &BranchName) -> Option<RemoteTip> {
-    let (mut tip, mut head, mut default_branch) = (None, None, None);
-    for line in std::str::from_utf8(output).ok()?.lines() {
-        let (value, name) = line.split_once('\t')?;
-        if let Some(target) = value.strip_prefix("ref: ") {
-            if name == "HEAD" {
-                default_branch = target.strip_prefix("refs/heads/").and_then(|name| name.parse::<BranchName>().ok());
-            }
-            continue;
-        }
-        let id = parse_id(value)?;
-        // A pattern matches the end of a ref's name, so `refs/remotes/x/HEAD` comes too.
-        if name == "HEAD" {
-            head = Some(id);
-        } else if name == branch.full() {
-            tip = Some(id);
-        }
-    }
-    Some(RemoteTip { branch: tip, default_branch: default_branch.zip(head) })
-}
-
-/// What became of one ref.
-#[derive(Debug, PartialEq, Eq)]
-enum RefUpdate {
-    Accept(Pushed),
-    /// Refused here or there because the branch was elsewhere.
-    Moved(String),
-    Refuse(String),
-}
-
-/// Reads the target's line of `git push --porcelain`: `<flag>\t<from>:<to>\t<summary> (<reason>)`; git-push(1).
-///
-/// ```text
-/// To /srv/a.git
-///  \t05f8…:refs/heads/main\t1ab2..05f8
-/// !\t05f8…:refs/heads/main\t[rejected] (fetch first)
-/// !\t05f8…:refs/heads/main\t[remote rejected] (pre-receive hook declined)
-/// Done
-/// ```
-fn parse_push(output: &[u8], target: &str) -> Option<RefUpdate> {
-    let output = String::from_utf8_lossy(output);
-    let (flag, summary) = output.lines().find_map(|line| {
-        let mut fields = line.splitn(3, '\t');
-        let (flag, refs, summary) = (fields.next()?, fields.next()?, fields.next()?);
-        (refs.split_once(':')?.1 == target).then_some((flag, summary))
-    })?;
-    let reason = || {
-        let reason = summary.split_once(" (").map_or(summary, |(_, reason)| reason.trim_end_matches(')'));
-        reason.to_owned()
-    };
-    match flag {
-        " " | "*" => Some(RefUpdate::Accept(Pushed::Moved)),
-        "=" => Some(RefUpdate::Accept(Pushed::UpToDate)),
-        "!" if MOVED_REASONS.iter().any(|moved| summary.contains(moved)) => Some(RefUpdate::Moved(reason())),
-        "!" => Some(RefUpdate::Refuse(reason())),
-        // `+` and `-` too: nothing is forced or deleted.
-        _ => None,
-    }
-}
-
-/// Whether git got as far as saying what became of a ref.
-fn has_status(output: &[u8]) -> bool {
-    output.split(|byte| *byte == b'\n').any(|line| line.contains(&b'\t'))
-}
-
-/// The lines that came from the server: `remote: …`.
-fn server_words(stderr: &[u8]) -> Vec<u8> {
-    let stderr = String::from_utf8_lossy(stderr);
-    let lines: Vec<_> = stderr.lines().filter_map(|line| line.strip_prefix("remote:")).map(str::trim).collect();
-    lines.join("\n").into_bytes()
-}
-
-fn parse_id(text: &str) -> Option<CommitId> {
-    let is_id = matches!(text.len(), 40 | 64) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    is_id.then(|| CommitId::new(text))
-}
-
-/// Reads `git version 2.39.5 (Apple Git-154)`.
-fn parse_version(output: &str) -> Option<GitVersion> {
-    let mut numbers = output.strip_prefix("git version ")?.split('.');
-    Some(GitVersion { major: numbers.next()?.parse().ok()?, minor: numbers.next()?.trim_end().parse().ok()? })
-}
-
-/// Why git failed before it could say anything about a ref.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    Authentication,
-    Network,
-    NotFound,
-}
-
-impl Class {
-    fn of(words: &str) -> Option<Self> {
-        CLASSES.iter().find(|(part, _)| words.contains(part)).map(|(_, class)| *class)
-    }
-}
-
-/// Parts of messages of git, curl and ssh. The first that is found counts: what is particular stands before what
-/// accompanies other failures too.
-const CLASSES: [(&str, Class); 36] = [
-    ("Authentication failed", Class::Authentication),
-    ("could not read Username", Class::Authentication),
-    ("could not read Password", Class::Authentication),
-    ("terminal prompts disabled", Class::Authentication),
-    ("Permission denied (", Class::Authentication), // ssh, with the methods that it tried
-    ("Permission to ", Class::Authentication),      // GitHub
-    ("Host key verification failed", Class::Authentication),
-    ("HTTP Basic: Access denied", Class::Authentication), // GitLab
-    ("returned error: 401", Class::Authentication),
-    ("returned error: 403", Class::Authentication),
-    ("not allowed to push", Class::Authentication), // GitLab
-    ("does not appear to be a git repository", Class::NotFound),
-    ("Repository not found", Class::NotFound), // GitHub, over ssh
-    ("repository not found", Class::NotFound), // Gitea
-    ("' not found", Class::NotFound),          // http 404: repository 'https://…' not found
-    ("could not be found", Class::NotFound),   // GitLab
-    ("returned error: 404", Class::NotFound),
-    ("' does not exist", Class::NotFound),
-    ("Could not resolve host", Class::Network),
-    ("Temporary failure in name resolution", Class::Network),
-    ("Failed to connect", Class::Network),
-    ("Couldn't connect", Class::Network),
-    ("Connection refused", Class::Network),
-    ("Connection reset", Class::Network),
-    ("Connection timed out", Class::Network),
-    ("Connection closed", Class::Network),
-    ("Operation timed out", Class::Network),
-    ("No route to host", Class::Network),
-    ("Network is unreachable", Class::Network),
-    ("Empty reply from server", Class::Network),
-    ("RPC failed", Class::Network),
-    ("early EOF", Class::Network),
-    ("hung up unexpectedly", Class::Network),
-    ("unexpected disconnect", Class::Network),
-    ("returned error: 5", Class::Network),
-    ("unable to access", Class::Network),
-];
-
-/// Reasons that say that the branch was elsewhere: the first three from the client, the others from the server.
-const MOVED_REASONS: [&str; 8] = [
-    "(fetch first)",
-    "(non-fast-forward)",
-    "(stale info)",
-    "(failed to update ref)",
-    "cannot lock ref",
-    "(incorrect old value provided)",
-    "reference already exists",
-    "(remote ref updated since checkout)",
-];
-
-/// Never asks; gives up on a host that doesn't answer, and on a connection that died.
-const SSH_COMMAND: &str = "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15";
-
-/// For what is answered with a few lines.
-const READ_LIMIT: Duration = Duration::from_secs(30);
-
-/// For what moves commits; a first fetch may be large.
-const TRANSFER_LIMIT: Duration = Duration::from_secs(600);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const ID: &str = "05f8e0a7b2f5f5e0a1c8b3d4e5f60718293a4b5c";
-
-    fn main() -> BranchName {
-        BranchName::default()
-    }
-
-    fn line(flag: &str, summary: &str) -> Option<RefUpdate> {
-        let output = format!("To /srv/a.git\n{flag}\t{ID}:refs/heads/main\t{summary}\nDone\n");
-        parse_push(output.as_bytes(), "refs/heads/main")
-    }
-
-    #[test]
-    fn tips_are_read_by_their_exact_names() {
-        let output = format!(
-            "ref: refs/heads/trunk\tHEAD\n{ID}\tHEAD\n{ID}\trefs/heads/main\nref: refs/remotes/o/x\trefs/remotes/o/HEAD\n\
-             {ID}\trefs/remotes/o/HEAD\n"
-        );
-        let tip = parse_tip(output.as_bytes(), &main()).unwrap();
-        assert_eq!(tip.branch, Some(CommitId::new(ID)));
-        assert_eq!(tip.default_branch, Some(("trunk".parse().unwrap(), CommitId::new(ID))));
-    }
-
-    #[test]
-    fn an_empty_repository_has_no_tips() {
-        assert_eq!(parse_tip(b"", &main()), Some(RemoteTip::default()));
-        // A HEAD that names a branch without commits.
-        assert_eq!(parse_tip(b"ref: refs/heads/main\tHEAD\n", &main()), Some(RemoteTip::default()));
-    }
-
-    #[test]
-    fn malformed_refs_are_an_error() {
-        for output in ["nonsense", "05f8\trefs/heads/main\n", "warning: x\n", "\tHEAD\n"] {
-            assert_eq!(parse_tip(output.as_bytes(), &main()), None, "{output:?}");
-        }
-        assert_eq!(parse_tip(b"\xff\tHEAD\n", &main()), None);
-    }
-
-    #[test]
-    fn an_accepted_push_is_told_from_one_that_was_there() {
-        assert_eq!(line(" ", "1ab2c3d..05f8e0a"), Some(RefUpdate::Accept(Pushed::Moved)));
-        assert_eq!(line("*", "[new branch]"), Some(RefUpdate::Accept(Pushed::Moved)));
-        assert_eq!(line("=", "[up to date]"), Some(RefUpdate::Accept(Pushed::UpToDate)));
-    }
-
-    #[test]
-    fn a_moved_tip_is_told_from_a_refusal() {
-        let moved = |summary, reason: &str| {
-            assert_eq!(line("!", summary), Some(RefUpdate::Moved(reason.to_owned())), "{summary}");
-        };
-        moved("[rejected] (fetch first)", "fetch first");
-        moved("[rejected] (stale info)", "stale info");
-        moved("[remote rejected] (failed to update ref)", "failed to update ref");
-        moved("[remote rejected] (incorrect old value provided)", "incorrect old value provided");
-        let refused = |summary, reason: &str| {
-            assert_eq!(line("!", summary), Some(RefUpdate::Refuse(reason.to_owned())), "{summary}");
-        };
-        refused("[remote rejected] (pre-receive hook declined)", "pre-receive hook declined");
-        refused("[remote rejected] (branch is currently checked out)", "branch is currently checked out");
-        refused("[remote failure] (remote failed to report status)", "remote failed to report status");
-    }
-
-    #[test]
-    fn malformed_or_forced_push_output_is_an_error() {
-        assert_eq!(line("+", "1ab2...05f8 (forced update)"), None);
-        assert_eq!(line("-", "[deleted]"), None);
-        assert_eq!(line("?", "[new]"), None);
-        assert_eq!(parse_push(b"To /srv/a.git\nDone\n", "refs/heads/main"), None);
-        assert_eq!(parse_push(b"*\tno-colon\t[new branch]\n", "refs/heads/main"), None);
-        let other = format!("*\t{ID}:refs/heads/other\t[new branch]\n");
-        assert_eq!(parse_push(other.as_bytes(), "refs/heads/main"), None);
-    }
-
-    #[test]
-    fn failures_are_classified_by_their_most_particular_words() {
-        let class = |words: &str| Class::of(words);
-        assert_eq!(
-            class("git@h: Permission denied (publickey).; fatal: Could not read from remote repository."),
-            Some(Class::Authentication)
-        );
-        assert_eq!(
-            class("fatal: unable to access 'https://h/a/': The requested URL returned error: 403"),
-            Some(Class::Authentication)
-        );
-        assert_eq!(class("fatal: repository 'https://h/a/' not found"), Some(Class::NotFound));
-        assert_eq!(class("fatal: unable to access 'http://h/a/': Could not resolve host: h"), Some(Class::Network));
-        assert_eq!(
-            class("fatal: unable to access 'http://h/a/': The requested URL returned error: 503"),
-            Some(Class::Network)
-        );
-        assert_eq!(class("fatal: something else"), None);
-    }
-
-    #[test]
-    fn the_servers_words_are_kept() {
-        let stderr = b"Enumerating\nremote: no pushes on Friday        \nremote:\nerror: failed to push some refs\n";
-        assert_eq!(server_words(stderr), b"no pushes on Friday\n");
-    }
-
-    #[test]
-    fn versions_compare_as_numbers() {
-        let version = |text| parse_version(text).unwrap();
-        assert_eq!(version("git version 2.39.5 (Apple Git-154)\n"), GitVersion { major: 2, minor: 39 });
-        assert!(version("git version 2.9.1") < MINIMUM_GIT_VERSION);
-        assert!(version("git version 2.100") > MINIMUM_GIT_VERSION);
-        assert_eq!(parse_version("hub version 2.14"), None);
-    }
 
     #[tokio::test]
     async fn a_password_is_for_its_origin_alone_and_on_no_command_line() {

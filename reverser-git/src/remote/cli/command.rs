@@ -1,0 +1,126 @@
+//! Makes and runs every git command.
+
+use std::{
+    ffi::OsStr,
+    io,
+    path::Path,
+    process::{Output, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{process::Command, time::timeout};
+
+use crate::{remote::RemoteError, store::at_work, url::RemoteUrl};
+
+/// Makes every git command.
+pub(super) fn git(git_dir: Option<&Path>, options: &[String]) -> Command {
+    let mut command = Command::new("git");
+    for option in [
+        "gc.auto=0",                // consolidation is ours
+        "maintenance.auto=0",       // and this is its other name
+        "core.hooksPath=/dev/null", // the user's hooks are for the user's work
+        "fetch.unpackLimit=1",      // packs, not loose objects
+        "fetch.prune=false",        // refs are ours to remove
+        "push.gpgSign=false",       // a push certificate is a choice that nobody made here
+        "core.fsync=all", // what git writes into the queue must last as well; unknown before 2.36, and ignored
+    ] {
+        command.args(["-c", option]);
+    }
+    for option in options {
+        command.args(["-c", option]);
+    }
+    if let Some(git_dir) = git_dir {
+        command.arg("--git-dir").arg(git_dir);
+    }
+    // What `git rev-parse --local-env-vars` lists points at a repository of whoever started us.
+    for variable in [
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_COMMON_DIR",
+        "GIT_NAMESPACE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_SHALLOW_FILE",
+        "GIT_GRAFT_FILE",
+        "GIT_PREFIX",
+        "SSH_ASKPASS",
+    ] {
+        command.env_remove(variable);
+    }
+    command
+        .env("LC_ALL", "C") // its messages are read
+        .env("GIT_TERMINAL_PROMPT", "0") // nobody is there to answer
+        .env("GIT_ASKPASS", "")
+        .env("GCM_INTERACTIVE", "never")
+        .stdin(git_dir.and_then(at_work).map_or_else(Stdio::null, Stdio::from))
+        .process_group(0) // Ctrl-C ends us in our own order, not the push under way
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs a command to its end, within a limit. When it is not waited for until then, all that it has started ends with it.
+pub(super) async fn run(mut command: Command, limit: Duration) -> Result<Output, Failure> {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(Failure::Spawn)?;
+    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+    let output = timeout(limit, child.wait_with_output()).await;
+    match output {
+        Ok(output) => {
+            group.0 = None;
+            output.map_err(Failure::Spawn)
+        }
+        Err(_elapsed) => Err(Failure::TimeOut(limit)),
+    }
+}
+
+/// A process group of our own making, ended with this: git leaves the work to children, which a push that is killed would
+/// leave behind.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // Not SIGKILL: a receive-pack on this machine would leave the branch locked for ever. One that has ended in this
+            // moment is as good.
+            let _ended = kill_process_group(leader, Signal::TERM);
+        }
+    }
+}
+
+/// A command didn't come to an end of its own.
+pub(super) enum Failure {
+    Spawn(io::Error),
+    TimeOut(Duration),
+}
+
+impl Failure {
+    pub(super) fn of(self, action: &'static str, url: &RemoteUrl) -> RemoteError {
+        match self {
+            Self::Spawn(source) => RemoteError::Spawn { source: Arc::new(source) },
+            Self::TimeOut(limit) => RemoteError::TimeOut { action, url: url.clone(), limit },
+        }
+    }
+}
+
+/// Whether the user has told git which ssh to use, in the environment or in `core.sshCommand`.
+pub(super) async fn has_ssh_command(url: &RemoteUrl, git_dir: &Path) -> Result<bool, RemoteError> {
+    let is_set = |variable: &str| std::env::var_os(variable).as_deref().is_some_and(|value| value != OsStr::new(""));
+    if is_set("GIT_SSH_COMMAND") || is_set("GIT_SSH") {
+        return Ok(true);
+    }
+    let mut command = git(Some(git_dir), &[]);
+    command.args(["config", "--get", "core.sshCommand"]);
+    let output = run(command, READ_LIMIT).await.map_err(|failure| failure.of("configure", url))?;
+    Ok(output.status.success())
+}
+
+/// Never asks; gives up on a host that doesn't answer, and on a connection that died.
+pub(super) const SSH_COMMAND: &str = "ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15";
+
+/// For what is answered with a few lines.
+pub(super) const READ_LIMIT: Duration = Duration::from_secs(30);
+
+/// For what moves commits; a first fetch may be large.
+pub(super) const TRANSFER_LIMIT: Duration = Duration::from_secs(600);
