@@ -13,6 +13,7 @@ use std::{
 use crate::error::Error;
 
 pub(crate) mod build;
+pub(crate) mod openssh;
 
 /// A program that the test bed runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

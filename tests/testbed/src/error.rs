@@ -108,6 +108,12 @@ pub enum Error {
         /// What was tried, and how it failed.
         tried: String,
     },
+    /// There is no OpenSSH server, and none could be had.
+    #[error("no sshd: install an OpenSSH server (Debian's package openssh-server); downloading it failed: {tried}")]
+    SshdMissing {
+        /// What was tried, and how it failed.
+        tried: String,
+    },
     /// rcgen keeps one value for each spelling of "organization", so that a certificate names two groups at most.
     #[error("user {user} has {count} groups; a certificate of the test bed can name two")]
     TooManyGroups {
@@ -127,7 +133,7 @@ impl Error {
 
     /// Returns whether somebody else took the port between our choosing it and the server's binding it.
     pub(crate) fn is_port_taken(&self) -> bool {
-        matches!(self, Self::Ended { tail, .. } if tail.contains("address already in use"))
+        matches!(self, Self::Ended { tail, .. } if tail.to_lowercase().contains("address already in use"))
     }
 
     /// Names the action and the path of a failed access to a file; for `map_err`.

@@ -5,8 +5,9 @@
 //! go build of the pins in go/ ┴─► etcd ◄── kube-apiserver ◄── kube-controller-manager
 //!                                               ▲ users with certificates and RBAC, kubectl
 //!      what is tested: reads the API ───────────┘
-//!                      pushes ──────► GitHttp ──► git http-backend ──► BareRepo
-//!                             ──────► Gitea: tokens, deploy keys, protected branches
+//!                      pushes ──┬───► GitHttp ──► git http-backend ──► BareRepo
+//!                               ├───► Sshd ─────► git receive-pack ──────┘
+//!                               └───► Gitea: tokens, deploy keys, protected branches
 //! ```
 //!
 //! ```no_run
@@ -35,6 +36,7 @@ mod git;
 mod git_http;
 mod gitea;
 mod python;
+mod sshd;
 
 pub use crate::{
     binaries::{Tool, kubernetes_version, locate},
@@ -45,4 +47,5 @@ pub use crate::{
     git_http::{GitHttp, Outage},
     gitea::{Access, Gitea},
     python::{Python, python},
+    sshd::{SshAgent, Sshd},
 };
