@@ -1,76 +1,222 @@
 //! How to log in to a remote.
 
-use std::{
-    fmt,
-    fs::{self, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{fmt, path::PathBuf};
+
+use crate::url::RemoteUrl;
+
+mod secret;
+
+pub use secret::Secret;
+pub(crate) use secret::SecretError;
 
 /// How to log in to a remote.
+///
+/// With anything but [`FromGit`](Self::FromGit), git sees no configuration of the user's or the system's, no credential
+/// helper, no `~/.netrc`, no ssh configuration and no agent but what is named here. Secrets are handed over in files that
+/// only their owner may read; they stand in no argument and no environment of any process, in no log and no error.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Credentials {
     /// A user name and a password or token, over http and https.
     Basic {
         /// The user name; forges take any that isn't empty beside a token.
-        username: String,
+        username: Secret,
         /// The password or token.
-        password: String,
+        password: Secret,
     },
-    /// Whatever the user's own git finds: credential helpers, the ssh agent, keys in `~/.ssh`.
+    /// A token in the header `Authorization: Bearer …` (RFC 6750), over http and https. A redirect isn't followed, since
+    /// the token would go with it.
+    Bearer {
+        /// The token.
+        token: Secret,
+    },
+    /// A program that speaks git's credential protocol, over http and https: it is run with `get` as its last argument
+    /// whenever git logs in, reads host and path on its standard input and prints `username=` and `password=`
+    /// (gitcredentials(7), git-credential(1)). With git 2.46 or later it may print `authtype=` and `credential=` instead.
+    Command {
+        /// The program; without a slash it is looked for on `PATH`.
+        program: PathBuf,
+        /// Its arguments, which other processes can see.
+        arguments: Vec<String>,
+    },
+    /// Whatever the user's own git finds: credential helpers, `~/.netrc`, the ssh agent, keys and configuration in
+    /// `~/.ssh`, proxies. A host that `known_hosts` doesn't have is refused, unless the user's configuration says otherwise.
     #[default]
     FromGit,
+    /// A private key, over ssh.
+    Ssh {
+        /// In any format that OpenSSH reads. A file may have any permissions.
+        key: Secret,
+        /// What the key is encrypted with, if it is; takes OpenSSH 8.4 or later.
+        passphrase: Option<Secret>,
+        /// Which host keys are the server's.
+        known_hosts: KnownHosts,
+    },
+    /// The keys of an agent, over ssh.
+    SshAgent {
+        /// The agent's socket; `None`: the one that `SSH_AUTH_SOCK` names.
+        socket: Option<PathBuf>,
+        /// Which host keys are the server's.
+        known_hosts: KnownHosts,
+    },
 }
 
-/// Never shows a password.
+/// Shows no secret, no argument of a command either.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Basic { username, .. } => f.debug_struct("Basic").field("username", username).finish_non_exhaustive(),
+            Self::Basic { username, password } => {
+                f.debug_struct("Basic").field("username", username).field("password", password).finish()
+            }
+            Self::Bearer { token } => f.debug_struct("Bearer").field("token", token).finish(),
+            Self::Command { program, .. } => {
+                f.debug_struct("Command").field("program", program).finish_non_exhaustive()
+            }
             Self::FromGit => f.write_str("FromGit"),
+            Self::Ssh { key, passphrase, known_hosts } => f
+                .debug_struct("Ssh")
+                .field("key", key)
+                .field("passphrase", passphrase)
+                .field("known_hosts", known_hosts)
+                .finish(),
+            Self::SshAgent { socket, known_hosts } => {
+                f.debug_struct("SshAgent").field("socket", socket).field("known_hosts", known_hosts).finish()
+            }
         }
     }
 }
 
-/// Writes the answer of a credential helper as gitcredentials(7) has it, readable by its owner alone.
-///
-/// A file, since arguments and environments of processes can be read by others. Not in the format of
-/// git-credential-store(1): that helper deletes what a server refuses once, also in an outage.
-pub(crate) fn write_answer(file: &Path, username: &str, password: &str) -> io::Result<()> {
-    if [username, password].iter().any(|text| text.contains(['\n', '\0'])) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a line break in the user name or the password"));
+/// Which host keys are an ssh server's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KnownHosts {
+    /// Those in this file, as sshd(8) describes `known_hosts`; read again before each connection.
+    File(PathBuf),
+    /// Those in these lines.
+    Lines(String),
+    /// None, so that nothing can be connected to: an error that says how to get the lines.
+    #[default]
+    None,
+    /// The one that the server shows at the first connection, kept in the state folder; another one later is refused. Who
+    /// stands between at that moment is trusted for ever.
+    TrustOnFirstUse,
+}
+
+/// How a remote is reached and logged in to: all that is particular to it besides its URL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RemoteAccess {
+    /// How to log in; [`Credentials::FromGit`] by default.
+    pub credentials: Credentials,
+    /// A file with the certificates of the authorities that are trusted, in PEM, over https; git reads it each time. It
+    /// replaces those that git trusts by default.
+    pub ca_file: Option<PathBuf>,
+    /// A certificate to show to the server, over https; none by default.
+    pub client_certificate: Option<ClientCertificate>,
+    /// The URL of a proxy, over http and https: `http://[user:password@]host:port`, or `https`, `socks5`, `socks5h`. It is
+    /// used whatever `no_proxy` says. By default git follows `https_proxy`, `http_proxy` and `no_proxy`.
+    pub proxy: Option<Secret>,
+}
+
+impl RemoteAccess {
+    /// Returns the access with the user name and password of the URL, when it has them and nothing else is given.
+    pub(crate) fn of(mut self, url: &RemoteUrl) -> Self {
+        if self.credentials == Credentials::FromGit {
+            self.credentials = url.credentials();
+        }
+        self
     }
-    // A file that stands there may have wider permissions, and `mode` doesn't narrow those.
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+}
+
+impl From<Credentials> for RemoteAccess {
+    fn from(credentials: Credentials) -> Self {
+        Self { credentials, ..Self::default() }
     }
-    let mut answer = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
-    answer.write_all(format!("username={username}\npassword={password}\n").as_bytes())
+}
+
+/// A certificate that tells a server who we are. Both files are in PEM, and read each time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its private key, without a passphrase.
+    pub key: PathBuf,
+}
+
+/// What was given to log in with can't be used.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AccessError {
+    /// A file can't be read.
+    #[error("{} can't be read: {reason}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The private key can't be used.
+    #[error("the private key can't be used, check it and its passphrase: {words}")]
+    Key {
+        /// What OpenSSH said.
+        words: String,
+    },
+    /// Nothing says which host key is the server's.
+    #[error(
+        "no host key of {host} is known: get the lines with `{keyscan}`, compare the fingerprints that `ssh-keygen -lf` \
+         prints with those that the server's operator publishes, and give them as known hosts; or ask for trust on first use"
+    )]
+    NoHostKey {
+        /// The server.
+        host: String,
+        /// The command that prints them.
+        keyscan: String,
+    },
+    /// There is no agent.
+    #[error("there is no ssh agent: name its socket, or set SSH_AUTH_SOCK")]
+    NoAgent,
+    /// The credentials, or an option, are for another kind of address.
+    #[error("{given} is for {wanted} alone")]
+    OtherScheme {
+        /// What was given.
+        given: &'static str,
+        /// For what it is.
+        wanted: &'static str,
+    },
+    /// It can't be one, such as a password with a line break.
+    #[error("the {what} is {fault}")]
+    Text {
+        /// What it is.
+        what: &'static str,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
+}
+
+impl From<SecretError> for AccessError {
+    fn from(error: SecretError) -> Self {
+        Self::File { file: error.file, reason: error.source.to_string() }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
-    fn a_password_is_not_shown() {
-        let credentials = Credentials::Basic { username: "bot".into(), password: "s3cret".into() };
-        assert!(!format!("{credentials:?}").contains("s3cret"));
-    }
-
-    #[test]
-    fn an_answer_is_for_its_owner_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("credentials");
-        fs::write(&file, "old").unwrap();
-        write_answer(&file, "bot", "s3cret").unwrap();
-        assert_eq!(fs::read_to_string(&file).unwrap(), "username=bot\npassword=s3cret\n");
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(write_answer(&file, "bot", "a\nurl=https://elsewhere").is_err());
+    fn no_secret_is_shown() {
+        let all = [
+            Credentials::Basic { username: "bot".into(), password: "s3cret".into() },
+            Credentials::Bearer { token: "s3cret".into() },
+            Credentials::Command { program: "helper".into(), arguments: vec!["s3cret".into()] },
+            Credentials::Ssh {
+                key: "s3cret".into(),
+                passphrase: Some("s3cret".into()),
+                known_hosts: KnownHosts::default(),
+            },
+        ];
+        for credentials in all {
+            let access = RemoteAccess { proxy: Some("http://u:s3cret@p".into()), ..credentials.into() };
+            assert!(!format!("{access:?}").contains("s3cret"), "{access:?}");
+        }
     }
 }

@@ -59,14 +59,14 @@ mod writer;
 
 pub use backoff::Backoff;
 pub use branch::{BranchName, BranchNameError};
-pub use credentials::Credentials;
+pub use credentials::{AccessError, ClientCertificate, Credentials, KnownHosts, RemoteAccess, Secret};
 pub use deflate::{CompressionLevel, CompressionLevelError};
 pub use directory::DirectorySink;
 #[cfg(feature = "testing")]
 pub use memory::{MemoryCommit, MemorySink};
 pub use probe::RemoteProbe;
 pub use remedy::Remedy;
-pub use remote::{Remote, RemoteError};
+pub use remote::{Refusal, Remote, RemoteError, TipMove};
 #[cfg(feature = "testing")]
 pub use sign::MemorySigner;
 pub use sign::{ProgramSigner, SignError, SignFormat, Signer, SshSigner};

@@ -11,8 +11,8 @@ use std::{
 use crate::{
     backoff::random,
     branch::BranchName,
-    credentials::Credentials,
-    remote::{CliRemote, Remote, RemoteError, RemoteTip, cli},
+    credentials::RemoteAccess,
+    remote::{CliRemote, Refusal, Remote, RemoteError, RemoteTip, cli},
     store,
     url::RemoteUrl,
 };
@@ -29,13 +29,13 @@ pub struct RemoteProbe {
 
 impl RemoteProbe {
     /// Returns a probe with a scratch repository in the folder for temporary files, which goes with it.
-    pub async fn open(url: RemoteUrl, credentials: Credentials) -> Result<Self, RemoteError> {
-        let credentials = if credentials == Credentials::FromGit { url.credentials() } else { credentials };
+    pub async fn open(url: RemoteUrl, access: impl Into<RemoteAccess>) -> Result<Self, RemoteError> {
+        let access = access.into().of(&url);
         let failed = |source| RemoteError::Scratch { source: Arc::new(source) };
         let scratch = Scratch::create().map_err(failed)?;
         let git_dir = scratch.git_dir();
         store::create(&git_dir, &BranchName::default()).map_err(failed)?;
-        let remote = CliRemote::open(url.clone(), &credentials, &git_dir, &scratch.0.join("credentials")).await?;
+        let remote = CliRemote::open(url.clone(), access, &git_dir, &scratch.0.join("login")).await?;
         Ok(Self { url, remote, scratch })
     }
 
@@ -55,6 +55,7 @@ impl RemoteProbe {
             return Err(RemoteError::Refused {
                 url: self.url.clone(),
                 branch: branch.clone(),
+                by: Refusal::CheckedOut,
                 reason: "branch is currently checked out".into(),
                 words: "its working tree would fall behind; give another --branch, or a bare repository".into(),
             });

@@ -1,9 +1,10 @@
 //! The repository that commits are pushed to, as the writer sees it.
 
-use std::{fmt::Debug, io, sync::Arc, time::Duration};
+use std::{fmt, fmt::Debug, io, sync::Arc, time::Duration};
 
 use crate::{
     branch::BranchName,
+    credentials::AccessError,
     remedy::Remedy,
     sink::{CommitId, SinkError},
     url::RemoteUrl,
@@ -58,15 +59,75 @@ pub enum Pushed {
     UpToDate,
 }
 
+/// How a branch was found to be elsewhere than where it was expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TipMove {
+    /// It has commits that aren't here: `fetch first`, `non-fast-forward`.
+    FetchFirst,
+    /// Somebody else was faster while the server took ours: `failed to update ref`. Some servers say the same when they
+    /// can't write, so the tip has to be read.
+    LostRace,
+    /// It isn't where it was when it was seen last: `stale info`.
+    Stale,
+}
+
+/// Which rule of a server refused a push, as far as its words tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The branch is checked out in a repository with a working tree.
+    CheckedOut,
+    /// A hook of the server's owner.
+    Hook,
+    /// None of the others, or the words are unknown here.
+    Other,
+    /// The branch may not be pushed to, or not by this user.
+    ProtectedBranch,
+    /// The server has no room for more, or allows no more.
+    Quota,
+    /// A file or the whole push is larger than the server takes.
+    TooLarge,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CheckedOut => "the branch is checked out",
+            Self::Hook => "a hook declined",
+            Self::Other => "a rule of the server",
+            Self::ProtectedBranch => "the branch is protected",
+            Self::Quota => "no room is left",
+            Self::TooLarge => "it is too large",
+        })
+    }
+}
+
 /// A remote, or the git that talks to it, could not do what it was asked to.
 ///
 /// `words` are those of git and of the server, without passwords.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemoteError {
+    /// What was given to log in with can't be used; nobody was asked.
+    #[error("can't log in to {url}: {reason}")]
+    Access {
+        /// The remote.
+        url: RemoteUrl,
+        /// Why not.
+        reason: AccessError,
+    },
     /// The credentials are missing or wrong, or don't allow this.
     #[error("{url} refused access, check the credentials and what they allow: {words}")]
     Authentication {
+        /// The remote.
+        url: RemoteUrl,
+        /// What was said.
+        words: String,
+    },
+    /// The server's certificate isn't trusted, or ours isn't by the server.
+    #[error("the certificates of {url} and ours don't fit, name the authority that signed its own as CA file: {words}")]
+    Certificate {
         /// The remote.
         url: RemoteUrl,
         /// What was said.
@@ -79,6 +140,16 @@ pub enum RemoteError {
         action: &'static str,
         /// The remote.
         url: RemoteUrl,
+        /// What was said.
+        words: String,
+    },
+    /// The ssh server's host key is none of those that are known, so that somebody else may be answering.
+    #[error("{}: {words}", host_key(url, *has_changed))]
+    HostKey {
+        /// The remote.
+        url: RemoteUrl,
+        /// Whether another one is known for the host.
+        has_changed: bool,
         /// What was said.
         words: String,
     },
@@ -96,6 +167,8 @@ pub enum RemoteError {
         url: RemoteUrl,
         /// The branch.
         branch: BranchName,
+        /// How it was found.
+        how: TipMove,
         /// git's word for it, such as `fetch first`.
         reason: String,
     },
@@ -122,12 +195,14 @@ pub enum RemoteError {
         found: GitVersion,
     },
     /// The server refused the push: a hook, a protected branch, a limit.
-    #[error("{url} refused the push to {}: {reason}{}", branch.full(), said(words, reason))]
+    #[error("{url} refused the push to {}: {reason}{}", branch.full(), said(words, *by))]
     Refused {
         /// The remote.
         url: RemoteUrl,
         /// The branch.
         branch: BranchName,
+        /// Which rule it was.
+        by: Refusal,
         /// git's word for it, such as `pre-receive hook declined`.
         reason: String,
         /// What the server said.
@@ -173,7 +248,10 @@ impl RemoteError {
     /// Returns what helps.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Authentication { .. }
+            Self::Access { .. }
+            | Self::Authentication { .. }
+            | Self::Certificate { .. }
+            | Self::HostKey { .. }
             | Self::NotFound { .. }
             | Self::OldGit { .. }
             | Self::Refused { .. }
@@ -192,15 +270,29 @@ impl RemoteError {
     }
 }
 
-/// The server's words behind git's, with what to do where git's word alone says it.
-fn said(words: &str, reason: &str) -> String {
-    let advice = if reason.contains("currently checked out") {
-        "; push to a bare repository, or check another branch out there"
-    } else if reason.contains("protected branch") {
-        "; allow this user to push there, or choose another branch"
-    } else {
-        ""
+/// The server's words behind git's, with what to do about the rule.
+fn said(words: &str, by: Refusal) -> String {
+    let advice = match by {
+        Refusal::CheckedOut => "; push to a bare repository, or check another branch out there",
+        Refusal::Hook | Refusal::Other => "",
+        Refusal::ProtectedBranch => "; allow this user to push there, or choose another branch",
+        Refusal::Quota => "; make room there, or have the limit raised",
+        Refusal::TooLarge => "; have the server's limit raised, or record less",
     };
     let words = if words.is_empty() { String::new() } else { format!(" ({words})") };
     format!("{words}{advice}")
+}
+
+fn host_key(url: &RemoteUrl, has_changed: bool) -> String {
+    if has_changed {
+        format!(
+            "the host key of {url} has changed: somebody may be in between; ask the server's operator, and replace the \
+             known host only when the fingerprint is theirs"
+        )
+    } else {
+        format!(
+            "the host key of {url} is not among the known hosts: compare its fingerprint with the one that the server's \
+             operator publishes, and add its line, which ssh-keyscan prints"
+        )
+    }
 }

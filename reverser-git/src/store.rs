@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <state folder>/lock                      held while a writer is alive; has its process id
-//! <state folder>/credentials               what git is told of a password, 0600
+//! <state folder>/login/                    what git logs in with, 0700; see remote/cli/login.rs
 //! <state folder>/repository.git/
 //!   objects/pack/pack-<id>.{pack,idx}      one per group of batches, fsynced before a ref names it
 //!   refs/reverser/<branch>                 the only truth: a commit whose parent is the branch's tip and whose message
@@ -109,9 +109,9 @@ impl StoreConfig {
         self.state_dir.join("repository.git")
     }
 
-    /// Where a password is kept for git.
-    pub(crate) fn answer_file(&self) -> PathBuf {
-        self.state_dir.join("credentials")
+    /// Where credentials are kept for git.
+    pub(crate) fn login_dir(&self) -> PathBuf {
+        self.state_dir.join("login")
     }
 }
 

@@ -166,7 +166,7 @@ fn http(scheme: &str, rest: &str) -> Result<RemoteUrl, RemoteUrlError> {
         return Ok(RemoteUrl::new(text, Place::Http { origin, credentials: Credentials::FromGit }));
     };
     let decode = |text| percent_decode(text).ok_or_else(|| RemoteUrlError::Encoding { url: format!("{origin}{path}") });
-    let credentials = Credentials::Basic { username: decode(username)?, password: decode(password)? };
+    let credentials = Credentials::Basic { username: decode(username)?.into(), password: decode(password)?.into() };
     Ok(RemoteUrl::new(format!("{origin}{path}"), Place::Http { origin, credentials }))
 }
 

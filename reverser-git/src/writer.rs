@@ -1,6 +1,11 @@
 //! `GitWriter`: one branch of one remote, written durably on this machine and pushed in the background.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use reverser_core::{Edit, RepoPath, Signature};
@@ -9,7 +14,7 @@ use tracing::Instrument;
 
 use crate::{
     branch::BranchName,
-    credentials::Credentials,
+    credentials::RemoteAccess,
     deflate::CompressionLevel,
     remote::{CliRemote, Remote, RemoteError},
     sign::{Signer, sign},
@@ -41,16 +46,18 @@ pub struct GitWriter {
     pushed: watch::Receiver<u64>,
     /// The remote and the branch, for errors.
     name: Arc<str>,
+    /// What talks to the remote, as long as the task lives: credentials on disk go with it.
+    cli: Weak<CliRemote>,
 }
 
 impl GitWriter {
-    /// Returns a builder for a writer to the repository at `url`. [`Credentials::FromGit`] takes the user name and password
-    /// of the URL when it has them.
-    pub fn open(url: RemoteUrl, credentials: Credentials) -> GitWriterBuilder {
-        let credentials = if credentials == Credentials::FromGit { url.credentials() } else { credentials };
+    /// Returns a builder for a writer to the repository at `url`. [`Credentials::FromGit`](crate::Credentials::FromGit) takes
+    /// the user name and password of the URL when it has them.
+    pub fn open(url: RemoteUrl, access: impl Into<RemoteAccess>) -> GitWriterBuilder {
+        let access = access.into().of(&url);
         GitWriterBuilder {
             url,
-            credentials,
+            access,
             branch: BranchName::default(),
             under: None,
             committer: Signature::new("reverser", "reverser@localhost"),
@@ -66,6 +73,20 @@ impl GitWriter {
     /// out at the next start.
     pub async fn close(&self, limit: Duration) -> Result<Closed, SinkError> {
         self.ask(|reply| Request::Close { limit, reply }).await
+    }
+
+    /// Replaces how to log in, from the next command to the remote on; a writer that waits tries again at once. Secrets in
+    /// files need no call: they are read again each time.
+    ///
+    /// # Errors
+    /// When nothing can come of it, such as a file that can't be read; then all stays as it was.
+    pub async fn set_access(&self, access: impl Into<RemoteAccess>) -> Result<(), RemoteError> {
+        // A writer that has ended logs in no more.
+        let Some(cli) = self.cli.upgrade() else { return Ok(()) };
+        cli.set_access(access.into()).await?;
+        drop(cli);
+        let _ = self.requests.send(Request::Retry).await;
+        Ok(())
     }
 
     /// Returns what is not pushed and why, always the latest.
@@ -115,7 +136,7 @@ impl GitSink for GitWriter {
 #[derive(Clone, Debug)]
 pub struct GitWriterBuilder {
     url: RemoteUrl,
-    credentials: Credentials,
+    access: RemoteAccess,
     branch: BranchName,
     under: Option<RepoPath>,
     committer: Signature,
@@ -210,13 +231,15 @@ impl GitWriterBuilder {
         if let Some(signer) = self.signer.clone() {
             owner::blocking(move || sign(signer.as_ref(), TRIAL)).await.map_err(OpenError::Sign)?;
         }
-        let (git_dir, answer_file) = (config.git_dir(), config.answer_file());
+        let (git_dir, login_dir) = (config.git_dir(), config.login_dir());
         let store = owner::blocking(move || Store::open(config)).await?;
-        let mut remote = CliRemote::open(self.url.clone(), &self.credentials, &git_dir, &answer_file).await?;
+        let mut remote = CliRemote::open(self.url.clone(), self.access.clone(), &git_dir, &login_dir).await?;
         if let Some(limit) = self.transfer_limit {
             remote = remote.transfer_limit(limit);
         }
-        self.start_with(store, Arc::new(remote)).await
+        let remote = Arc::new(remote);
+        let cli = Arc::downgrade(&remote);
+        Ok(GitWriter { cli, ..self.start_with(store, remote).await? })
     }
 
     async fn start_with(self, store: Store, remote: Arc<dyn Remote>) -> Result<GitWriter, OpenError> {
@@ -235,6 +258,7 @@ impl GitWriterBuilder {
             push_state: push_state_seen,
             pushed: pushed_seen,
             name: format!("{} of {}", self.branch, self.url).into(),
+            cli: Weak::new(),
         })
     }
 }
@@ -315,6 +339,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        Credentials,
         remote::{Pushed, RemoteTip, create_bare},
         testing::{plan, put},
     };
@@ -369,9 +394,9 @@ mod tests {
             signer: None,
             compression: builder.compression,
         };
-        let (git_dir, answer_file) = (config.git_dir(), config.answer_file());
+        let (git_dir, login_dir) = (config.git_dir(), config.login_dir());
         let store = Store::open(config).unwrap();
-        let remote = CliRemote::open(url.clone(), &Credentials::FromGit, &git_dir, &answer_file).await.unwrap();
+        let remote = CliRemote::open(url.clone(), Credentials::FromGit, &git_dir, &login_dir).await.unwrap();
         let deaf = Arc::new(Deaf { remote, url, lost: AtomicUsize::new(2), pushes: AtomicUsize::new(0) });
         let writer = builder.start_with(store, Arc::<Deaf>::clone(&deaf)).await.unwrap();
 

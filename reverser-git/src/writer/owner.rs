@@ -54,6 +54,8 @@ pub(crate) enum Request {
         path: RepoPath,
         reply: oneshot::Sender<Result<Option<Vec<u8>>, SinkError>>,
     },
+    /// What a push failed for may be mended.
+    Retry,
 }
 
 /// Owns the store. Commits run one after the other on a thread that may block; at most one push runs beside them.
@@ -216,6 +218,11 @@ impl Owner {
             Request::Cursors { reply } => drop(reply.send(self.store().cursors().clone())),
             Request::List { folder, reply } => {
                 drop(reply.send(self.with_store(move |store| store.list(folder.as_ref())).await));
+            }
+            Request::Retry => {
+                if let Phase::Waiting { due, .. } = &mut self.phase {
+                    *due = Instant::now();
+                }
             }
             Request::Read { path, reply } => drop(reply.send(self.with_store(move |store| store.read(&path)).await)),
         }

@@ -14,8 +14,17 @@ use tokio::{process::Command, time::timeout};
 
 use crate::{remote::RemoteError, store::at_work, url::RemoteUrl};
 
-/// Makes every git command.
-pub(super) fn git(git_dir: Option<&Path>, options: &[String]) -> Command {
+/// Whose configuration a git command sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Configuration {
+    /// What is set here and in the local repository.
+    Ours,
+    /// The user's and the system's too.
+    Users,
+}
+
+/// Makes every git command; `extra` is one more setting, `name=value`.
+pub(super) fn git(git_dir: Option<&Path>, configuration: Configuration, extra: Option<&str>) -> Command {
     let mut command = Command::new("git");
     for option in [
         "gc.auto=0",                // consolidation is ours
@@ -28,27 +37,17 @@ pub(super) fn git(git_dir: Option<&Path>, options: &[String]) -> Command {
     ] {
         command.args(["-c", option]);
     }
-    for option in options {
+    if let Some(option) = extra {
         command.args(["-c", option]);
     }
     if let Some(git_dir) = git_dir {
         command.arg("--git-dir").arg(git_dir);
     }
-    // What `git rev-parse --local-env-vars` lists points at a repository of whoever started us.
-    for variable in [
-        "GIT_DIR",
-        "GIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_COMMON_DIR",
-        "GIT_NAMESPACE",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_SHALLOW_FILE",
-        "GIT_GRAFT_FILE",
-        "GIT_PREFIX",
-        "SSH_ASKPASS",
-    ] {
+    for (variable, _) in std::env::vars_os().filter(|(name, _)| !is_passed_on(&name.to_string_lossy(), configuration)) {
         command.env_remove(variable);
+    }
+    if configuration == Configuration::Ours {
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
     }
     command
         .env("LC_ALL", "C") // its messages are read
@@ -60,6 +59,32 @@ pub(super) fn git(git_dir: Option<&Path>, options: &[String]) -> Command {
         .kill_on_drop(true);
     command
 }
+
+/// Whether git gets a variable of ours.
+fn is_passed_on(variable: &str, configuration: Configuration) -> bool {
+    match variable {
+        "GIT_EXEC_PATH" => true, // where git is
+        "SSH_ASKPASS" => false,  // nobody is there to answer
+        _ if variable.starts_with("GIT_TRACE") || variable == "GIT_CURL_VERBOSE" => false, // its messages are read
+        _ if LOCAL_VARIABLES.contains(&variable) => false,
+        "SSH_AUTH_SOCK" => configuration == Configuration::Users,
+        _ => configuration == Configuration::Users || !variable.starts_with("GIT_"),
+    }
+}
+
+/// What `git rev-parse --local-env-vars` lists points at a repository of whoever started us.
+const LOCAL_VARIABLES: [&str; 10] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_SHALLOW_FILE",
+    "GIT_GRAFT_FILE",
+    "GIT_PREFIX",
+];
 
 /// Runs a command to its end, within a limit. When it is not waited for until then, all that it has started ends with it.
 pub(super) async fn run(mut command: Command, limit: Duration) -> Result<Output, Failure> {
@@ -105,13 +130,13 @@ impl Failure {
 }
 
 /// Whether the user has told git which ssh to use, in the environment or in `core.sshCommand`.
-pub(super) async fn has_ssh_command(url: &RemoteUrl, git_dir: &Path) -> Result<bool, RemoteError> {
+pub(super) async fn users_ssh_command(url: &RemoteUrl) -> Result<bool, RemoteError> {
     let is_set = |variable: &str| std::env::var_os(variable).as_deref().is_some_and(|value| value != OsStr::new(""));
     if is_set("GIT_SSH_COMMAND") || is_set("GIT_SSH") {
         return Ok(true);
     }
-    let mut command = git(Some(git_dir), &[]);
-    command.args(["config", "--get", "core.sshCommand"]);
+    let mut command = git(None, Configuration::Users, None);
+    command.args(["config", "--get", "core.sshCommand"]).current_dir("/");
     let output = run(command, READ_LIMIT).await.map_err(|failure| failure.of("configure", url))?;
     Ok(output.status.success())
 }

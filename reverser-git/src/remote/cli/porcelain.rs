@@ -2,7 +2,7 @@
 
 use crate::{
     branch::BranchName,
-    remote::{GitVersion, Pushed, RemoteTip},
+    remote::{GitVersion, Pushed, RemoteTip, TipMove},
     sink::CommitId,
 };
 
@@ -38,8 +38,10 @@ pub(super) fn parse_tip(output: &[u8], branch: &BranchName) -> Option<RemoteTip>
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RefUpdate {
     Accept(Pushed),
+    /// The connection ended before the server said what became of it.
+    Lose(String),
     /// Refused here or there because the branch was elsewhere.
-    Moved(String),
+    Move(TipMove, String),
     Refuse(String),
 }
 
@@ -63,11 +65,13 @@ pub(super) fn parse_push(output: &[u8], target: &str) -> Option<RefUpdate> {
         let reason = summary.split_once(" (").map_or(summary, |(_, reason)| reason.trim_end_matches(')'));
         reason.to_owned()
     };
-    match flag {
-        " " | "*" => Some(RefUpdate::Accept(Pushed::Moved)),
-        "=" => Some(RefUpdate::Accept(Pushed::UpToDate)),
-        "!" if MOVED_REASONS.iter().any(|moved| summary.contains(moved)) => Some(RefUpdate::Moved(reason())),
-        "!" => Some(RefUpdate::Refuse(reason())),
+    let moved = MOVED_REASONS.iter().find(|(words, _)| summary.contains(words));
+    match (flag, moved) {
+        (" " | "*", _) => Some(RefUpdate::Accept(Pushed::Moved)),
+        ("=", _) => Some(RefUpdate::Accept(Pushed::UpToDate)),
+        ("!", _) if summary.starts_with("[remote failure]") => Some(RefUpdate::Lose(reason())),
+        ("!", Some((_, how))) => Some(RefUpdate::Move(*how, reason())),
+        ("!", None) => Some(RefUpdate::Refuse(reason())),
         // `+` and `-` too: nothing is forced or deleted.
         _ => None,
     }
@@ -97,15 +101,15 @@ pub(super) fn parse_version(output: &str) -> Option<GitVersion> {
 }
 
 /// Reasons that say that the branch was elsewhere: the first three from the client, the others from the server.
-const MOVED_REASONS: [&str; 8] = [
-    "(fetch first)",
-    "(non-fast-forward)",
-    "(stale info)",
-    "(failed to update ref)",
-    "cannot lock ref",
-    "(incorrect old value provided)",
-    "reference already exists",
-    "(remote ref updated since checkout)",
+const MOVED_REASONS: [(&str, TipMove); 8] = [
+    ("(fetch first)", TipMove::FetchFirst),
+    ("(non-fast-forward)", TipMove::FetchFirst),
+    ("(stale info)", TipMove::Stale),
+    ("(failed to update ref)", TipMove::LostRace),
+    ("cannot lock ref", TipMove::LostRace),
+    ("(incorrect old value provided)", TipMove::LostRace),
+    ("reference already exists", TipMove::LostRace),
+    ("(remote ref updated since checkout)", TipMove::Stale),
 ];
 
 #[cfg(test)]
@@ -159,19 +163,25 @@ mod tests {
 
     #[test]
     fn a_moved_tip_is_told_from_a_refusal() {
-        let moved = |summary, reason: &str| {
-            assert_eq!(line("!", summary), Some(RefUpdate::Moved(reason.to_owned())), "{summary}");
+        let moved = |summary, how, reason: &str| {
+            assert_eq!(line("!", summary), Some(RefUpdate::Move(how, reason.to_owned())), "{summary}");
         };
-        moved("[rejected] (fetch first)", "fetch first");
-        moved("[rejected] (stale info)", "stale info");
-        moved("[remote rejected] (failed to update ref)", "failed to update ref");
-        moved("[remote rejected] (incorrect old value provided)", "incorrect old value provided");
+        moved("[rejected] (fetch first)", TipMove::FetchFirst, "fetch first");
+        moved("[rejected] (non-fast-forward)", TipMove::FetchFirst, "non-fast-forward");
+        moved("[rejected] (stale info)", TipMove::Stale, "stale info");
+        moved("[remote rejected] (failed to update ref)", TipMove::LostRace, "failed to update ref");
+        moved("[remote rejected] (incorrect old value provided)", TipMove::LostRace, "incorrect old value provided");
         let refused = |summary, reason: &str| {
             assert_eq!(line("!", summary), Some(RefUpdate::Refuse(reason.to_owned())), "{summary}");
         };
         refused("[remote rejected] (pre-receive hook declined)", "pre-receive hook declined");
         refused("[remote rejected] (branch is currently checked out)", "branch is currently checked out");
-        refused("[remote failure] (remote failed to report status)", "remote failed to report status");
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_of_the_ref_has_neither_taken_nor_refused_it() {
+        let reason = "remote failed to report status".to_owned();
+        assert_eq!(line("!", "[remote failure] (remote failed to report status)"), Some(RefUpdate::Lose(reason)));
     }
 
     #[test]
