@@ -72,5 +72,5 @@ pub use sign::MemorySigner;
 pub use sign::{ProgramSigner, SignError, SignFormat, Signer, SshSigner};
 pub use sink::{Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
 pub use store::OpenError;
-pub use url::{RemoteUrl, RemoteUrlError, default_state_dir};
+pub use url::{CanonicalUrl, RemoteUrl, RemoteUrlError, default_state_dir};
 pub use writer::{Closed, GitWriter, GitWriterBuilder, LastPush, PushPhase, PushState};

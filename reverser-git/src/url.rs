@@ -13,6 +13,10 @@ use crate::{
     remedy::Remedy,
 };
 
+mod canonical;
+
+pub use canonical::CanonicalUrl;
+
 /// The address of a Git repository: a path, or a `file://`, `http://`, `https://`, `ssh://` or `[user@]host:path` URL.
 ///
 /// A relative path becomes absolute when it is parsed. A password in an http(s) URL is taken out of it and becomes
@@ -58,12 +62,14 @@ impl RemoteUrl {
 
     /// Returns the repository's name, its last path segment without `.git`: `my-cluster`. Not unique.
     pub fn name(&self) -> &str {
-        let path = self.parts.text.trim_end_matches('/');
-        let last = path.rsplit(['/', ':']).next().unwrap_or_default();
-        match last.strip_suffix(".git").unwrap_or(last) {
-            // `…/repo/.git` is a repository inside its working tree.
-            "" => path.trim_end_matches(".git").trim_end_matches('/').rsplit('/').next().unwrap_or_default(),
-            name => name,
+        name(&self.parts.text)
+    }
+
+    /// Returns the spelling that all addresses of this repository share. Reads links when it is a path.
+    pub fn canonical(&self) -> CanonicalUrl {
+        match &self.parts.place {
+            Place::Local(path) => CanonicalUrl::of_path(path),
+            Place::Http { .. } | Place::Ssh => CanonicalUrl::of_url(&self.parts.text),
         }
     }
 
@@ -87,11 +93,6 @@ impl RemoteUrl {
     /// Returns whether git reaches it over ssh.
     pub(crate) fn is_ssh(&self) -> bool {
         matches!(self.parts.place, Place::Ssh)
-    }
-
-    /// Returns a number that tells this repository from others of its name, the same in every run: FNV-1a of the URL.
-    pub(crate) fn fingerprint(&self) -> u32 {
-        self.parts.text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
     }
 }
 
@@ -265,11 +266,28 @@ impl RemoteUrlError {
 
 /// Returns the default state folder of a branch of a repository: `$XDG_STATE_HOME/reverser/<name>-<fingerprint>-<branch>`,
 /// below `~/.local/state` when that variable isn't set (XDG Base Directory Specification). `None` without a home.
+///
+/// All addresses of a repository have the same one, so that their processes meet at its lock.
 pub fn default_state_dir(url: &RemoteUrl, branch: &crate::BranchName) -> Option<PathBuf> {
     let absolute = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
-    let name = percent_encode(url.name(), |byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    Some(state.join("reverser").join(format!("{name}-{:08x}-{}", url.fingerprint(), branch.encoded())))
+    let url = url.canonical();
+    let name = percent_encode(name(url.as_str()), |byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    // FNV-1a: tells this repository from others of its name, the same in every run.
+    let fingerprint =
+        url.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    Some(state.join("reverser").join(format!("{name}-{fingerprint:08x}-{}", branch.encoded())))
+}
+
+/// The last path segment without `.git`.
+fn name(address: &str) -> &str {
+    let path = address.trim_end_matches('/');
+    let last = path.rsplit(['/', ':']).next().unwrap_or_default();
+    match last.strip_suffix(".git").unwrap_or(last) {
+        // `…/repo/.git` is a repository inside its working tree.
+        "" => path.trim_end_matches(".git").trim_end_matches('/').rsplit('/').next().unwrap_or_default(),
+        name => name,
+    }
 }
 
 #[cfg(test)]
@@ -338,6 +356,7 @@ mod tests {
         let branch = crate::BranchName::default();
         let folder = |text| default_state_dir(&parse(text), &branch);
         assert_ne!(folder("/a/web.git"), folder("/b/web.git"));
-        assert_eq!(folder("/a/web.git"), folder("/a/web.git"));
+        assert_eq!(folder("/a/web.git"), folder("/a/web.git/"));
+        assert_eq!(folder("git@host:a/web.git"), folder("ssh://git@host/a/web"));
     }
 }
