@@ -56,6 +56,12 @@ impl Commit {
         [head.as_bytes(), b"author ", &self.author, b"\ncommitter ", &self.committer, b"\n\n", &self.message].concat()
     }
 
+    /// Returns who committed it; `None` when that isn't `Name <mail>`.
+    pub(crate) fn committed_by(&self) -> Option<Signature> {
+        let line = std::str::from_utf8(&self.committer).ok()?;
+        line.get(..=line.rfind('>')?)?.parse().ok()
+    }
+
     /// Returns when it was committed.
     pub(crate) fn committed_at(&self) -> Option<Timestamp> {
         let line = String::from_utf8_lossy(&self.committer);
@@ -180,6 +186,7 @@ mod tests {
         assert_eq!(Commit::parse(&commit.encode()), Some(commit.clone()));
         assert_eq!(commit.author, b"Ann <ann@example.com> 1700000000 +0000");
         assert_eq!(commit.committed_at(), Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(commit.committed_by(), Some(Signature::new("bot", "bot@example.com")));
         assert_eq!(commit.message, b"subject\n\nbody\n");
     }
 

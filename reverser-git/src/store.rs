@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <state folder>/lock                      held while a writer is alive; has its process id
-//! <state folder>/login/                    what git logs in with, 0700; see remote/cli/login.rs
+//! <state folder>/login[-<n>]/              what a writer logs in with, 0700; see remote/cli/login.rs
 //! <state folder>/repository.git/
 //!   objects/pack/pack-<id>.{pack,idx}      one per group of batches, fsynced before a ref names it
 //!   refs/reverser/<branch>                 the only truth: a commit whose parent is the branch's tip and whose message
@@ -37,6 +37,7 @@ use crate::{
     sign::Signer,
     sink::{Batch, Outcome, SinkError, is_unchanged, move_cursors},
     trees::{self, Folder, REGULAR},
+    url::RemoteUrl,
 };
 
 mod disk;
@@ -47,7 +48,7 @@ mod replay;
 mod sign;
 
 pub(crate) use disk::create;
-use disk::{Lock, count_packs, lock, sync_folder, write_ref_file};
+use disk::{Lock, clear_logins, count_packs, lock, sync_folder, write_ref_file};
 pub use error::OpenError;
 pub(crate) use leftovers::at_work;
 use leftovers::clear_leftovers;
@@ -59,8 +60,7 @@ pub(crate) struct Store {
     git_dir: PathBuf,
     remote: String,
     branch: BranchName,
-    /// The root of all edits.
-    under: Option<RepoPath>,
+    /// Of the batch or the commit at hand.
     committer: Signature,
     signer: Option<Arc<dyn Signer>>,
     compression: CompressionLevel,
@@ -98,10 +98,16 @@ pub(crate) struct StoreConfig {
     /// Where the branch is pushed to, without a password.
     pub(crate) remote: String,
     pub(crate) branch: BranchName,
-    pub(crate) under: Option<RepoPath>,
     pub(crate) committer: Signature,
     pub(crate) signer: Option<Arc<dyn Signer>>,
     pub(crate) compression: CompressionLevel,
+}
+
+/// A batch, and who commits it. Its paths are the repository's.
+#[derive(Clone, Debug)]
+pub(crate) struct Work {
+    pub(crate) batch: Batch,
+    pub(crate) committer: Signature,
 }
 
 impl StoreConfig {
@@ -109,9 +115,9 @@ impl StoreConfig {
         self.state_dir.join("repository.git")
     }
 
-    /// Where credentials are kept for git.
-    pub(crate) fn login_dir(&self) -> PathBuf {
-        self.state_dir.join("login")
+    /// Where the credentials of a writer, the first or another one that shares the store, are kept for git.
+    pub(crate) fn login_dir(&self, writer: u32) -> PathBuf {
+        self.state_dir.join(if writer == 1 { LOGIN.to_owned() } else { format!("{LOGIN}-{writer}") })
     }
 }
 
@@ -125,6 +131,7 @@ impl Store {
         create(&git_dir, &config.branch).map_err(&failed)?;
         sync_folder(&config.state_dir).map_err(&failed)?;
         clear_leftovers(&git_dir).map_err(&failed)?;
+        clear_logins(&config.state_dir, LOGIN).map_err(&failed)?;
         fault::reached("leftovers-cleared");
         let packs = count_packs(&git_dir).map_err(&failed)?;
         let mut store = Self {
@@ -132,7 +139,6 @@ impl Store {
             git_dir,
             remote: config.remote,
             branch: config.branch,
-            under: config.under,
             committer: config.committer,
             signer: config.signer,
             compression: config.compression,
@@ -153,7 +159,7 @@ impl Store {
     }
 
     /// Commits the batches in order, all of them durable when this returns; returns the outcomes of each one's plans.
-    pub(crate) fn commit(&mut self, batches: &[Batch], now: Timestamp) -> Result<Vec<Vec<Outcome>>, SinkError> {
+    pub(crate) fn commit(&mut self, batches: &[Work], now: Timestamp) -> Result<Vec<Vec<Outcome>>, SinkError> {
         let outcomes = self.try_commit(batches, now);
         self.recover(outcomes)
     }
@@ -179,22 +185,22 @@ impl Store {
     /// Returns a file's content.
     pub(crate) fn read(&mut self, path: &RepoPath) -> Result<Option<Vec<u8>>, SinkError> {
         self.refresh()?;
-        let path = self.rooted(path);
         match self.tree.get(path.as_str().as_bytes(), &self.objects)? {
             Some(file) if file.is_regular() => self.objects.read(file.id, Kind::Blob).map(Some),
             _ => Ok(None),
         }
     }
 
-    /// Returns the files below a folder. Those whose name isn't a [`RepoPath`] are somebody else's, and left out.
-    pub(crate) fn list(&mut self, folder: Option<&RepoPath>) -> Result<Vec<RepoPath>, SinkError> {
+    /// Returns the files below a folder, by their paths below `under`. Those whose name there isn't a [`RepoPath`] are
+    /// somebody else's, and left out.
+    pub(crate) fn list(
+        &mut self,
+        folder: Option<&RepoPath>,
+        under: Option<&RepoPath>,
+    ) -> Result<Vec<RepoPath>, SinkError> {
         self.refresh()?;
-        let folder = match folder {
-            Some(folder) => Some(self.rooted(folder)),
-            None => self.under.clone(),
-        };
-        let folder = folder.as_ref().map(RepoPath::as_str).unwrap_or_default();
-        let root = self.under.as_ref().map(|under| format!("{under}/")).unwrap_or_default();
+        let folder = folder.map(RepoPath::as_str).unwrap_or_default();
+        let root = under.map(|under| format!("{under}/")).unwrap_or_default();
         let mut paths: Vec<RepoPath> = Vec::new();
         self.tree.walk(folder.as_bytes(), &self.objects, &mut |path, file| {
             let path = std::str::from_utf8(path).ok().and_then(|path| path.strip_prefix(&root)?.parse().ok());
@@ -225,11 +231,12 @@ impl Store {
         &self.git_dir
     }
 
-    fn try_commit(&mut self, batches: &[Batch], now: Timestamp) -> Result<Vec<Vec<Outcome>>, SinkError> {
+    fn try_commit(&mut self, batches: &[Work], now: Timestamp) -> Result<Vec<Vec<Outcome>>, SinkError> {
         self.refresh()?;
         let (mut tip, mut cursors, mut made) = (self.tip, self.cursors.clone(), Vec::new());
         let mut outcomes = Vec::with_capacity(batches.len());
-        for batch in batches {
+        for Work { batch, committer } in batches {
+            self.committer.clone_from(committer);
             let mut of_batch = Vec::with_capacity(batch.plans.len());
             for plan in &batch.plans {
                 match self.apply(plan, tip, now)? {
@@ -256,10 +263,10 @@ impl Store {
     /// Applies a plan to the tree; returns its commit, or `None` when it changes nothing.
     fn apply(&mut self, plan: &CommitPlan, parent: Option<Id>, now: Timestamp) -> Result<Option<Id>, SinkError> {
         for edit in &plan.edits {
-            let path = self.rooted(edit.path());
+            let path = edit.path();
             match edit {
                 Edit::Delete { .. } => self.tree.remove(path.as_str().as_bytes(), &self.objects)?,
-                Edit::Put { content, .. } => self.put(&path, content)?,
+                Edit::Put { content, .. } => self.put(path, content)?,
             }
         }
         let author = ident(plan.author.as_ref().unwrap_or(&self.committer), plan.date);
@@ -358,8 +365,12 @@ impl Store {
     fn is_of_remote(&self, folder: PathBuf) -> Result<(), OpenError> {
         let Some(state) = self.objects.reference(&self.state_ref())? else { return Ok(()) };
         let state = State::parse(&self.commit_of(state)?.message).unwrap_or_default();
+        // Another way to write its address is no other repository.
+        let canonical = |url: &str| url.parse::<RemoteUrl>().ok().map(|url| url.canonical());
         match state.remote {
-            Some(was) if was != self.remote => Err(OpenError::OtherRemote { folder, was, is: self.remote.clone() }),
+            Some(was) if was != self.remote && canonical(&was) != canonical(&self.remote) => {
+                Err(OpenError::OtherRemote { folder, was, is: self.remote.clone() })
+            }
             _ => Ok(()),
         }
     }
@@ -415,13 +426,6 @@ impl Store {
         Commit::parse(&self.objects.read(id, Kind::Commit)?).ok_or_else(|| self.objects.malformed(id))
     }
 
-    fn rooted(&self, path: &RepoPath) -> RepoPath {
-        match &self.under {
-            Some(under) => under.join(path),
-            None => path.clone(),
-        }
-    }
-
     fn state_ref(&self) -> String {
         format!("refs/reverser/{}", self.branch.encoded())
     }
@@ -443,3 +447,6 @@ impl Store {
         }
     }
 }
+
+/// Folders whose name begins so hold credentials.
+const LOGIN: &str = "login";

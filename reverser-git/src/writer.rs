@@ -9,35 +9,57 @@ use std::{
 
 use jiff::Timestamp;
 use reverser_core::{Edit, RepoPath, Signature};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    task::JoinHandle,
+};
 use tracing::Instrument;
 
 use crate::{
     branch::BranchName,
     credentials::RemoteAccess,
     deflate::CompressionLevel,
+    remedy::Remedy,
     remote::{CliRemote, Remote, RemoteError},
     sign::{Signer, sign},
     sink::{Batch, CommitId, GitSink, Receipt, SinkError},
-    store::{OpenError, Store, StoreConfig},
+    store::{OpenError, Store, StoreConfig, Work},
     url::{RemoteUrl, default_state_dir},
-    writer::owner::{Owner, Request},
+    writer::{
+        handle::{Handle, Line},
+        owner::{Owner, Request},
+        owners::Running,
+    },
 };
 
+mod handle;
 mod owner;
+mod owners;
 
-/// Writes to one branch of one remote; clones share the writer.
+/// Writes to one branch of one remote; clones are the same writer.
 ///
 /// What [`commit`](GitSink::commit) has returned is on this machine's disk and survives a crash; it is pushed in the
 /// background, for ever, and somebody else's commits are never taken away. An idle branch pushes at once; while a push is
-/// under way, work gathers for the next one. A commit whose caller goes away while it waits is made all the same.
+/// under way, work gathers for the next one. A commit whose caller goes away while it waits is made all the same, once the
+/// queue has taken it.
 ///
-/// When the last clone is dropped without [`close`](Self::close), the push under way is given up; the next start goes on
+/// # One owner for each branch
+/// All writers of a process to one branch of a repository share one task and one state folder, however they write its
+/// address ([`RemoteUrl::canonical`]): their commits are in one order, and they never race. Each has its own folder
+/// ([`under`](GitWriterBuilder::under)), its own committer and its own queue; of the cursors there is one map, so their sources need names
+/// of their own. A push takes what all of them have committed, with the address and the credentials of the one that was opened
+/// first; when these are refused, or when that one is gone, with those of the next. The task runs on the runtime in which the first of
+/// them was started, and needs it for as long as there are others.
+///
+/// When the last writer is dropped without [`close`](Self::close), the push under way is given up; the next start goes on
 /// with it.
 #[derive(Clone, Debug)]
 pub struct GitWriter {
-    /// To the task that owns the repository; it ends when all senders are gone.
-    requests: mpsc::Sender<Request>,
+    /// To the task that owns the repository.
+    line: Arc<Line>,
+    /// The root of all paths.
+    under: Option<RepoPath>,
+    committer: Signature,
     /// One permit a byte that waits for being committed.
     free_bytes: Arc<Semaphore>,
     queue_bytes: u32,
@@ -69,10 +91,16 @@ impl GitWriter {
         }
     }
 
-    /// Commits what is queued, pushes for at most `limit`, and ends the writer. What is not pushed then is on disk, and goes
-    /// out at the next start.
+    /// Commits what is queued, pushes for at most `limit`, and ends the writer, with all of its clones: other calls fail from
+    /// here on, also those that wait for room in the queue. What is not pushed then is on disk, and goes out at the next start,
+    /// or when others write to the branch.
+    ///
+    /// The last writer of a branch ends the task that owns it, whose state folder is free when this returns. Two closings at once
+    /// are one, with the limit of the first, and both hear how it ended; a closing that nobody waits for is done all the same.
     pub async fn close(&self, limit: Duration) -> Result<Closed, SinkError> {
-        self.ask(|reply| Request::Close { limit, reply }).await
+        let mut outcome = self.line.close(limit, &self.pushed, &self.push_state).ok_or_else(|| self.closed())?;
+        let closed = outcome.wait_for(Option::is_some).await.map_err(|_| self.closed())?.clone();
+        closed.ok_or_else(|| self.closed())
     }
 
     /// Replaces how to log in, from the next command to the remote on; a writer that waits tries again at once. Secrets in
@@ -85,19 +113,27 @@ impl GitWriter {
         let Some(cli) = self.cli.upgrade() else { return Ok(()) };
         cli.set_access(access.into()).await?;
         drop(cli);
-        let _ = self.requests.send(Request::Retry).await;
+        if let Some(requests) = self.line.requests() {
+            let _ = requests.send(Request::Retry).await;
+        }
         Ok(())
     }
 
-    /// Returns what is not pushed and why, always the latest.
+    /// Returns what of the branch is not pushed and why, always the latest.
     pub fn push_state(&self) -> watch::Receiver<PushState> {
         self.push_state.clone()
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, SinkError> {
+        let requests = self.line.requests().ok_or_else(|| self.closed())?;
         let (reply, answer) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(|_| self.closed())?;
+        requests.send(request(reply)).await.map_err(|_| self.closed())?;
+        drop(requests);
         answer.await.map_err(|_| self.closed())
+    }
+
+    fn rooted(&self, path: &RepoPath) -> RepoPath {
+        self.under.as_ref().map_or_else(|| path.clone(), |under| under.join(path))
     }
 
     fn closed(&self) -> SinkError {
@@ -107,10 +143,15 @@ impl GitWriter {
 
 #[async_trait::async_trait]
 impl GitSink for GitWriter {
-    async fn commit(&self, batch: Batch) -> Result<Receipt, SinkError> {
+    async fn commit(&self, mut batch: Batch) -> Result<Receipt, SinkError> {
         let bytes = waiting_bytes(&batch).min(self.queue_bytes);
         let permit = Arc::clone(&self.free_bytes).acquire_many_owned(bytes).await.map_err(|_| self.closed())?;
-        self.ask(|reply| Request::Commit { batch, permit, reply }).await?
+        for edit in batch.plans.iter_mut().flat_map(|plan| &mut plan.edits) {
+            let (Edit::Delete { path } | Edit::Put { path, .. }) = edit;
+            *path = self.rooted(path);
+        }
+        let work = Work { batch, committer: self.committer.clone() };
+        self.ask(|reply| Request::Commit { work, permit, reply }).await?
     }
 
     async fn pushed(&self, receipt: &Receipt) -> Result<(), SinkError> {
@@ -124,11 +165,13 @@ impl GitSink for GitWriter {
     }
 
     async fn list(&self, folder: Option<&RepoPath>) -> Result<Vec<RepoPath>, SinkError> {
-        self.ask(|reply| Request::List { folder: folder.cloned(), reply }).await?
+        let (folder, under) = (folder.map(|folder| self.rooted(folder)), self.under.clone());
+        let folder = folder.or_else(|| under.clone());
+        self.ask(|reply| Request::List { folder, under, reply }).await?
     }
 
     async fn read(&self, path: &RepoPath) -> Result<Option<Vec<u8>>, SinkError> {
-        self.ask(|reply| Request::Read { path: path.clone(), reply }).await?
+        self.ask(|reply| Request::Read { path: self.rooted(path), reply }).await?
     }
 }
 
@@ -179,15 +222,15 @@ impl GitWriterBuilder {
     }
 
     /// Names the folder of the local repository, which is the queue of what is not pushed: keep it on a disk that lasts.
-    /// [`default_state_dir`] otherwise. One writer a folder.
+    /// [`default_state_dir`] otherwise. One branch a folder; a writer that joins others needs to name the same, or none.
     #[must_use]
     pub fn state_dir(mut self, folder: PathBuf) -> Self {
         self.state_dir = Some(folder);
         self
     }
 
-    /// Limits what waits for being committed, in bytes; 64 MiB otherwise. At the limit `commit` waits. A larger batch goes
-    /// alone.
+    /// Limits what of this writer's waits for being committed, in bytes; 64 MiB otherwise. At the limit `commit` waits. A larger
+    /// batch goes alone.
     #[must_use]
     pub fn queue_bytes(mut self, bytes: u32) -> Self {
         self.queue_bytes = bytes.max(1);
@@ -210,11 +253,41 @@ impl GitWriterBuilder {
         self
     }
 
-    /// Opens the local repository, meets the remote and starts the writer.
+    /// Opens the local repository, meets the remote and starts the writer; when this process writes to the branch already,
+    /// joins the owner that it has, which is in the middle of closing or not.
     ///
-    /// A remote that can't be reached is an error only at the first start: later ones go on with what is on disk. A signer that
-    /// can't sign is one each time.
+    /// A remote that can't be reached is an error only at the first start: later ones go on with what is on disk. One that
+    /// refuses these credentials is an error for whoever joins, too: nobody writes with the others' alone. A signer that
+    /// can't sign is one each time; a branch is signed once one of its writers has one, by the first.
     pub async fn start(self) -> Result<GitWriter, OpenError> {
+        let (url, branch) = (self.url.clone(), self.branch.clone());
+        let slot = owner::blocking(move || owners::slot(url.canonical(), branch)).await;
+        let mut slot = slot.lock().await;
+        if let Some(running) = slot.as_mut() {
+            if let Some(writer) = self.join(running).await? {
+                return Ok(writer);
+            }
+            running.ended().await;
+        }
+        let (config, store, remote) = self.open().await?;
+        let cli = Arc::downgrade(&remote);
+        let (writer, requests, task) = self.launch(store, remote).await?;
+        let writer = GitWriter { cli, ..writer };
+        let (pushed, push_state) = (writer.pushed.clone(), writer.push_state.clone());
+        *slot = Some(Running { requests, pushed, push_state, config, writers: 1, task });
+        Ok(writer)
+    }
+
+    /// Starts a writer that shares its branch with no other one of this process, as another process would: for tests of races.
+    /// It needs a state folder of its own.
+    #[cfg(feature = "testing")]
+    pub async fn start_apart(self) -> Result<GitWriter, OpenError> {
+        let (_, store, remote) = self.open().await?;
+        let cli = Arc::downgrade(&remote);
+        Ok(GitWriter { cli, ..self.launch(store, remote).await?.0 })
+    }
+
+    async fn open(&self) -> Result<(StoreConfig, Store, Arc<CliRemote>), OpenError> {
         let state_dir = match &self.state_dir {
             Some(folder) => folder.clone(),
             None => default_state_dir(&self.url, &self.branch).ok_or(OpenError::NoStateDir)?,
@@ -223,43 +296,98 @@ impl GitWriterBuilder {
             state_dir,
             remote: self.url.to_string(),
             branch: self.branch.clone(),
-            under: self.under.clone(),
             committer: self.committer.clone(),
             signer: self.signer.clone(),
             compression: self.compression,
         };
-        if let Some(signer) = self.signer.clone() {
-            owner::blocking(move || sign(signer.as_ref(), TRIAL)).await.map_err(OpenError::Sign)?;
-        }
-        let (git_dir, login_dir) = (config.git_dir(), config.login_dir());
-        let store = owner::blocking(move || Store::open(config)).await?;
+        self.try_signer().await?;
+        let to_open = config.clone();
+        let store = owner::blocking(move || Store::open(to_open)).await?;
+        let remote = self.remote(&config, 1).await?;
+        Ok((config, store, remote))
+    }
+
+    async fn remote(&self, config: &StoreConfig, writer: u32) -> Result<Arc<CliRemote>, RemoteError> {
+        let (git_dir, login_dir) = (config.git_dir(), config.login_dir(writer));
         let mut remote = CliRemote::open(self.url.clone(), self.access.clone(), &git_dir, &login_dir).await?;
         if let Some(limit) = self.transfer_limit {
             remote = remote.transfer_limit(limit);
         }
-        let remote = Arc::new(remote);
-        let cli = Arc::downgrade(&remote);
-        Ok(GitWriter { cli, ..self.start_with(store, remote).await? })
+        Ok(Arc::new(remote))
     }
 
-    async fn start_with(self, store: Store, remote: Arc<dyn Remote>) -> Result<GitWriter, OpenError> {
+    async fn try_signer(&self) -> Result<(), OpenError> {
+        match self.signer.clone() {
+            Some(signer) => {
+                owner::blocking(move || sign(signer.as_ref(), TRIAL)).await.map(drop).map_err(OpenError::Sign)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Returns another writer of an owner; `None` when that one is about to end.
+    async fn join(&self, running: &mut Running) -> Result<Option<GitWriter>, OpenError> {
+        // Holds the owner for the time being.
+        let Some(requests) = running.requests.upgrade() else { return Ok(None) };
+        if let Some(asked) = self.state_dir.as_ref().filter(|folder| !running.is_in(folder)) {
+            return Err(OpenError::SharedBranch {
+                branch: self.branch.clone(),
+                remote: running.config.remote.clone(),
+                folder: running.config.state_dir.clone(),
+                asked: asked.clone(),
+            });
+        }
+        self.try_signer().await?;
+        running.writers += 1;
+        let remote = self.remote(&running.config, running.writers).await?;
+        match remote.tip(&self.branch).await {
+            Err(error) if error.remedy() == Remedy::FixConfiguration => return Err(error.into()),
+            Err(error) => tracing::warn!(%error, "the remote can't be reached, going on with the local repository"),
+            Ok(_) => {}
+        }
+        let cli = Arc::downgrade(&remote);
+        let handle = Arc::new(Handle::new(remote));
+        let (reply, joined) = oneshot::channel();
+        let request = Request::Join { handle: Arc::downgrade(&handle), signer: self.signer.clone(), reply };
+        if requests.send(request).await.is_err() || joined.await.is_err() {
+            return Ok(None);
+        }
+        let line = Line::new(requests, handle);
+        let writer = self.writer(line, running.pushed.clone(), running.push_state.clone());
+        Ok(Some(GitWriter { cli, ..writer }))
+    }
+
+    /// Starts an owner.
+    async fn launch(
+        &self,
+        store: Store,
+        remote: Arc<dyn Remote>,
+    ) -> Result<(GitWriter, mpsc::WeakSender<Request>, JoinHandle<()>), OpenError> {
         let (requests, received) = mpsc::channel(REQUESTS);
         let (push_state, push_state_seen) = watch::channel(PushState::default());
         let (pushed, pushed_seen) = watch::channel(0);
         let span = tracing::info_span!("git_writer", remote = %self.url, branch = %self.branch);
-        let owner =
-            Owner::open(store, remote, self.branch.clone(), push_state, pushed).instrument(span.clone()).await?;
+        let handle = Arc::new(Handle::new(remote));
+        let owner = Owner::open(store, &handle, self.branch.clone(), push_state, pushed);
+        let owner = owner.instrument(span.clone()).await?;
         // Its end is seen by whoever holds a writer: every call says `Closed`.
-        tokio::spawn(owner.run(received).instrument(span));
-        Ok(GitWriter {
-            requests,
+        let task = tokio::spawn(owner.run(received).instrument(span));
+        let weak = requests.downgrade();
+        Ok((self.writer(Line::new(requests, handle), pushed_seen, push_state_seen), weak, task))
+    }
+
+    fn writer(&self, line: Line, pushed: watch::Receiver<u64>, push_state: watch::Receiver<PushState>) -> GitWriter {
+        GitWriter {
+            line: Arc::new(line),
+            under: self.under.clone(),
+            committer: self.committer.clone(),
             free_bytes: Arc::new(Semaphore::new(self.queue_bytes as usize)),
             queue_bytes: self.queue_bytes,
-            push_state: push_state_seen,
-            pushed: pushed_seen,
+            push_state,
+            pushed,
             name: format!("{} of {}", self.branch, self.url).into(),
             cli: Weak::new(),
-        })
+        }
     }
 }
 
@@ -305,7 +433,8 @@ pub enum PushPhase {
 /// How a writer ended.
 #[derive(Clone, Debug)]
 pub struct Closed {
-    /// How many commits the remote doesn't have. They are on disk, and the next start pushes them.
+    /// How many commits of the branch the remote doesn't have, those of the other writers that share it included; none when it has
+    /// all that were made before the close. They are on disk; the other writers or the next start push them.
     pub unpushed: usize,
     /// Why, when a push failed.
     pub error: Option<RemoteError>,
@@ -389,16 +518,15 @@ mod tests {
             state_dir: state,
             remote: url.to_string(),
             branch: BranchName::default(),
-            under: None,
             committer: builder.committer.clone(),
             signer: None,
             compression: builder.compression,
         };
-        let (git_dir, login_dir) = (config.git_dir(), config.login_dir());
+        let (git_dir, login_dir) = (config.git_dir(), config.login_dir(1));
         let store = Store::open(config).unwrap();
         let remote = CliRemote::open(url.clone(), Credentials::FromGit, &git_dir, &login_dir).await.unwrap();
         let deaf = Arc::new(Deaf { remote, url, lost: AtomicUsize::new(2), pushes: AtomicUsize::new(0) });
-        let writer = builder.start_with(store, Arc::<Deaf>::clone(&deaf)).await.unwrap();
+        let writer = builder.launch(store, Arc::<Deaf>::clone(&deaf)).await.unwrap().0;
 
         for n in 0..3 {
             let plans = vec![plan("put", [put("file", &n.to_string())])];

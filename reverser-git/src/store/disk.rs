@@ -115,6 +115,17 @@ pub(super) fn write_ref_file(file: &Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
+/// Removes the folders with credentials that a process that was killed has left.
+pub(super) fn clear_logins(state_dir: &Path, name: &str) -> io::Result<()> {
+    for entry in fs::read_dir(state_dir)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(name) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn count_packs(git_dir: &Path) -> io::Result<usize> {
     let mut packs = 0;
     for entry in fs::read_dir(git_dir.join("objects/pack"))? {

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use crate::{remedy::Remedy, remote::RemoteError, sign::SignError, sink::SinkError};
+use crate::{branch::BranchName, remedy::Remedy, remote::RemoteError, sign::SignError, sink::SinkError};
 
 /// A writer could not start.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -41,6 +41,18 @@ pub enum OpenError {
     /// The remote can't be read, and nothing is known from an earlier run.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// This process writes to the branch already, with another state folder.
+    #[error("this process writes to {branch} of {remote} already, with the state folder {}: leave {} out, or name the same", folder.display(), asked.display())]
+    SharedBranch {
+        /// The branch.
+        branch: BranchName,
+        /// The repository, as the first writer names it.
+        remote: String,
+        /// The state folder that is in use.
+        folder: PathBuf,
+        /// The one that was asked for.
+        asked: PathBuf,
+    },
     /// The signer can't sign, which is tried at each start.
     #[error("commits can't be signed")]
     Sign(#[source] SignError),
@@ -53,9 +65,11 @@ impl OpenError {
     /// Returns what helps.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Folder { .. } | Self::Locked { .. } | Self::NoStateDir | Self::OtherRemote { .. } => {
-                Remedy::FixConfiguration
-            }
+            Self::Folder { .. }
+            | Self::Locked { .. }
+            | Self::NoStateDir
+            | Self::OtherRemote { .. }
+            | Self::SharedBranch { .. } => Remedy::FixConfiguration,
             Self::Remote(error) => error.remedy(),
             Self::Sign(error) => error.remedy(),
             Self::Store(error) => error.remedy(),

@@ -67,6 +67,8 @@ impl Store {
                     None => self.tree.remove(&path, &self.objects)?,
                 }
             }
+            // Each writer of the branch has a committer of its own.
+            self.committer = commit.committed_by().unwrap_or_else(|| self.committer.clone());
             match self.add_commit(Some(tip), commit.author, commit.message, now)? {
                 Some(id) => {
                     tip = id;

@@ -1,13 +1,13 @@
 //! Signatures on what a store commits.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use jiff::Timestamp;
 
 use crate::{
     commit::{State, is_signed, signed},
     objects::Kind,
-    sign::sign,
+    sign::{Signer, sign},
     sink::SinkError,
     store::{Store, Unpushed},
 };
@@ -42,6 +42,11 @@ impl Store {
         self.write(tip, state, now)?;
         self.unpushed = chain;
         Ok(())
+    }
+
+    /// Signs what is committed from here on, unless that is so already.
+    pub(crate) fn sign_with(&mut self, signer: Arc<dyn Signer>) {
+        self.signer.get_or_insert(signer);
     }
 
     /// Returns a commit object with a signature, when there is a signer.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -19,26 +19,33 @@ use crate::{
     branch::BranchName,
     fault,
     objects::Id,
-    remote::{Remote, RemoteError},
-    sink::{Batch, CommitId, Receipt, SinkError},
-    store::{OpenError, Store},
-    writer::{Closed, LastPush, PushPhase, PushState},
+    remote::RemoteError,
+    sign::Signer,
+    sink::{CommitId, Receipt, SinkError},
+    store::{OpenError, Store, Work},
+    writer::{
+        Closed, LastPush, PushPhase, PushState,
+        handle::{Handle, Left},
+    },
 };
 
 mod consolidate;
+mod handles;
 mod push;
 
+use handles::Handles;
 use push::{Round, Seen, look};
 
 /// What the owner is asked to do.
 #[derive(Debug)]
 pub(crate) enum Request {
     Close {
+        handle: Arc<Handle>,
         limit: Duration,
-        reply: oneshot::Sender<Closed>,
+        reply: oneshot::Sender<Left>,
     },
     Commit {
-        batch: Batch,
+        work: Work,
         /// Given back when the batch is durable.
         permit: OwnedSemaphorePermit,
         reply: oneshot::Sender<Result<Receipt, SinkError>>,
@@ -46,8 +53,15 @@ pub(crate) enum Request {
     Cursors {
         reply: oneshot::Sender<BTreeMap<String, String>>,
     },
+    /// Another writer of the same branch.
+    Join {
+        handle: Weak<Handle>,
+        signer: Option<Arc<dyn Signer>>,
+        reply: oneshot::Sender<()>,
+    },
     List {
         folder: Option<RepoPath>,
+        under: Option<RepoPath>,
         reply: oneshot::Sender<Result<Vec<RepoPath>, SinkError>>,
     },
     Read {
@@ -62,7 +76,7 @@ pub(crate) enum Request {
 pub(crate) struct Owner {
     /// Locked by the blocking thread while it works, and by nobody else at that time: the owner waits for it.
     store: Arc<Mutex<Store>>,
-    remote: Arc<dyn Remote>,
+    handles: Handles,
     branch: BranchName,
     /// Where the remote's branch was when it was last seen: what the next push expects.
     expected: Option<CommitId>,
@@ -79,6 +93,14 @@ pub(crate) struct Owner {
     packs_kept: usize,
     push_state: watch::Sender<PushState>,
     pushed: watch::Sender<u64>,
+}
+
+/// The last handle is closed: what is there to do before the owner ends.
+struct Closing {
+    /// Kept for its remote.
+    handle: Arc<Handle>,
+    limit: Duration,
+    reply: oneshot::Sender<Left>,
 }
 
 enum Phase {
@@ -100,7 +122,7 @@ impl Owner {
     /// Meets the remote. An error is fatal only when nothing is known from an earlier run.
     pub(crate) async fn open(
         store: Store,
-        remote: Arc<dyn Remote>,
+        handle: &Arc<Handle>,
         branch: BranchName,
         push_state: watch::Sender<PushState>,
         pushed: watch::Sender<u64>,
@@ -108,7 +130,7 @@ impl Owner {
         let (is_fresh, known) = (!store.has_state(), store.remote_tip()?.map(CommitId::from));
         let mut owner = Self {
             store: Arc::new(Mutex::new(store)),
-            remote,
+            handles: Handles::new(handle),
             branch,
             expected: known.clone(),
             sequence: 0,
@@ -121,7 +143,7 @@ impl Owner {
             push_state,
             pushed,
         };
-        let seen = look(owner.remote.as_ref(), &owner.branch, known.as_ref(), is_fresh).await;
+        let seen = look(handle.remote.as_ref(), &owner.branch, known.as_ref(), is_fresh).await;
         fault::reached("remote-seen");
         match seen {
             Ok(Seen::Branch(tip)) => owner.meet(tip).await?,
@@ -142,7 +164,7 @@ impl Owner {
         Ok(owner)
     }
 
-    /// Serves requests until all senders are gone or one asks to close.
+    /// Serves requests until all senders are gone or the last handle is closed.
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut closing = None;
         loop {
@@ -152,10 +174,6 @@ impl Owner {
             let (is_waiting, due) = (self.is_waiting(), self.due());
             tokio::select! {
                 request = requests.recv() => match request {
-                    Some(Request::Close { limit, reply }) => {
-                        requests.close();
-                        closing = Some((limit, reply));
-                    }
                     Some(request) => self.serve(request, &mut requests, &mut closing).await,
                     None => break,
                 },
@@ -163,7 +181,7 @@ impl Owner {
                 () = sleep_until(due), if is_waiting => {}
             }
         }
-        let Some((limit, reply)) = closing else { return };
+        let Some(Closing { handle, limit, reply }) = closing else { return };
         self.flush(limit).await;
         let error = match &self.phase {
             Phase::Waiting { error, .. } => Some(error.clone()),
@@ -172,24 +190,19 @@ impl Owner {
         let closed = Closed { unpushed: self.store().unpushed().len(), error };
         // Ends a push under way and frees the state folder before anybody hears of it.
         self.round.shutdown().await;
-        drop(self);
+        drop((self, handle));
         // Whoever asked may be gone.
-        let _ = reply.send(closed);
+        let _ = reply.send(Left::Last(closed));
     }
 
     /// Answers a request and all that came after it; batches that follow each other share a pack.
-    async fn serve(
-        &mut self,
-        first: Request,
-        requests: &mut mpsc::Receiver<Request>,
-        closing: &mut Option<(Duration, oneshot::Sender<Closed>)>,
-    ) {
+    async fn serve(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>, closing: &mut Option<Closing>) {
         let (mut batches, mut waiting) = (Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(request) = next {
             match request {
-                Request::Commit { batch, permit, reply } => {
-                    batches.push(batch);
+                Request::Commit { work, permit, reply } => {
+                    batches.push(work);
                     waiting.push((permit, reply));
                 }
                 other => {
@@ -206,18 +219,33 @@ impl Owner {
         &mut self,
         request: Request,
         requests: &mut mpsc::Receiver<Request>,
-        closing: &mut Option<(Duration, oneshot::Sender<Closed>)>,
+        closing: &mut Option<Closing>,
     ) {
         // An answer that nobody waits for any more is no failure.
         match request {
-            Request::Close { limit, reply } => {
+            Request::Close { handle, limit, reply } if self.handles.leave(&handle) => {
                 requests.close();
-                *closing = Some((limit, reply));
+                *closing = Some(Closing { handle, limit, reply });
+            }
+            Request::Close { reply, .. } => {
+                self.wake();
+                self.publish();
+                drop(reply.send(Left::Others { sequence: self.sequence }));
             }
             Request::Commit { .. } => {}
             Request::Cursors { reply } => drop(reply.send(self.store().cursors().clone())),
-            Request::List { folder, reply } => {
-                drop(reply.send(self.with_store(move |store| store.list(folder.as_ref())).await));
+            // Whoever comes after the last one has left finds another owner.
+            Request::Join { reply, .. } if closing.is_some() => drop(reply),
+            Request::Join { handle, signer, reply } => {
+                self.handles.join(handle);
+                if let Some(signer) = signer {
+                    self.store().sign_with(signer);
+                }
+                self.wake();
+                let _ = reply.send(());
+            }
+            Request::List { folder, under, reply } => {
+                drop(reply.send(self.with_store(move |store| store.list(folder.as_ref(), under.as_ref())).await));
             }
             Request::Retry => {
                 if let Phase::Waiting { due, .. } = &mut self.phase {
@@ -230,7 +258,7 @@ impl Owner {
 
     async fn commit(
         &mut self,
-        batches: Vec<Batch>,
+        batches: Vec<Work>,
         waiting: Vec<(OwnedSemaphorePermit, oneshot::Sender<Result<Receipt, SinkError>>)>,
     ) {
         if batches.is_empty() {
@@ -276,6 +304,13 @@ impl Owner {
         });
         if store.unpushed().is_empty() {
             self.pushed.send_replace(self.sequence);
+        }
+    }
+
+    /// Lets a push that waits be tried at once.
+    fn wake(&mut self) {
+        if self.is_waiting() {
+            self.phase = Phase::Idle;
         }
     }
 

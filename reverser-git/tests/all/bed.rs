@@ -121,10 +121,19 @@ impl Bed {
 
     /// Makes the remote refuse every push.
     pub(crate) fn refuse_pushes(&self) {
+        self.write_hook("echo no pushes on Friday >&2\nexit 1\n");
+    }
+
+    /// Makes the remote take no push before they are allowed again.
+    pub(crate) fn hold_pushes(&self) {
+        self.write_hook("while test -e hooks/pre-receive; do sleep 0.02; done\n");
+    }
+
+    fn write_hook(&self, script: &str) {
         use std::os::unix::fs::PermissionsExt;
         let hook = self.hook();
         fs::create_dir_all(hook.parent().unwrap()).unwrap();
-        fs::write(&hook, "#!/bin/sh\necho no pushes on Friday >&2\nexit 1\n").unwrap();
+        fs::write(&hook, format!("#!/bin/sh\n{script}")).unwrap();
         fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
     }
 

@@ -10,6 +10,7 @@ mod hostile;
 mod probe;
 mod push;
 mod race;
+mod share;
 mod sign;
 mod start;
 mod tools;

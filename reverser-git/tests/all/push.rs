@@ -167,7 +167,7 @@ async fn a_branch_that_is_gone_is_pushed_again() {
 async fn two_writers_on_one_branch_lose_nothing() {
     let bed = Bed::new().await;
     let one = bed.start().await;
-    let two = bed.builder().state_dir(bed.folder("state-2")).start().await.unwrap();
+    let two = bed.builder().state_dir(bed.folder("state-2")).start_apart().await.unwrap();
     let write = |writer: reverser_git::GitWriter, name: &'static str| async move {
         let mut last = None;
         for n in 0..30 {

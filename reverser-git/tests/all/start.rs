@@ -111,7 +111,7 @@ async fn a_branch_that_is_absent_begins_at_the_default_branch() {
 async fn a_state_folder_has_one_writer() {
     let bed = Bed::new().await;
     let writer = bed.start().await;
-    let error = bed.builder().start().await.unwrap_err();
+    let error = bed.builder().start_apart().await.unwrap_err();
     assert!(matches!(error, OpenError::Locked { .. }), "{error:?}");
     let text = error.to_string();
     let holder = format!("process {}", std::process::id());
@@ -150,7 +150,7 @@ async fn a_writer_that_was_dropped_has_lost_nothing() {
     }
     drop(writer);
     let writer = eventually("the state folder is free", || async {
-        match bed.builder().start().await {
+        match bed.builder().start_apart().await {
             Ok(writer) => Some(writer),
             Err(OpenError::Locked { .. }) => None,
             Err(error) => panic!("{error:?}"),

@@ -32,8 +32,13 @@ impl Owner {
         if self.is_waiting() && Instant::now() < self.due() {
             return;
         }
+        let Some(remote) = self.handles.remote() else {
+            // All writers are gone: the next thing to come is the end.
+            self.phase = Phase::Idle;
+            return;
+        };
         self.phase = Phase::Pushing { commit: tip.clone(), sequence: self.sequence };
-        self.round.spawn(push(Arc::clone(&self.remote), tip, self.branch.clone(), self.expected.clone()));
+        self.round.spawn(push(remote, tip, self.branch.clone(), self.expected.clone()));
     }
 
     /// Takes in how a push ended.
@@ -41,6 +46,10 @@ impl Owner {
         let round = round.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         let Phase::Pushing { commit, sequence } = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
         let settled = match round {
+            Round::Failed(error) if self.handles.next_turn(&error) => {
+                tracing::warn!(%error, "a push failed; it is tried with the credentials of another writer of the branch");
+                return;
+            }
             Round::Failed(error) => {
                 // Said once for each different failure: it is tried again for ever.
                 let text = error.to_string();
@@ -58,7 +67,10 @@ impl Owner {
             Round::Pushed => self.note_pushed(commit, sequence).await,
         };
         match settled {
-            Ok(()) => self.backoff.reset(),
+            Ok(()) => {
+                self.backoff.reset();
+                self.handles.accepted();
+            }
             Err(error) => {
                 // The remote is fine, the disk isn't; nothing is lost, and the next round finds out where things are.
                 tracing::error!(%error, "the outcome of a push could not be noted");
@@ -105,9 +117,7 @@ impl Owner {
     /// Pushes what is left, until the limit or a failure that only a person can mend.
     pub(super) async fn flush(&mut self, limit: Duration) {
         let deadline = Instant::now() + limit;
-        if self.is_waiting() {
-            self.phase = Phase::Idle;
-        }
+        self.wake();
         while Instant::now() < deadline {
             // Without joining packs: that may take longer than there is time left.
             self.push_when_due();
