@@ -15,6 +15,10 @@
 //! Crash before the state moves: a pack that nothing names; the sources repeat. Crash before a push's answer is noted:
 //! the remote is ahead of `refs/remotes`; its tip is read at the next start, and only what it lacks is pushed.
 //!
+//! A repository without a remote is the user's own, and others may use it, too. There the lock is in
+//! `reverser/<branch>/`, `refs/reverser-moved/<branch>` is what `refs/remotes` is elsewhere, and `refs/heads/<branch>` moves as a
+//! remote's branch does.
+//!
 //! The order on disk is pack and index, their folder, the state's lock file, its rename, its folder: each is fsynced here,
 //! since neither gix nor git's defaults do it.
 
@@ -47,8 +51,8 @@ mod packs;
 mod replay;
 mod sign;
 
-pub(crate) use disk::create;
-use disk::{Lock, clear_logins, count_packs, lock, sync_folder, write_ref_file};
+use disk::{Lock, Users, clear_logins, clear_own_leftovers, count_packs, lock, sync_folder, write_ref_file};
+pub(crate) use disk::{create, repository_in};
 pub use error::OpenError;
 pub(crate) use leftovers::at_work;
 use leftovers::clear_leftovers;
@@ -59,6 +63,8 @@ pub(crate) use replay::Replayed;
 pub(crate) struct Store {
     git_dir: PathBuf,
     remote: String,
+    /// Whether others use the repository, too: the user's own, without a remote.
+    is_shared: bool,
     branch: BranchName,
     /// Of the batch or the commit at hand.
     committer: Signature,
@@ -95,6 +101,8 @@ pub(crate) struct Unpushed {
 #[derive(Clone, Debug)]
 pub(crate) struct StoreConfig {
     pub(crate) state_dir: PathBuf,
+    /// The git folder of the user's own repository, when there is no remote; otherwise one is made in the state folder.
+    pub(crate) repository: Option<PathBuf>,
     /// Where the branch is pushed to, without a password.
     pub(crate) remote: String,
     pub(crate) branch: BranchName,
@@ -112,7 +120,7 @@ pub(crate) struct Work {
 
 impl StoreConfig {
     pub(crate) fn git_dir(&self) -> PathBuf {
-        self.state_dir.join("repository.git")
+        self.repository.clone().unwrap_or_else(|| self.state_dir.join("repository.git"))
     }
 
     /// Where the credentials of a writer, the first or another one that shares the store, are kept for git.
@@ -124,13 +132,17 @@ impl StoreConfig {
 impl Store {
     /// Opens or creates the repository in the state folder.
     pub(crate) fn open(config: StoreConfig) -> Result<Self, OpenError> {
-        let git_dir = config.git_dir();
+        let (git_dir, is_shared) = (config.git_dir(), config.repository.is_some());
         let failed = |source| OpenError::Folder { folder: config.state_dir.clone(), source: Arc::new(source) };
         fs::create_dir_all(&config.state_dir).map_err(&failed)?;
         let lock = lock(&config.state_dir)?;
         create(&git_dir, &config.branch).map_err(&failed)?;
         sync_folder(&config.state_dir).map_err(&failed)?;
-        clear_leftovers(&git_dir).map_err(&failed)?;
+        if is_shared {
+            clear_own_leftovers(&git_dir, &config.branch).map_err(&failed)?;
+        } else {
+            clear_leftovers(&git_dir).map_err(&failed)?;
+        }
         clear_logins(&config.state_dir, LOGIN).map_err(&failed)?;
         fault::reached("leftovers-cleared");
         let packs = count_packs(&git_dir).map_err(&failed)?;
@@ -138,6 +150,7 @@ impl Store {
             objects: Objects::open(&git_dir)?,
             git_dir,
             remote: config.remote,
+            is_shared,
             branch: config.branch,
             committer: config.committer,
             signer: config.signer,
@@ -341,7 +354,8 @@ impl Store {
                 sync_folder(folder).map_err(failed)?;
             }
         }
-        write_ref_file(&file, format!("{id}\n").as_bytes()).map_err(failed)
+        let users = if self.is_shared { Users::Others } else { Users::Us };
+        write_ref_file(&file, format!("{id}\n").as_bytes(), users).map_err(failed)
     }
 
     /// After a failure, nothing half done stays.
@@ -363,6 +377,9 @@ impl Store {
 
     /// Refuses a state folder that was made for another remote: its cursors say that everything is there already.
     fn is_of_remote(&self, folder: PathBuf) -> Result<(), OpenError> {
+        if self.is_shared {
+            return Ok(());
+        }
         let Some(state) = self.objects.reference(&self.state_ref())? else { return Ok(()) };
         let state = State::parse(&self.commit_of(state)?.message).unwrap_or_default();
         // Another way to write its address is no other repository.
@@ -405,6 +422,10 @@ impl Store {
 
     /// Lets people see the branch. No failure: nothing depends on it.
     fn show(&self, tip: Option<Id>) {
+        // Where there is no remote the branch is others', too, and moved like a remote's.
+        if self.is_shared {
+            return;
+        }
         if let Some(Err(error)) = tip.map(|tip| self.write_ref(&self.branch.full(), tip)) {
             tracing::warn!(%error, "the local branch could not be moved; the commits are safe");
         }
@@ -431,7 +452,11 @@ impl Store {
     }
 
     fn origin_ref(&self) -> String {
-        format!("refs/remotes/origin/{}", self.branch)
+        if self.is_shared {
+            format!("refs/reverser-moved/{}", self.branch.encoded())
+        } else {
+            format!("refs/remotes/origin/{}", self.branch)
+        }
     }
 
     fn name(&self) -> String {

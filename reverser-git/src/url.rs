@@ -44,6 +44,15 @@ enum Place {
 }
 
 impl RemoteUrl {
+    /// Returns the address of a folder on this machine, whatever its name looks like.
+    pub fn from_path(folder: &Path) -> Result<Self, RemoteUrlError> {
+        let text = folder.to_str().ok_or(RemoteUrlError::NotUtf8)?;
+        if text.contains(|c: char| c.is_control()) {
+            return Err(RemoteUrlError::ControlCharacter);
+        }
+        if text.is_empty() { Err(RemoteUrlError::Empty) } else { local(text) }
+    }
+
     /// Returns the folder when the repository is on this machine's disk.
     pub fn is_local_path(&self) -> Option<&Path> {
         match &self.parts.place {

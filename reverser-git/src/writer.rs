@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -17,14 +17,14 @@ use tracing::Instrument;
 
 use crate::{
     branch::BranchName,
-    credentials::RemoteAccess,
+    credentials::{Credentials, RemoteAccess},
     deflate::CompressionLevel,
     remedy::Remedy,
-    remote::{CliRemote, Remote, RemoteError},
+    remote::{CliRemote, Remote, RemoteError, cli::OwnRepository},
     sign::{Signer, sign},
     sink::{Batch, CommitId, GitSink, Receipt, SinkError},
-    store::{OpenError, Store, StoreConfig, Work},
-    url::{RemoteUrl, default_state_dir},
+    store::{self, OpenError, Store, StoreConfig, Work},
+    url::{RemoteUrl, RemoteUrlError, default_state_dir},
     writer::{
         handle::{Handle, Line},
         owner::{Owner, Request},
@@ -77,9 +77,26 @@ impl GitWriter {
     /// the user name and password of the URL when it has them.
     pub fn open(url: RemoteUrl, access: impl Into<RemoteAccess>) -> GitWriterBuilder {
         let access = access.into().of(&url);
+        Self::builder(url, access, Place::Remote)
+    }
+
+    /// Returns a builder for a writer that makes its commits in a repository on this machine, without a remote: a bare one,
+    /// made when nothing is there, or that of a working tree in which the branch is not checked out.
+    ///
+    /// The repository holds its own state ([`state_dir`](GitWriterBuilder::state_dir) isn't for it), and others may push to the branch
+    /// or move it as they like: what isn't in it yet is made again on their tip, as with a remote. A commit counts from
+    /// [`commit`](GitSink::commit) on; the branch moves to it in the next moment, and [`pushed`](GitSink::pushed) waits for that. While
+    /// somebody has the branch in a working tree it stays, as git has it for pushes, and
+    /// [`push_state`](Self::push_state) says so.
+    pub fn local(folder: &Path) -> Result<GitWriterBuilder, RemoteUrlError> {
+        Ok(Self::builder(RemoteUrl::from_path(folder)?, Credentials::FromGit.into(), Place::Here))
+    }
+
+    fn builder(url: RemoteUrl, access: RemoteAccess, place: Place) -> GitWriterBuilder {
         GitWriterBuilder {
             url,
             access,
+            place,
             branch: BranchName::default(),
             under: None,
             committer: Signature::new("reverser", "reverser@localhost"),
@@ -180,6 +197,7 @@ impl GitSink for GitWriter {
 pub struct GitWriterBuilder {
     url: RemoteUrl,
     access: RemoteAccess,
+    place: Place,
     branch: BranchName,
     under: Option<RepoPath>,
     committer: Signature,
@@ -188,6 +206,15 @@ pub struct GitWriterBuilder {
     queue_bytes: u32,
     transfer_limit: Option<Duration>,
     compression: CompressionLevel,
+}
+
+/// Where a branch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In the repository that commits are made in.
+    Here,
+    /// In another one, which commits are pushed to.
+    Remote,
 }
 
 impl GitWriterBuilder {
@@ -269,8 +296,7 @@ impl GitWriterBuilder {
             }
             running.ended().await;
         }
-        let (config, store, remote) = self.open().await?;
-        let cli = Arc::downgrade(&remote);
+        let (config, store, (remote, cli)) = self.open().await?;
         let (writer, requests, task) = self.launch(store, remote).await?;
         let writer = GitWriter { cli, ..writer };
         let (pushed, push_state) = (writer.pushed.clone(), writer.push_state.clone());
@@ -282,38 +308,58 @@ impl GitWriterBuilder {
     /// It needs a state folder of its own.
     #[cfg(feature = "testing")]
     pub async fn start_apart(self) -> Result<GitWriter, OpenError> {
-        let (_, store, remote) = self.open().await?;
-        let cli = Arc::downgrade(&remote);
+        let (_, store, (remote, cli)) = self.open().await?;
         Ok(GitWriter { cli, ..self.launch(store, remote).await?.0 })
     }
 
-    async fn open(&self) -> Result<(StoreConfig, Store, Arc<CliRemote>), OpenError> {
-        let state_dir = match &self.state_dir {
-            Some(folder) => folder.clone(),
-            None => default_state_dir(&self.url, &self.branch).ok_or(OpenError::NoStateDir)?,
+    async fn open(&self) -> Result<(StoreConfig, Store, Opened), OpenError> {
+        self.try_signer().await?;
+        let builder = self.clone();
+        let open = move || {
+            let config = builder.store_config()?;
+            Ok::<_, OpenError>((config.clone(), Store::open(config)?))
         };
-        let config = StoreConfig {
+        let (config, store) = owner::blocking(open).await?;
+        let remote = self.remote(&config, 1).await?;
+        Ok((config, store, remote))
+    }
+
+    fn store_config(&self) -> Result<StoreConfig, OpenError> {
+        let here = self.url.is_local_path().filter(|_| self.place == Place::Here);
+        let (state_dir, repository) = match (&self.state_dir, here) {
+            (Some(folder), Some(_)) => return Err(OpenError::OwnState { folder: folder.clone() }),
+            (None, Some(folder)) => {
+                let git_dir = store::repository_in(folder)?;
+                (git_dir.join("reverser").join(self.branch.encoded()), Some(git_dir))
+            }
+            (Some(folder), None) => (folder.clone(), None),
+            (None, None) => (default_state_dir(&self.url, &self.branch).ok_or(OpenError::NoStateDir)?, None),
+        };
+        Ok(StoreConfig {
             state_dir,
+            repository,
             remote: self.url.to_string(),
             branch: self.branch.clone(),
             committer: self.committer.clone(),
             signer: self.signer.clone(),
             compression: self.compression,
-        };
-        self.try_signer().await?;
-        let to_open = config.clone();
-        let store = owner::blocking(move || Store::open(to_open)).await?;
-        let remote = self.remote(&config, 1).await?;
-        Ok((config, store, remote))
+        })
     }
 
-    async fn remote(&self, config: &StoreConfig, writer: u32) -> Result<Arc<CliRemote>, RemoteError> {
+    /// Returns the remote as the nth writer of a store sees it.
+    async fn remote(&self, config: &StoreConfig, writer: u32) -> Result<Opened, RemoteError> {
+        let url = self.url.clone();
+        if let Some(git_dir) = &config.repository {
+            return Ok((Arc::new(OwnRepository::new(url, git_dir.clone())), Weak::new()));
+        }
         let (git_dir, login_dir) = (config.git_dir(), config.login_dir(writer));
-        let mut remote = CliRemote::open(self.url.clone(), self.access.clone(), &git_dir, &login_dir).await?;
+        let mut remote = CliRemote::open(url, self.access.clone(), &git_dir, &login_dir).await?;
         if let Some(limit) = self.transfer_limit {
             remote = remote.transfer_limit(limit);
         }
-        Ok(Arc::new(remote))
+        let remote = Arc::new(remote);
+        let cli = Arc::downgrade(&remote);
+        Ok((remote, cli))
     }
 
     async fn try_signer(&self) -> Result<(), OpenError> {
@@ -339,13 +385,12 @@ impl GitWriterBuilder {
         }
         self.try_signer().await?;
         running.writers += 1;
-        let remote = self.remote(&running.config, running.writers).await?;
+        let (remote, cli) = self.remote(&running.config, running.writers).await?;
         match remote.tip(&self.branch).await {
             Err(error) if error.remedy() == Remedy::FixConfiguration => return Err(error.into()),
             Err(error) => tracing::warn!(%error, "the remote can't be reached, going on with the local repository"),
             Ok(_) => {}
         }
-        let cli = Arc::downgrade(&remote);
         let handle = Arc::new(Handle::new(remote));
         let (reply, joined) = oneshot::channel();
         let request = Request::Join { handle: Arc::downgrade(&handle), signer: self.signer.clone(), reply };
@@ -390,6 +435,9 @@ impl GitWriterBuilder {
         }
     }
 }
+
+/// A writer's remote, and what of it takes other credentials, where there is such.
+type Opened = (Arc<dyn Remote>, Weak<CliRemote>);
 
 /// What is not pushed, and why.
 #[derive(Clone, Debug, Default)]
@@ -516,6 +564,7 @@ mod tests {
         let builder = GitWriter::open(url.clone(), Credentials::FromGit);
         let config = StoreConfig {
             state_dir: state,
+            repository: None,
             remote: url.to_string(),
             branch: BranchName::default(),
             committer: builder.committer.clone(),

@@ -21,11 +21,13 @@ use crate::{
 mod classes;
 mod command;
 mod login;
+mod own;
 mod porcelain;
 
 use classes::Class;
 use command::{Configuration, Failure, READ_LIMIT, TRANSFER_LIMIT, git, run};
 use login::{Login, Session};
+pub(crate) use own::OwnRepository;
 use porcelain::{RefUpdate, has_status, parse_id, parse_push, parse_tip, parse_version, server_words};
 
 /// The oldest git that is supported: `init --initial-branch` needs 2.28, `fetch --no-write-fetch-head` 2.29,

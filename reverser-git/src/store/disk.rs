@@ -5,6 +5,7 @@ use std::{
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -68,7 +69,13 @@ pub(super) fn lock(state_dir: &Path) -> Result<Lock, OpenError> {
 }
 
 /// Writes a pack with its index under `name`; durable when this returns. A failure leaves nothing of it.
-pub(super) fn write_pack_files(git_dir: &Path, name: &str, pack: &[u8], index: &[u8]) -> io::Result<()> {
+pub(super) fn write_pack_files(
+    git_dir: &Path,
+    branch: &BranchName,
+    name: &str,
+    pack: &[u8],
+    index: &[u8],
+) -> io::Result<()> {
     let folder = git_dir.join("objects/pack");
     let mut placed = Vec::new();
     let mut place = || {
@@ -78,7 +85,7 @@ pub(super) fn write_pack_files(git_dir: &Path, name: &str, pack: &[u8], index: &
             if !target.exists() {
                 placed.push(target.clone());
             }
-            write_synced(&folder.join(format!("tmp_reverser.{extension}")), &target, content)?;
+            write_synced(&folder.join(temporary_pack(&branch.encoded(), extension)), &target, content)?;
         }
         sync_folder(&folder)
     };
@@ -90,11 +97,23 @@ pub(super) fn write_pack_files(git_dir: &Path, name: &str, pack: &[u8], index: &
     written
 }
 
+/// Who uses a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Users {
+    /// Also others, so that locks are taken and given back as git does.
+    Others,
+    /// The writer alone: a lock that is there is one that a crash has left.
+    Us,
+}
+
 /// Writes a ref as git does, by a lock file's rename; durable when this returns. A failure leaves the ref as it was.
-pub(super) fn write_ref_file(file: &Path, content: &[u8]) -> io::Result<()> {
+pub(super) fn write_ref_file(file: &Path, content: &[u8], users: Users) -> io::Result<()> {
     let mut lock = file.as_os_str().to_owned();
     lock.push(".lock");
     let lock = PathBuf::from(lock);
+    if users == Users::Others {
+        take_ref_lock(&lock)?;
+    }
     let before = match fs::read(file) {
         Ok(before) => Some(before),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -112,8 +131,72 @@ pub(super) fn write_ref_file(file: &Path, content: &[u8]) -> io::Result<()> {
             tracing::error!(%error, file = %file.display(), "a ref could not be moved back after a failure");
         }
     }
+    if written.is_err() && users == Users::Others {
+        // They would wait for it; whether it is gone is told by the next write.
+        let _ = fs::remove_file(&lock);
+    }
     written
 }
+
+/// Removes what a process that was killed has left in a repository that others use, too: the writer's own files alone.
+pub(super) fn clear_own_leftovers(git_dir: &Path, branch: &BranchName) -> io::Result<()> {
+    let branch = branch.encoded();
+    let locks = ["refs/reverser", "refs/reverser-moved"].map(|folder| format!("{folder}/{branch}.lock"));
+    let packs = ["pack", "idx"].map(|extension| format!("objects/pack/{}", temporary_pack(&branch, extension)));
+    for file in locks.iter().chain(&packs) {
+        match fs::remove_file(git_dir.join(file)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The name of a pack, or its index, of a branch's writer that isn't whole yet.
+pub(super) fn temporary_pack(branch: &str, extension: &str) -> String {
+    format!("tmp_reverser-{branch}.{extension}")
+}
+
+/// Returns the git folder of the user's own repository: a bare one, also where it is still to be made, or that of a working
+/// tree.
+pub(crate) fn repository_in(folder: &Path) -> Result<PathBuf, OpenError> {
+    let inside = folder.join(".git");
+    if inside.is_dir() {
+        return Ok(inside);
+    }
+    let is_free = match fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(source) => return Err(OpenError::Folder { folder: folder.to_owned(), source: Arc::new(source) }),
+    };
+    // Without HEAD: what a crash has left half made.
+    if is_free || ["HEAD", "objects", "reverser"].iter().any(|name| folder.join(name).exists()) {
+        return Ok(folder.to_owned());
+    }
+    Err(OpenError::NoRepository { folder: folder.to_owned() })
+}
+
+/// Creates the lock file of a ref in a repository that others use, too, as git does; waits for somebody who holds it.
+pub(super) fn take_ref_lock(lock: &Path) -> io::Result<()> {
+    let deadline = Instant::now() + LONGEST_REF_LOCK;
+    loop {
+        match OpenOptions::new().write(true).create_new(true).open(lock) {
+            Ok(_) => return Ok(()),
+            // Held for a moment, while git packs refs: not worth a timer on this thread.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && Instant::now() < deadline => {
+                std::thread::yield_now();
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let words = format!("{} is held by another process; remove it when there is none", lock.display());
+                return Err(io::Error::new(error.kind(), words));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// As long as git by default waits for the lock of all packed refs: core.packedRefsTimeout, git-config(1).
+const LONGEST_REF_LOCK: Duration = Duration::from_secs(1);
 
 /// Removes the folders with credentials that a process that was killed has left.
 pub(super) fn clear_logins(state_dir: &Path, name: &str) -> io::Result<()> {

@@ -25,6 +25,12 @@ pub enum OpenError {
         /// Who it is, such as `process 4711`.
         holder: String,
     },
+    /// The folder that is to be a repository without a remote holds something else.
+    #[error("{} holds files and no git repository: name an empty folder, or run 'git init' there", folder.display())]
+    NoRepository {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// No state folder was given, and there is no home to put one in.
     #[error("no state folder was given, and neither XDG_STATE_HOME nor HOME is set")]
     NoStateDir,
@@ -37,6 +43,12 @@ pub enum OpenError {
         was: String,
         /// The one that was asked for.
         is: String,
+    },
+    /// A state folder was named for a repository without a remote, which holds its state itself.
+    #[error("a repository without a remote holds its state itself: leave the state folder {} out", folder.display())]
+    OwnState {
+        /// The state folder.
+        folder: PathBuf,
     },
     /// The remote can't be read, and nothing is known from an earlier run.
     #[error(transparent)]
@@ -67,8 +79,10 @@ impl OpenError {
         match self {
             Self::Folder { .. }
             | Self::Locked { .. }
+            | Self::NoRepository { .. }
             | Self::NoStateDir
             | Self::OtherRemote { .. }
+            | Self::OwnState { .. }
             | Self::SharedBranch { .. } => Remedy::FixConfiguration,
             Self::Remote(error) => error.remedy(),
             Self::Sign(error) => error.remedy(),

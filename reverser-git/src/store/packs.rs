@@ -30,7 +30,8 @@ impl Store {
             sink: self.name(),
             source,
         })?;
-        write_pack_files(&self.git_dir, &pack.name.to_string(), &pack.pack, &pack.index).map_err(failed)?;
+        write_pack_files(&self.git_dir, &self.branch, &pack.name.to_string(), &pack.pack, &pack.index)
+            .map_err(failed)?;
         self.packs += 1;
         Ok(())
     }

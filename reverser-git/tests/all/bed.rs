@@ -98,6 +98,13 @@ impl Bed {
         git(&clone, &["push", "--quiet", "origin", "HEAD:main"]);
     }
 
+    /// Ends the writer of a repository without a remote, and lets git look at it.
+    pub(crate) async fn finish_local(&self, writer: GitWriter) {
+        let closed = writer.close(LIMIT).await.unwrap();
+        assert_eq!(closed.unpushed, 0, "{:?}", closed.error);
+        git(&self.remote(), &["fsck", "--full", "--strict", "--no-dangling"]);
+    }
+
     /// The remote's subjects, the oldest first.
     pub(crate) fn subjects(&self) -> Vec<String> {
         self.log("main", "%s")

@@ -7,6 +7,7 @@ mod conformance;
 mod crash;
 mod dying;
 mod hostile;
+mod local;
 mod probe;
 mod push;
 mod race;
