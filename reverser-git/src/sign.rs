@@ -17,7 +17,7 @@ pub use ssh::SshSigner;
 /// Signs commits.
 ///
 /// # Contract
-/// - What it returns is a detached signature of exactly the payload, in the armor that git knows: lines of ASCII text, the
+/// - What it returns is a detached signature of exactly the payload, in the armor that git knows: lines of text, the
 ///   first of which begins with `-----BEGIN ` and the last with `-----END `; git-config(1), `gpg.format`.
 /// - It may block: the writer calls it on a thread for that. It comes to an end by itself, since nobody limits it from
 ///   outside.
@@ -160,12 +160,13 @@ pub(crate) fn sign(signer: &dyn Signer, payload: &[u8]) -> Result<String, SignEr
 
 /// Returns what is wrong with an armored signature.
 fn flaw(signature: &str) -> Option<&'static str> {
-    let is_text = |byte: u8| byte == b'\n' || byte == b' ' || byte.is_ascii_graphic();
+    // Armor may have comments in any language.
+    let is_text = |character: char| character == '\n' || !character.is_control();
     let lines = signature.trim_end();
     if lines.is_empty() {
         Some("it is empty")
-    } else if !signature.bytes().all(is_text) {
-        Some("it isn't lines of ASCII text")
+    } else if !signature.chars().all(is_text) {
+        Some("it isn't lines of text")
     } else if !lines.starts_with("-----BEGIN ")
         || !lines.rsplit('\n').next().is_some_and(|last| last.starts_with("-----END "))
     {
@@ -181,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_is_no_signature_is_told_apart() {
-        assert_eq!(flaw("-----BEGIN X-----\n\nabc=\n-----END X-----\n"), None);
+        assert_eq!(flaw("-----BEGIN X-----\nComment: ü\n\nabc=\n-----END X-----\n"), None);
         for broken in
             ["", "\n", "abc", "-----BEGIN X-----\nabc\n", "-----END X-----", "-----BEGIN X-----\r\n-----END X-----"]
         {

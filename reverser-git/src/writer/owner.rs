@@ -274,7 +274,8 @@ impl Owner {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "a commit failed");
+                let cause: &dyn std::error::Error = &error;
+                tracing::error!(error = cause, "a commit failed");
                 for (_, reply) in waiting {
                     drop(reply.send(Err(error.clone())));
                 }

@@ -40,7 +40,8 @@ pub(crate) fn run(command: &mut Command) -> Output {
 pub(crate) fn ssh_key(file: &Path, kind: &str, passphrase: &str) {
     let mut command = tool("ssh-keygen", "openssh-client");
     let (algorithm, bits) = kind.split_once('-').unwrap_or((kind, ""));
-    command.args(["-q", "-t", algorithm, "-N", passphrase, "-C", "bot@example.com", "-f"]).arg(file);
+    // One round of bcrypt: many make a debug build slow, and nothing else.
+    command.args(["-q", "-a", "1", "-t", algorithm, "-N", passphrase, "-C", "bot@example.com", "-f"]).arg(file);
     if !bits.is_empty() {
         command.args(["-b", bits]);
     }

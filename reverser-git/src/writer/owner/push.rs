@@ -73,7 +73,8 @@ impl Owner {
             }
             Err(error) => {
                 // The remote is fine, the disk isn't; nothing is lost, and the next round finds out where things are.
-                tracing::error!(%error, "the outcome of a push could not be noted");
+                let cause: &dyn std::error::Error = &error;
+                tracing::error!(error = cause, "the local repository could not follow the remote; it is tried again");
                 self.wait(RemoteError::Local { source: Arc::new(error) });
             }
         }
