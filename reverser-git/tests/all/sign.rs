@@ -1,7 +1,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     sync::Arc,
     time::Duration,
 };
@@ -12,8 +11,8 @@ use reverser_git::{
 };
 
 use crate::{
-    bed::{Bed, LIMIT, batch, command, commit, eventually, failure, git, plan, push, pushed},
-    tools::{GPG_KEY, Gpg, allowed_signers, run, script, ssh_key, ssh_verifies, tool},
+    bed::{Bed, LIMIT, batch, command, commit, failure, git, plan, push, pushed},
+    tools::{GPG_KEY, Gpg, allowed_signers, run, script, ssh_key, ssh_verifies},
 };
 
 #[tokio::test]
@@ -70,24 +69,6 @@ async fn git_verifies_what_ssh_keygen_has_signed() {
 }
 
 #[tokio::test]
-async fn a_key_in_an_agent_signs_by_its_public_part() {
-    let bed = Bed::new().await;
-    let (key, agent) = (bed.folder("key"), Agent::start());
-    ssh_key(&key, "ed25519", "");
-    run(tool("ssh-add", "openssh-client").arg("-q").arg(&key).env("SSH_AUTH_SOCK", agent.socket()));
-    fs::remove_file(&key).unwrap();
-    let public_file = key.with_extension("pub");
-    let public = fs::read_to_string(&public_file).unwrap();
-    let program = bed.folder("ssh-keygen");
-    script(&program, &format!("SSH_AUTH_SOCK={} exec ssh-keygen \"$@\"", agent.socket().display()));
-    for name in [public_file.to_str().unwrap(), public.trim_end(), &format!("key::{}", public.trim_end())] {
-        let signer = ProgramSigner::new(SignFormat::Ssh, name).program(&program);
-        let signature = signer.sign(b"payload").unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert!(ssh_verifies(&bed.folder("."), b"payload", &signature), "{name}");
-    }
-}
-
-#[tokio::test]
 async fn all_signers_conform() {
     let (bed, gpg) = (Bed::new().await, Gpg::new());
     let folder = bed.folder(".");
@@ -99,88 +80,6 @@ async fn all_signers_conform() {
     testing::signs(&gpg_signer(&gpg, &bed), |payload, signature| gpg.verifies(payload, signature));
     let memory = MemorySigner::new();
     testing::signs(&memory, |payload, signature| memory.verifies(payload, signature));
-}
-
-/// OpenSSH leaves out leading zeros, which half of the nistp521 keys have, and Go breaks lines after 64 characters.
-#[tokio::test]
-async fn ecdsa_keys_are_read_however_short_and_however_they_are_wrapped() {
-    let bed = Bed::new().await;
-    for n in 0..8 {
-        let key = bed.folder(&format!("key-{n}"));
-        let passphrase = if n % 2 == 0 { "" } else { "a phrase" };
-        ssh_key(&key, "ecdsa-521", passphrase);
-        let text = fs::read_to_string(&key).unwrap();
-        let public = fs::read_to_string(key.with_extension("pub")).unwrap();
-        for text in [text.trim_end().to_owned(), text.replace('\n', "\r\n"), wrapped(&text, 64)] {
-            let signer = SshSigner::from_openssh(&text, Some(passphrase)).unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(public, format!("{} bot@example.com\n", signer.public_key()));
-        }
-        let signature = SshSigner::from_openssh(&text, Some(passphrase)).unwrap().sign(b"payload").unwrap();
-        assert!(ssh_verifies(&bed.folder("."), b"payload", &signature), "{text}");
-    }
-}
-
-#[tokio::test]
-async fn every_cipher_of_openssh_is_decrypted() {
-    let bed = Bed::new().await;
-    let ciphers = ["aes128-cbc", "aes256-cbc", "aes256-ctr", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com"];
-    for (n, cipher) in ciphers.into_iter().enumerate() {
-        let key = bed.folder(&format!("key-{n}"));
-        ssh_key(&key, "ed25519", "");
-        let mut change = tool("ssh-keygen", "openssh-client");
-        run(change.args(["-q", "-p", "-a", "1", "-P", "", "-N", "a phrase", "-Z", cipher, "-f"]).arg(&key));
-        let text = fs::read_to_string(&key).unwrap();
-        let signer =
-            SshSigner::from_openssh(&text, Some("a phrase")).unwrap_or_else(|error| panic!("{cipher}: {error}"));
-        assert!(ssh_verifies(&bed.folder("."), b"payload", &signer.sign(b"payload").unwrap()), "{cipher}");
-        let error = SshSigner::from_openssh(&text, Some("wrong")).unwrap_err();
-        assert!(matches!(error, SignError::Passphrase { .. }), "{cipher}: {error:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_key_that_does_not_open_is_named_and_nothing_of_it_is_shown() {
-    let bed = Bed::new().await;
-    let (key, rsa, passphrase) = (bed.folder("key"), bed.folder("rsa"), bed.folder("passphrase"));
-    ssh_key(&key, "ed25519", "right phrase");
-    ssh_key(&rsa, "rsa-2048", "");
-    fs::write(&passphrase, "s3cret").unwrap();
-    let pem = bed.folder("pem");
-    ssh_key(&pem, "ecdsa-256", "");
-    run(tool("ssh-keygen", "openssh-client").args(["-q", "-p", "-m", "PEM", "-P", "", "-N", "", "-f"]).arg(&pem));
-
-    let wrong = SshSigner::open(&key, Some(passphrase.clone())).unwrap_err();
-    assert!(matches!(wrong, SignError::Passphrase { .. }), "{wrong:?}");
-    let none = SshSigner::open(&key, None).unwrap_err();
-    assert!(matches!(none, SignError::Encrypted { .. }), "{none:?}");
-    let algorithm = SshSigner::open(&rsa, None).unwrap_err();
-    assert_eq!(
-        algorithm.to_string(),
-        format!("{} is for ssh-rsa: take an ed25519 or ecdsa key, or let ssh-keygen sign", rsa.display())
-    );
-    let public = SshSigner::open(key.with_extension("pub"), None).unwrap_err();
-    let other_format = SshSigner::open(&pem, None).unwrap_err();
-    let missing = SshSigner::open(bed.folder("missing"), None).unwrap_err();
-    let no_passphrase = SshSigner::open(&key, Some(bed.folder("missing"))).unwrap_err();
-    for error in [&public, &other_format] {
-        assert!(matches!(error, SignError::Key { .. }), "{error:?}");
-        assert!(error.to_string().contains("ssh-keygen -p -f FILE"), "{error}");
-    }
-    assert!(matches!(missing, SignError::Read { .. }) && matches!(no_passphrase, SignError::Read { .. }));
-    let folder = bed.folder(".");
-    for error in [wrong, none, algorithm, public, other_format, missing, no_passphrase] {
-        assert!(error.to_string().contains(folder.parent().unwrap().to_str().unwrap()), "{error}");
-        assert_eq!(error.remedy(), Remedy::FixConfiguration);
-        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
-    }
-
-    // What the advice says helps.
-    run(tool("ssh-keygen", "openssh-client").args(["-q", "-p", "-P", "", "-N", "", "-f"]).arg(&pem));
-    SshSigner::open(&pem, None).unwrap();
-    fs::write(&passphrase, "right phrase\r\n").unwrap();
-    let signer = SshSigner::open(&key, Some(passphrase)).unwrap();
-    let shown = format!("{signer:?}");
-    assert!(shown.contains("ssh-ed25519 AAAA") && !shown.contains("right phrase"), "{shown}");
 }
 
 #[tokio::test]
@@ -343,61 +242,6 @@ async fn a_signer_that_cannot_sign_is_an_error_at_the_start() {
     assert!(words.contains(key.to_str().unwrap()), "{words}");
 }
 
-#[tokio::test]
-async fn a_program_is_not_believed_without_a_signature() {
-    let bed = Bed::new().await;
-    let broken = [
-        ("silent", "exit 0", "exit status: 0"),
-        ("unsigned", "cat; echo -----BEGIN PGP SIGNATURE-----; echo -----END PGP SIGNATURE-----", "exit status: 0"),
-        ("loud", "echo no card >&2; exit 3", "no card"),
-        ("bare", "cat >/dev/null; echo '[GNUPG:] SIG_CREATED D 22' >&2; echo signed", "no armor"),
-        ("empty", "cat >/dev/null; echo '[GNUPG:] SIG_CREATED D 22' >&2", "no armor"),
-        ("raw", "cat >/dev/null; echo '[GNUPG:] SIG_CREATED D 22' >&2; printf '\\377'", "isn't text"),
-    ];
-    for (name, lines, expected) in broken {
-        let program = bed.folder(name);
-        script(&program, lines);
-        for format in [SignFormat::OpenPgp, SignFormat::X509] {
-            let error = ProgramSigner::new(format, "key").program(&program).sign(b"payload").unwrap_err().to_string();
-            assert!(error.contains(expected) && error.contains(program.to_str().unwrap()), "{name}: {error}");
-        }
-    }
-    let silent = ProgramSigner::new(SignFormat::Ssh, "key").program(bed.folder("silent")).sign(b"payload");
-    assert!(matches!(silent, Err(SignError::Program { .. })), "{silent:?}");
-    let missing = ProgramSigner::new(SignFormat::OpenPgp, "key").program(bed.folder("missing")).sign(b"payload");
-    assert!(matches!(missing, Err(SignError::Spawn { .. })), "{missing:?}");
-}
-
-#[tokio::test]
-async fn a_program_that_hangs_is_ended_with_all_that_it_started() {
-    let bed = Bed::new().await;
-    let (program, child) = (bed.folder("hangs"), bed.folder("child"));
-    script(&program, &format!("sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait", child.display()));
-    for format in [SignFormat::OpenPgp, SignFormat::Ssh] {
-        let signer = ProgramSigner::new(format, "key").program(&program).limit(Duration::from_secs(3));
-        let error = signer.sign(&[0; 1 << 20]).unwrap_err();
-        assert!(matches!(error, SignError::TimeOut { .. }), "{error:?}");
-        assert_eq!(error.remedy(), Remedy::Retry);
-        let child = fs::read_to_string(&child).unwrap();
-        let stat = PathBuf::from(format!("/proc/{}/stat", child.trim()));
-        eventually("the child's end", async || {
-            // Z: it has ended, and nobody has asked for its status yet.
-            fs::read_to_string(&stat).map_or(Some(()), |stat| stat.contains(") Z ").then_some(()))
-        })
-        .await;
-    }
-}
-
-#[tokio::test]
-async fn a_passphrase_is_never_asked_for_on_a_terminal() {
-    let bed = Bed::new().await;
-    let key = bed.folder("key");
-    ssh_key(&key, "ed25519", "a phrase");
-    let signer = ProgramSigner::new(SignFormat::Ssh, key.to_str().unwrap()).limit(LIMIT);
-    let error = signer.sign(b"payload").unwrap_err();
-    assert!(matches!(error, SignError::Program { .. }), "it fails at once: {error:?}");
-}
-
 async fn start(bed: &Bed, signer: impl Signer + 'static) -> GitWriter {
     bed.builder().signer(Arc::new(signer)).start().await.unwrap()
 }
@@ -450,49 +294,4 @@ fn wrapper(gpg: &Gpg, bed: &Bed, name: &str) -> PathBuf {
     let program = bed.folder(name);
     script(&program, &format!("GNUPGHOME={} exec {name} \"$@\"", gpg.home().display()));
     program
-}
-
-/// Breaks the lines of armor elsewhere.
-fn wrapped(armored: &str, width: usize) -> String {
-    let lines: Vec<_> = armored.lines().collect();
-    let body: Vec<_> = lines[1..lines.len() - 1].concat().into_bytes();
-    let body: Vec<_> = body.chunks(width).map(String::from_utf8_lossy).collect();
-    format!("{}\n{}\n{}\n", lines[0], body.join("\n"), lines[lines.len() - 1])
-}
-
-/// An ssh-agent that ends with this.
-struct Agent {
-    folder: tempfile::TempDir,
-    child: std::process::Child,
-}
-
-impl Agent {
-    fn start() -> Self {
-        // Below /tmp, since a socket's path may be 107 bytes long at most.
-        let folder = tempfile::Builder::new().prefix("ra").tempdir_in("/tmp").unwrap();
-        let mut agent: Command = tool("ssh-agent", "openssh-client");
-        let mut child = agent
-            .arg("-D")
-            .arg("-a")
-            .arg(folder.path().join("s"))
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        // It says where it listens once it does.
-        let mut line = String::new();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
-        assert!(line.starts_with("SSH_AUTH_SOCK="), "{line}");
-        Self { folder, child }
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("s")
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
 }
