@@ -29,7 +29,7 @@ mod key;
 pub struct SshSigner {
     /// Where it is read again from.
     files: Option<Files>,
-    /// Locked for a look at the files and a signature: 40 µs, or the time that bcrypt takes where they have changed.
+    /// Locked for a look at the files: a few µs, or the time that bcrypt takes where they have changed.
     current: Mutex<Current>,
 }
 
@@ -77,7 +77,7 @@ impl SshSigner {
     fn key(&self) -> Result<Arc<PrivateKey>, SignError> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(files) = &self.files {
-            // Compared by content: times and sizes don't tell for sure, and reading costs less than half a signature.
+            // Compared by content: times and sizes don't tell for sure, and reading costs a few µs, a signature ten times that.
             let texts = files.read()?;
             if texts != current.texts {
                 *current = Current::of(texts, &files.key.display().to_string())?;
