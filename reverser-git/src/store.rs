@@ -54,8 +54,8 @@ mod sign;
 use disk::{Lock, Users, clear_logins, clear_own_leftovers, count_packs, lock, sync_folder, write_ref_file};
 pub(crate) use disk::{create, repository_in};
 pub use error::OpenError;
-pub(crate) use leftovers::at_work;
 use leftovers::clear_leftovers;
+pub(crate) use leftovers::{at_work, clear_temporary_packs};
 pub(crate) use replay::Replayed;
 
 /// One branch in a local bare repository, and all that is known about it.

@@ -15,6 +15,7 @@ use crate::{
     credentials::RemoteAccess,
     remote::{Pushed, Refusal, Remote, RemoteError, RemoteTip},
     sink::{CommitId, SinkError},
+    store::clear_temporary_packs,
     url::RemoteUrl,
 };
 
@@ -147,8 +148,10 @@ impl Remote for CliRemote {
         // unpackLimit: a pack, since loose objects would wait for a gc that never comes.
         command.args(["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--"]);
         command.arg(self.url.as_str()).arg(format!("+{}:{incoming}", branch.full()));
-        let output = self.run(command, "fetch from", self.transfer_limit).await?;
+        let output = self.run(command, "fetch from", self.transfer_limit).await;
+        let output = output.inspect_err(|_| clear_temporary_packs(&self.git_dir))?;
         if !output.status.success() {
+            clear_temporary_packs(&self.git_dir);
             return Err(self.failed("fetch from", &output, &session));
         }
         let mut command = git(Some(&self.git_dir), Configuration::Ours, None);
@@ -217,7 +220,11 @@ pub async fn create_bare(folder: &Path, branch: &BranchName) -> Result<(), Remot
 pub(crate) async fn consolidate(git_dir: &Path) -> io::Result<()> {
     let mut command = git(Some(git_dir), Configuration::Ours, None);
     command.args(["repack", "-q", "-d", "--geometric=2"]);
-    match run(command, TRANSFER_LIMIT).await {
+    let joined = run(command, TRANSFER_LIMIT).await;
+    if !joined.as_ref().is_ok_and(|output| output.status.success()) {
+        clear_temporary_packs(git_dir);
+    }
+    match joined {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
         Err(Failure::Spawn(source)) => Err(source),

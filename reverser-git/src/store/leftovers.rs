@@ -58,6 +58,22 @@ fn is_leftover(entry: &fs::DirEntry) -> bool {
     name.starts_with("tmp_") || name.starts_with(".tmp-") || name.ends_with(".lock") || name.ends_with(".keep")
 }
 
+/// Removes what a git that failed or was ended here has left of the packs that it was writing: on a full disk that is most of
+/// the room there was. Another git that is writing one fails, and is run again.
+pub(crate) fn clear_temporary_packs(git_dir: &Path) {
+    let Ok(entries) = fs::read_dir(git_dir.join("objects/pack")) else { return };
+    for entry in entries.filter_map(Result::ok) {
+        let name = entry.file_name();
+        // Not our own, `tmp_reverser`: commits go on meanwhile.
+        let is_temporary = ["tmp_pack_", "tmp_idx_", "tmp_rev_", ".tmp-"]
+            .iter()
+            .any(|start| name.to_string_lossy().starts_with(start));
+        if is_temporary && let Err(error) = fs::remove_file(entry.path()) {
+            tracing::warn!(file = %entry.path().display(), %error, "a file that git has left could not be removed");
+        }
+    }
+}
+
 /// Removes the files of packs that aren't whole. What is in them is elsewhere, or was never promised: a pack has both before
 /// a ref names it, and before those go whose objects it joins.
 fn clear_half_packs(folder: &Path) -> io::Result<()> {
