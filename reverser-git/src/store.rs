@@ -4,6 +4,7 @@
 //! <state folder>/lock                      held while a writer is alive; has its process id
 //! <state folder>/login[-<n>]/              what a writer logs in with, 0700; see remote/cli/login.rs
 //! <state folder>/repository.git/
+//!   git-at-work                            locked by each git that runs here: a start ends those of a killed writer
 //!   objects/pack/pack-<id>.{pack,idx}      one per group of batches, fsynced before a ref names it
 //!   refs/reverser/<branch>                 the only truth: a commit whose parent is the branch's tip and whose message
 //!                                          holds the cursors, so that both move or none

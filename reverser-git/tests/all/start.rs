@@ -1,4 +1,9 @@
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    os::unix::process::{CommandExt, ExitStatusExt},
+    process::Command,
+    time::Duration,
+};
 
 use reverser_git::{
     BranchName, Credentials, GitSink, GitWriter, OpenError, Outcome, RemoteError, remote::create_bare, testing::path,
@@ -131,14 +136,53 @@ async fn stale_locks_and_half_written_files_are_no_obstacle() {
     {
         fs::write(local.join(lock), "").unwrap();
     }
-    fs::write(local.join("objects/pack/tmp_reverser.pack"), "half").unwrap();
+    let half_pack = format!("objects/pack/pack-{}.pack", "1".repeat(40));
+    let half_index = format!("objects/pack/pack-{}.idx", "2".repeat(40));
+    let whole = fs::read_dir(local.join("objects/pack")).unwrap().map(|entry| entry.unwrap().path());
+    let keep = whole.map(|pack| pack.with_extension("keep")).next().unwrap();
+    fs::create_dir_all(local.join("objects/1a")).unwrap();
+    fs::create_dir_all(local.join("objects/tmp_objdir-incoming-1/pack")).unwrap();
+    let half = [
+        "objects/pack/tmp_reverser.pack",
+        "objects/pack/tmp_pack_1",
+        "objects/pack/.tmp-4711-pack-1.pack",
+        "objects/1a/tmp_obj_1",
+        "objects/tmp_objdir-incoming-1/pack/tmp_pack_1",
+        "objects/info/commit-graph.lock",
+        "objects/pack/multi-pack-index.lock",
+        &half_pack,
+        &half_index,
+        keep.to_str().unwrap(),
+    ];
+    for file in half {
+        fs::write(local.join(file), "half").unwrap();
+    }
     fs::write(local.join("refs/heads/main"), "").unwrap();
 
     let writer = bed.start().await;
     push(&writer, "b", "1").await;
     bed.finish(writer).await;
     assert!(!local.join("packed-refs.lock").exists());
+    for file in half {
+        assert!(!local.join(file).exists(), "{file}");
+    }
     assert_eq!(git(&local, &["rev-parse", "main"]), git(&bed.remote(), &["rev-parse", "main"]));
+}
+
+#[tokio::test]
+async fn a_git_that_outlived_a_killed_writer_is_ended_before_its_locks_are_cleared() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "a", "1").await;
+    bed.finish(writer).await;
+    // As every git of a writer has it.
+    let input = fs::File::open(bed.local().join("git-at-work")).unwrap();
+    input.lock_shared().unwrap();
+    let mut orphan = Command::new("sleep").arg("1000").stdin(input).process_group(0).spawn().unwrap();
+    let writer = bed.start().await;
+    assert_eq!(orphan.wait().unwrap().signal(), Some(15));
+    push(&writer, "b", "1").await;
+    bed.finish(writer).await;
 }
 
 #[tokio::test]
