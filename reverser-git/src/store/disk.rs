@@ -250,3 +250,19 @@ const CONFIG: &str = "\
 [maintenance]
 	auto = false
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pack_whose_index_fails_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let packs = folder.path().join("objects/pack");
+        // A folder where the index has to be.
+        fs::create_dir_all(packs.join("pack-1.idx")).unwrap();
+        write_pack_files(folder.path(), &BranchName::default(), "1", b"pack", b"index").unwrap_err();
+        let left: Vec<_> = fs::read_dir(packs).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["pack-1.idx"]);
+    }
+}
