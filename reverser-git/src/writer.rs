@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use reverser_core::{Edit, RepoPath, Signature};
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use tracing::Instrument;
@@ -29,12 +29,14 @@ use crate::{
         handle::{Handle, Line},
         owner::{Owner, Request},
         owners::Running,
+        queue::Queue,
     },
 };
 
 mod handle;
 mod owner;
 mod owners;
+mod queue;
 
 /// Writes to one branch of one remote; clones are the same writer.
 ///
@@ -60,9 +62,7 @@ pub struct GitWriter {
     /// The root of all paths.
     under: Option<RepoPath>,
     committer: Signature,
-    /// One permit a byte that waits for being committed.
-    free_bytes: Arc<Semaphore>,
-    queue_bytes: u32,
+    queue: Queue,
     push_state: watch::Receiver<PushState>,
     /// The sequence up to which all is on the remote.
     pushed: watch::Receiver<u64>,
@@ -161,8 +161,7 @@ impl GitWriter {
 #[async_trait::async_trait]
 impl GitSink for GitWriter {
     async fn commit(&self, mut batch: Batch) -> Result<Receipt, SinkError> {
-        let bytes = waiting_bytes(&batch).min(self.queue_bytes);
-        let permit = Arc::clone(&self.free_bytes).acquire_many_owned(bytes).await.map_err(|_| self.closed())?;
+        let permit = self.queue.room_for(&batch).await.ok_or_else(|| self.closed())?;
         for edit in batch.plans.iter_mut().flat_map(|plan| &mut plan.edits) {
             let (Edit::Delete { path } | Edit::Put { path, .. }) = edit;
             *path = self.rooted(path);
@@ -426,8 +425,7 @@ impl GitWriterBuilder {
             line: Arc::new(line),
             under: self.under.clone(),
             committer: self.committer.clone(),
-            free_bytes: Arc::new(Semaphore::new(self.queue_bytes as usize)),
-            queue_bytes: self.queue_bytes,
+            queue: Queue::new(self.queue_bytes),
             push_state,
             pushed,
             name: format!("{} of {}", self.branch, self.url).into(),
@@ -486,20 +484,6 @@ pub struct Closed {
     pub unpushed: usize,
     /// Why, when a push failed.
     pub error: Option<RemoteError>,
-}
-
-/// What a batch takes of the queue: contents, paths, messages, and a little for each plan.
-fn waiting_bytes(batch: &Batch) -> u32 {
-    let of_edit = |edit: &Edit| {
-        let content = match edit {
-            Edit::Put { content, .. } => content.len(),
-            Edit::Delete { .. } => 0,
-        };
-        edit.path().as_str().len() + content
-    };
-    let plans = batch.plans.iter().map(|plan| 256 + plan.message.len() + plan.edits.iter().map(of_edit).sum::<usize>());
-    let cursors = batch.cursors.iter().map(|(source, position)| source.len() + position.len());
-    u32::try_from(plans.chain(cursors).sum::<usize>()).unwrap_or(u32::MAX)
 }
 
 /// At most so many requests wait; the next caller waits until one is taken.
