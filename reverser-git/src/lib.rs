@@ -2,9 +2,13 @@
 //!
 //! ```text
 //! plans ─► GitSink ─► commit ──────────────────────────► push ───────────────► remote
-//!                     local bare repository: one pack,   compare-and-swap; on
-//!                     fsync, one ref; this is the queue  a moved tip fetch, replay
+//! plans ─► GitSink ─┘ local bare repository: one pack,   compare-and-swap; on
+//!    one owner for    fsync, one ref; this is the queue  a moved tip fetch, replay
+//!    each branch
 //! ```
+//!
+//! [`GitWriter::open`] is for a repository with a remote and [`GitWriter::local`] for one without, [`DirectorySink`] for a plain
+//! folder and `MemorySink` (feature `testing`) for the tests of programs that embed this: all of them are a [`GitSink`].
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
