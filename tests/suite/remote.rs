@@ -1,10 +1,13 @@
 //! The remote: passwords, latency, others who push, rules that refuse.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use reverser_git::{GitWriter, testing::conforms};
+use reverser_git::{
+    Batch, GitSink, GitWriter, OpenError, RemoteError,
+    testing::{conforms, plan, put},
+};
 use reverser_testbed::{BareRepo, GitHttp, client_for, eventually, rule};
 use reverser_tests::LIMIT;
 
@@ -26,6 +29,48 @@ fn the_writer_conforms_over_http_with_a_password_and_latency() {
         assert_eq!(closed.unpushed, 0, "{:?}", closed.error);
         repo.fsck().await.unwrap();
         assert!(repo.log("main").await.unwrap().len() > 5);
+    });
+}
+
+#[test]
+fn writers_that_share_a_branch_push_with_whichever_credentials_are_taken() {
+    run(async {
+        let server = GitHttp::start().await.unwrap();
+        let repo = server.create("team.git").await.unwrap();
+        let state = tempfile::tempdir().unwrap();
+        let open = |password: &str| {
+            let url: reverser_git::RemoteUrl = server.url_with("team.git", "bot", password).parse().unwrap();
+            let credentials = url.credentials();
+            GitWriter::open(url, credentials)
+        };
+        let put = async |writer: &GitWriter, path: &str| {
+            let plans = vec![plan(path, [put(path, "1")])];
+            let receipt = writer.commit(Batch { plans, cursors: BTreeMap::new() }).await.unwrap();
+            tokio::time::timeout(LIMIT, writer.pushed(&receipt)).await.expect("not pushed").unwrap();
+        };
+        server.require(Some(("bot", "first")));
+        let first = open("first").state_dir(state.path().to_owned()).start().await.unwrap();
+        put(&first, "a").await;
+        // Who may not see the repository may not write there with the credentials of others.
+        let error = open("wrong").start().await.unwrap_err();
+        assert!(matches!(error, OpenError::Remote(RemoteError::Authentication { .. })), "{error:?}");
+        put(&first, "b").await;
+        server.require(Some(("bot", "second")));
+        let second = open("second").start().await.unwrap();
+        put(&first, "c").await;
+        put(&second, "d").await;
+        // Each has its file, which goes with it.
+        let files =
+            || std::fs::read_dir(state.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let passwords = || files().filter(|name| name.starts_with("credentials")).count();
+        assert_eq!(passwords(), 2);
+        assert_eq!(first.close(LIMIT).await.unwrap().unpushed, 0);
+        put(&second, "e").await;
+        assert_eq!(passwords(), 1);
+        assert_eq!(second.close(LIMIT).await.unwrap().unpushed, 0);
+        assert_eq!(passwords(), 0);
+        repo.fsck().await.unwrap();
+        assert_subjects(&repo.log("main").await.unwrap(), &["a", "b", "c", "d", "e"]);
     });
 }
 
