@@ -34,7 +34,7 @@ impl Authority {
         &self.certificate_pem
     }
 
-    /// Makes the API server's certificate, for loopback only.
+    /// Makes a server's certificate, for loopback only.
     pub(crate) fn serving(&self) -> Result<Identity, Error> {
         let failed = |source| Error::Certificate { subject: "kube-apiserver".into(), source };
         let names = ["127.0.0.1", "localhost", "kubernetes.default.svc"].map(String::from);

@@ -19,14 +19,13 @@ use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::Response,
-    serve::Listener,
 };
 use futures::{StreamExt, stream};
 use k8s_openapi::ByteString;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     process::{Child, ChildStdin, ChildStdout},
     sync::oneshot,
 };
@@ -35,6 +34,11 @@ use crate::{
     error::Error,
     git::{BareRepo, command},
 };
+
+mod door;
+
+pub use door::Certificates;
+use door::{Door, Tls};
 
 /// A running HTTP server with repositories; it ends, and its folder goes away, when it is dropped.
 ///
@@ -45,6 +49,8 @@ pub struct GitHttp {
     address: SocketAddr,
     shared: Arc<Shared>,
     root: TempDir,
+    /// Of one that speaks HTTPS.
+    certificates: Option<Certificates>,
     /// Ends the server when it is dropped.
     _running: oneshot::Sender<Infallible>,
 }
@@ -67,6 +73,20 @@ pub enum Outage {
 impl GitHttp {
     /// Starts a server on a free loopback port, without repositories, that wants no password.
     pub async fn start() -> Result<Self, Error> {
+        Self::start_with(None).await
+    }
+
+    /// Starts one that speaks HTTPS, with a certificate of an authority of its own.
+    pub async fn start_tls() -> Result<Self, Error> {
+        Self::start_with(Some(Tls::create(false)?)).await
+    }
+
+    /// Starts one that speaks HTTPS, and with those alone who have a certificate of its authority.
+    pub async fn start_mutual_tls() -> Result<Self, Error> {
+        Self::start_with(Some(Tls::create(true)?)).await
+    }
+
+    async fn start_with(tls: Option<Tls>) -> Result<Self, Error> {
         let failed = |source| Error::Io { action: "listen on", what: "a loopback port".into(), source };
         let root = tempfile::Builder::new().prefix("reverser-testbed-").tempdir();
         let root = root.map_err(Error::io("create", env::temp_dir()))?;
@@ -80,10 +100,12 @@ impl GitHttp {
         });
         let app = Router::new().fallback(answer).with_state(Arc::clone(&shared));
         let (running, ended) = oneshot::channel::<Infallible>();
-        let server = axum::serve(Door { listener, shared: Arc::clone(&shared) }, app);
+        let certificates = tls.as_ref().map(|tls| tls.write(root.path())).transpose()?;
+        let door = Door::open(listener, Arc::clone(&shared), tls.map(|tls| tls.acceptor), address);
+        let server = axum::serve(door, app);
         let server = server.with_graceful_shutdown(async move { drop(ended.await) });
         tokio::spawn(server.into_future());
-        Ok(Self { address, shared, root, _running: running })
+        Ok(Self { address, shared, root, certificates, _running: running })
     }
 
     /// Makes a repository that can be read and pushed to, such as `team.git`.
@@ -95,7 +117,8 @@ impl GitHttp {
 
     /// Returns a repository's URL, without user and password.
     pub fn url(&self, name: &str) -> String {
-        format!("http://{}/{name}", self.address)
+        let scheme = if self.certificates.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/{name}", self.address)
     }
 
     /// Returns a repository's URL with user and password in it.
@@ -106,6 +129,26 @@ impl GitHttp {
     /// Asks for this user and password in every request; `None` asks for none.
     pub fn require(&self, user_and_password: Option<(&str, &str)>) {
         self.shared.switches().login = user_and_password.map(|(user, password)| Login::new(user, password));
+    }
+
+    /// Asks for this bearer token in every request.
+    pub fn require_token(&self, token: &str) {
+        self.shared.switches().login = Some(Login { user: "token".into(), header: format!("Bearer {token}") });
+    }
+
+    /// Answers pushes that are sent with this status, as a server before git does when they are too large (413).
+    pub fn refuse_transfers(&self, status: Option<u16>) {
+        self.shared.switches().transfers = status.and_then(|status| StatusCode::from_u16(status).ok());
+    }
+
+    /// Answers every request with a redirect to the same path below this URL.
+    pub fn redirect(&self, to: Option<&str>) {
+        self.shared.switches().redirect = to.map(str::to_owned);
+    }
+
+    /// Returns the certificates of one that speaks HTTPS.
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_ref()
     }
 
     /// Waits this long before each request is worked on. Beyond a client's patience, it is a server that hangs.
@@ -150,6 +193,8 @@ struct Switches {
     login: Option<Login>,
     latency: Duration,
     outage: Option<Outage>,
+    transfers: Option<StatusCode>,
+    redirect: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -167,41 +212,24 @@ impl Login {
     }
 }
 
-/// Lets connections in, unless there is an outage in which none are.
-struct Door {
-    listener: TcpListener,
-    shared: Arc<Shared>,
-}
-
-impl Listener for Door {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        loop {
-            let (stream, address) = Listener::accept(&mut self.listener).await;
-            if self.shared.switches().outage != Some(Outage::DropConnections) {
-                let _ = stream.set_nodelay(true); // slower without, and no reason to refuse
-                return (stream, address);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     shared.requests.fetch_add(1, Ordering::Relaxed);
     let latency = shared.switches().latency;
     tokio::time::sleep(latency).await;
-    let Switches { login, outage, .. } = shared.switches().clone();
+    let Switches { login, outage, transfers, redirect, .. } = shared.switches().clone();
     let is_push = request.uri().path().ends_with("/git-receive-pack");
     match outage {
         Some(Outage::DropConnections) => return broken(),
         Some(Outage::Unavailable) => return refusal(StatusCode::SERVICE_UNAVAILABLE),
         Some(Outage::CutAnswers(_) | Outage::CutPushes(_) | Outage::DropAnswers) | None => {}
+    }
+    if let Some(to) = redirect {
+        let mut response = refusal(StatusCode::TEMPORARY_REDIRECT);
+        let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+        if let Ok(location) = HeaderValue::from_str(&format!("{to}{path}")) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        return response;
     }
     if login.as_ref().is_some_and(|login| text(request.headers(), &header::AUTHORIZATION) != login.header) {
         let mut response = refusal(StatusCode::UNAUTHORIZED);
@@ -211,6 +239,11 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     // Before a large push git asks with an empty one ("0000") whether it may.
     if is_push && text(request.headers(), &header::CONTENT_LENGTH) != "4" {
         shared.pushes.fetch_add(1, Ordering::Relaxed);
+    }
+    if let (true, Some(status)) = (is_push, transfers) {
+        // Read to the end, so that the client isn't cut off while it still sends.
+        request.into_body().into_data_stream().for_each(async |_| {}).await;
+        return refusal(status);
     }
     let request = match outage {
         Some(Outage::CutPushes(bytes)) if is_push => request.map(|body| cut(body, bytes)),

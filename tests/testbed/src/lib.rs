@@ -6,6 +6,7 @@
 //!                                               ▲ users with certificates and RBAC, kubectl
 //!      what is tested: reads the API ───────────┘
 //!                      pushes ──┬───► GitHttp ──► git http-backend ──► BareRepo
+//!                               │       ▲ HttpProxy
 //!                               ├───► Sshd ─────► git receive-pack ──────┘
 //!                               └───► Gitea: tokens, deploy keys, protected branches
 //! ```
@@ -35,6 +36,7 @@ mod eventually;
 mod git;
 mod git_http;
 mod gitea;
+mod proxy;
 mod python;
 mod sshd;
 
@@ -44,8 +46,9 @@ pub use crate::{
     error::Error,
     eventually::{eventually, try_eventually},
     git::{BareRepo, LoggedCommit, git},
-    git_http::{GitHttp, Outage},
+    git_http::{Certificates, GitHttp, Outage},
     gitea::{Access, Gitea},
+    proxy::HttpProxy,
     python::{Python, python},
     sshd::{SshAgent, Sshd},
 };

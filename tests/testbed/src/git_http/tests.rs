@@ -1,5 +1,7 @@
 use std::time::Instant;
 
+use tokio::net::TcpStream;
+
 use super::*;
 use crate::{LoggedCommit, eventually, git};
 
