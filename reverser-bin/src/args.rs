@@ -10,7 +10,7 @@ use reverser_core::{
 };
 use reverser_git::{BranchName, RemoteUrl};
 
-use crate::sign::SignArgs;
+use crate::{access::AccessArgs, sign::SignArgs};
 
 /// Reverse GitOps for Kubernetes: every accepted change of an API becomes clean YAML in Git.
 #[derive(Debug, Parser)]
@@ -259,6 +259,8 @@ pub(crate) struct PlaceArgs {
     /// count each.
     #[arg(long, value_name = "TEMPLATE", value_parser = sync_message)]
     pub(crate) sync_message: Option<String>,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }
 
 #[derive(Debug, Args)]

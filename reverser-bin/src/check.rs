@@ -161,7 +161,7 @@ async fn repository(args: &CheckArgs, findings: &mut Findings) {
         }
         return;
     }
-    let probe = match RemoteProbe::open(url.clone(), url.credentials()).await {
+    let probe = match RemoteProbe::open(url.clone(), args.repo.place.access.access()).await {
         Ok(probe) => probe,
         Err(error) => return findings.wrong(&format!("repository: {}", chain(&error))),
     };

@@ -297,6 +297,7 @@ fn repo_args(repo: &Path) -> anyhow::Result<RepoArgs> {
             layout: None,
             message: None,
             sync_message: None,
+            access: crate::access::AccessArgs::default(),
         },
     })
 }

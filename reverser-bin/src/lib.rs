@@ -1,6 +1,7 @@
 //! The `reverser` command: arguments, wiring, output. Everything that it does, a program that embeds `reverser-k8s` and
 //! `reverser-git` can do.
 
+mod access;
 mod args;
 mod check;
 mod connect;

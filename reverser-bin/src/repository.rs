@@ -29,8 +29,9 @@ pub(crate) async fn open(url: &RemoteUrl, place: &PlaceArgs, output: &Output) ->
         create_bare(folder, &place.branch).await.with_context(|| format!("--repo {url}: could not create it"))?;
         output.say(&format!("created a bare repository at {}", folder.display()));
     }
-    let mut writer =
-        GitWriter::open(url.clone(), url.credentials()).branch(place.branch.clone()).committer(place.committer.clone());
+    let mut writer = GitWriter::open(url.clone(), place.access.access())
+        .branch(place.branch.clone())
+        .committer(place.committer.clone());
     if let Some((signer, _words)) = place.sign.signer()? {
         writer = writer.signer(signer);
     }

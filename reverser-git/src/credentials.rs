@@ -163,7 +163,8 @@ pub enum AccessError {
     /// Nothing says which host key is the server's.
     #[error(
         "no host key of {host} is known: get the lines with `{keyscan}`, compare the fingerprints that `ssh-keygen -lf` \
-         prints with those that the server's operator publishes, and give them as known hosts; or ask for trust on first use"
+         prints with those that the server's operator publishes, and give them as known hosts (--known-hosts FILE); or ask for \
+         trust on first use (--trust-host-on-first-use)"
     )]
     NoHostKey {
         /// The server.

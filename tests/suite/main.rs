@@ -16,6 +16,7 @@ mod demo;
 mod embed;
 mod errors;
 mod forge;
+mod login;
 mod neat;
 mod objects;
 mod outages;
