@@ -30,7 +30,6 @@ pub struct RemoteProbe {
 impl RemoteProbe {
     /// Returns a probe with a scratch repository in the folder for temporary files, which goes with it.
     pub async fn open(url: RemoteUrl, access: impl Into<RemoteAccess>) -> Result<Self, RemoteError> {
-        let access = access.into().of(&url);
         let failed = |source| RemoteError::Scratch { source: Arc::new(source) };
         let scratch = Scratch::create().map_err(failed)?;
         let git_dir = scratch.git_dir();

@@ -76,8 +76,7 @@ impl GitWriter {
     /// Returns a builder for a writer to the repository at `url`. [`Credentials::FromGit`](crate::Credentials::FromGit) takes
     /// the user name and password of the URL when it has them.
     pub fn open(url: RemoteUrl, access: impl Into<RemoteAccess>) -> GitWriterBuilder {
-        let access = access.into().of(&url);
-        Self::builder(url, access, Place::Remote)
+        Self::builder(url, access.into(), Place::Remote)
     }
 
     /// Returns a builder for a writer that makes its commits in a repository on this machine, without a remote: a bare one,
@@ -128,7 +127,7 @@ impl GitWriter {
     pub async fn set_access(&self, access: impl Into<RemoteAccess>) -> Result<(), RemoteError> {
         // A writer that has ended logs in no more.
         let Some(cli) = self.cli.upgrade() else { return Ok(()) };
-        cli.set_access(access.into()).await?;
+        cli.set_access(access).await?;
         drop(cli);
         if let Some(requests) = self.line.requests() {
             let _ = requests.send(Request::Retry).await;

@@ -56,7 +56,7 @@ impl CliRemote {
     ) -> Result<Self, RemoteError> {
         // Commands run in a folder of their own.
         let git_dir = std::path::absolute(git_dir).map_err(|source| RemoteError::Spawn { source: Arc::new(source) })?;
-        let login = Login::open(url.clone(), access.into(), login_dir).await?;
+        let login = Login::open(url.clone(), access.into().of(&url), login_dir).await?;
         Ok(Self { url, git_dir, login, transfer_limit: TRANSFER_LIMIT })
     }
 
@@ -73,8 +73,8 @@ impl CliRemote {
     }
 
     /// Replaces how to log in, from the next command on; an error, and the old way stays, when nothing can come of it.
-    pub async fn set_access(&self, access: RemoteAccess) -> Result<(), RemoteError> {
-        self.login.replace_access(access).await
+    pub async fn set_access(&self, access: impl Into<RemoteAccess>) -> Result<(), RemoteError> {
+        self.login.replace_access(access.into().of(&self.url)).await
     }
 
     /// Returns whether the remote would let this user push, without changing anything there: git opens the connection
