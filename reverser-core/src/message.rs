@@ -8,9 +8,11 @@ use std::{
 use crate::{Change, Resource};
 
 pub(crate) mod clean;
+mod recorded;
 mod template;
 mod trailers;
 
+pub use recorded::{RecordedVersion, add_trailer, trailers};
 pub use template::{MessageTemplateError, TemplateMessage};
 pub use trailers::{with_trailers, without_trailers};
 
