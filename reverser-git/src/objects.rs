@@ -43,11 +43,12 @@ impl Objects {
     }
 
     /// Adds the tree that takes the place of `before`: as what is different, where that one is of this batch, too.
-    pub(crate) fn add_tree(&mut self, data: Vec<u8>, before: Option<Id>) -> Result<Id, SinkError> {
-        let id = self.hash(Kind::Tree, &data)?;
-        if self.pending.contains_key(&id) {
+    pub(crate) fn add_tree(&mut self, data: &[u8], before: Option<Id>) -> Result<Id, SinkError> {
+        let id = self.hash(Kind::Tree, data)?;
+        if before == Some(id) || self.pending.contains_key(&id) {
             return Ok(id);
         }
+        let data = data.to_vec();
         let base = before.and_then(|before| self.pending.get(&before)).and_then(|at| self.added.get_mut(*at));
         let body = match base {
             Some(base) => base.body.next(base.id, data),
@@ -213,6 +214,10 @@ impl Id {
     /// Reads as many bytes as an id has.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     fn from_gix(id: &gix::oid) -> Self {

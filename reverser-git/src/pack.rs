@@ -195,7 +195,7 @@ mod tests {
             let id = n.to_le_bytes()[0];
             let tree =
                 (0..600).map(|name| row(name, if name == n * 3 % 600 { id } else { 1 })).collect::<Vec<_>>().concat();
-            before = Some(objects.add_tree(tree.clone(), before).unwrap());
+            before = Some(objects.add_tree(&tree, before).unwrap());
             ids.push((before.unwrap(), tree));
         }
         for (id, tree) in &ids {

@@ -1,4 +1,6 @@
 //! The trees of the branch in memory: loaded when they are first looked into, hashed again along the path of an edit.
+//!
+//! A folder is kept as the bytes of its tree object ([`rows`]), so that a file takes what it has there and little more.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +8,10 @@ use crate::{
     objects::{Id, Kind, Objects},
     sink::SinkError,
 };
+
+mod rows;
+
+use rows::{Rows, parse};
 
 /// A folder with all that is in it.
 #[derive(Debug)]
@@ -15,16 +21,30 @@ pub(crate) struct Folder {
     /// What it was when it was last written or read.
     before: Option<Id>,
     /// `None`: not loaded.
-    entries: Option<BTreeMap<Name, Node>>,
+    entries: Option<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    /// All of them. The id of a folder that was changed is that of the time when it was last written, or none.
+    rows: Rows,
+    /// Those folders that were looked into.
+    folders: BTreeMap<Name, Folder>,
+}
+
+impl Entries {
+    /// Returns the folder of a name, ready to be looked into, if it is one.
+    fn folder(&mut self, name: &[u8]) -> Option<&mut Folder> {
+        // Twice, as a name is only copied for what isn't there.
+        if !self.folders.contains_key(name) {
+            let row = self.rows.get(name).filter(|row| row.mode == FOLDER)?;
+            self.folders.insert(name.into(), Folder::of(row.id));
+        }
+        self.folders.get_mut(name)
+    }
 }
 
 type Name = Box<[u8]>;
-
-#[derive(Debug)]
-enum Node {
-    File(File),
-    Folder(Folder),
-}
 
 /// An entry of a tree that isn't a folder: a file, a symbolic link, a submodule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,27 +67,30 @@ impl Folder {
     }
 
     fn empty() -> Self {
-        Self { id: None, before: None, entries: Some(BTreeMap::new()) }
+        Self { id: None, before: None, entries: Some(Entries::default()) }
     }
 
     /// Puts a file at a path, in the place of whatever stands there or in its way.
     pub(crate) fn put(&mut self, path: &[u8], file: File, objects: &Objects) -> Result<(), SinkError> {
-        self.load(objects)?;
-        self.id = None;
+        let entries = self.load(objects)?;
         let (name, rest) = split(path);
-        let Some(entries) = &mut self.entries else { return Ok(()) };
-        let Some(rest) = rest else {
-            entries.insert(name.into(), Node::File(file));
-            return Ok(());
-        };
-        let node = entries.entry(name.into()).or_insert_with(|| Node::Folder(Self::empty()));
-        if let Node::File(_) = node {
-            *node = Node::Folder(Self::empty());
+        match rest {
+            None => {
+                entries.folders.remove(name);
+                entries.rows.set(name, file);
+            }
+            Some(rest) => {
+                if entries.folder(name).is_none() {
+                    entries.rows.set(name, File { id: NOT_WRITTEN, mode: FOLDER });
+                    entries.folders.insert(name.into(), Self::empty());
+                }
+                if let Some(folder) = entries.folder(name) {
+                    folder.put(rest, file, objects)?;
+                }
+            }
         }
-        match node {
-            Node::Folder(folder) => folder.put(rest, file, objects),
-            Node::File(_) => Ok(()),
-        }
+        self.id = None;
+        Ok(())
     }
 
     /// Removes the file at a path, and the folders that it leaves empty. A folder of that name stays.
@@ -83,24 +106,27 @@ impl Folder {
         self.id = None;
         let Some(entries) = &mut self.entries else { return false };
         let (name, rest) = split(path);
-        let is_gone = match (rest, entries.get_mut(name)) {
-            (None, _) => true,
-            (Some(rest), Some(Node::Folder(folder))) => folder.remove_file(rest),
-            (Some(_), _) => false,
+        let is_gone = match rest {
+            None => true,
+            Some(rest) => entries.folders.get_mut(name).is_some_and(|folder| folder.remove_file(rest)),
         };
         if is_gone {
-            entries.remove(name);
+            entries.rows.remove(name);
+            entries.folders.remove(name);
         }
-        entries.is_empty()
+        entries.rows.is_empty()
     }
 
     /// Returns what stands at a path, unless it is a folder or nothing.
     pub(crate) fn get(&mut self, path: &[u8], objects: &Objects) -> Result<Option<File>, SinkError> {
+        let entries = self.load(objects)?;
         let (name, rest) = split(path);
-        match (self.load(objects)?.get_mut(name), rest) {
-            (Some(Node::File(file)), None) => Ok(Some(*file)),
-            (Some(Node::Folder(folder)), Some(rest)) => folder.get(rest, objects),
-            _ => Ok(None),
+        match rest {
+            None => Ok(entries.rows.get(name).filter(|row| row.mode != FOLDER)),
+            Some(rest) => match entries.folder(name) {
+                Some(folder) => folder.get(rest, objects),
+                None => Ok(None),
+            },
         }
     }
 
@@ -109,32 +135,11 @@ impl Folder {
         if let Some(id) = self.id {
             return Ok(id);
         }
-        let mut rows = Vec::new();
-        for (name, node) in self.entries.iter_mut().flatten() {
-            let (mode, id) = match node {
-                Node::File(file) => (file.mode, file.id),
-                Node::Folder(folder) => (FOLDER, folder.write(objects)?),
-            };
-            rows.push((name, mode, id));
+        let entries = self.entries.get_or_insert_default();
+        for (name, folder) in entries.folders.iter_mut().filter(|(_, folder)| folder.id.is_none()) {
+            entries.rows.set(name, File { id: folder.write(objects)?, mode: FOLDER });
         }
-        // A folder is in the place that its name would have with a slash behind it.
-        let order =
-            |name: &[u8], mode| name.iter().copied().chain((mode == FOLDER).then_some(b'/')).collect::<Vec<_>>();
-        // Large folders are those of objects, and hold files alone.
-        if rows.iter().any(|(_, mode, _)| *mode == FOLDER) {
-            rows.sort_by_cached_key(|(name, mode, _)| order(name, *mode));
-        }
-        let mut tree = Vec::with_capacity(rows.iter().map(|(name, ..)| name.len() + 28).sum());
-        for (name, mode, id) in rows {
-            match mode {
-                REGULAR => tree.extend_from_slice(b"100644 "),
-                other => tree.extend_from_slice(format!("{other:o} ").as_bytes()),
-            }
-            tree.extend_from_slice(name);
-            tree.push(0);
-            tree.extend_from_slice(&id.0);
-        }
-        let id = objects.add_tree(tree, self.before)?;
+        let id = objects.add_tree(entries.rows.as_bytes(), self.before)?;
         (self.id, self.before) = (Some(id), Some(id));
         Ok(id)
     }
@@ -149,9 +154,9 @@ impl Folder {
         let mut path = Vec::new();
         let mut place = self;
         for name in folder.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
-            match place.load(objects)?.get_mut(name) {
-                Some(Node::Folder(folder)) => place = folder,
-                _ => return Ok(()),
+            match place.load(objects)?.folder(name) {
+                Some(folder) => place = folder,
+                None => return Ok(()),
             }
             path.extend_from_slice(name);
             path.push(b'/');
@@ -165,30 +170,27 @@ impl Folder {
         objects: &Objects,
         found: &mut impl FnMut(&[u8], File),
     ) -> Result<(), SinkError> {
-        for (name, node) in self.load(objects)? {
+        let entries = self.load(objects)?;
+        for (name, row) in entries.rows.iter() {
             let length = path.len();
             path.extend_from_slice(name);
-            match node {
-                Node::File(file) => found(path, *file),
-                Node::Folder(folder) => {
-                    path.push(b'/');
-                    folder.walk_from(path, objects, found)?;
-                }
+            if row.mode == FOLDER {
+                path.push(b'/');
+                let folder = entries.folders.entry(name.into()).or_insert_with(|| Self::of(row.id));
+                folder.walk_from(path, objects, found)?;
+            } else {
+                found(path, row);
             }
             path.truncate(length);
         }
         Ok(())
     }
 
-    fn load(&mut self, objects: &Objects) -> Result<&mut BTreeMap<Name, Node>, SinkError> {
+    fn load(&mut self, objects: &Objects) -> Result<&mut Entries, SinkError> {
         if self.entries.is_none() {
             let id = self.id.unwrap_or(Id::EMPTY_TREE);
-            let mut entries = BTreeMap::new();
-            for (name, file) in parse(&objects.read(id, Kind::Tree)?).ok_or_else(|| objects.malformed(id))? {
-                let is_folder = file.mode == FOLDER;
-                entries.insert(name, if is_folder { Node::Folder(Self::of(file.id)) } else { Node::File(file) });
-            }
-            self.entries = Some(entries);
+            let rows = Rows::read(objects.read(id, Kind::Tree)?, Id::BYTES).ok_or_else(|| objects.malformed(id))?;
+            self.entries = Some(Entries { rows, folders: BTreeMap::new() });
         }
         Ok(self.entries.get_or_insert_default())
     }
@@ -218,7 +220,7 @@ fn compare(
     changes: &mut Vec<Change>,
 ) -> Result<(), SinkError> {
     let entries = |id| -> Result<BTreeMap<Name, File>, SinkError> {
-        let rows = parse(&objects.read(id, Kind::Tree)?).ok_or_else(|| objects.malformed(id))?;
+        let rows = parse(&objects.read(id, Kind::Tree)?, Id::BYTES).ok_or_else(|| objects.malformed(id))?;
         Ok(rows.into_iter().collect())
     };
     let (old, new) = (entries(old)?, entries(new)?);
@@ -245,20 +247,6 @@ fn compare(
     Ok(())
 }
 
-/// Reads `<mode> <name>\0<id>` over and over.
-fn parse(mut tree: &[u8]) -> Option<Vec<(Name, File)>> {
-    let mut entries = Vec::new();
-    while !tree.is_empty() {
-        let blank = tree.iter().position(|byte| *byte == b' ')?;
-        let mode = u32::from_str_radix(std::str::from_utf8(&tree[..blank]).ok()?, 8).ok()?;
-        let end = blank + 1 + tree[blank + 1..].iter().position(|byte| *byte == 0)?;
-        let (id, rest) = tree[end + 1..].split_at_checked(Id::BYTES)?;
-        entries.push((tree[blank + 1..end].into(), File { id: Id::from_bytes(id)?, mode }));
-        tree = rest;
-    }
-    Some(entries)
-}
-
 fn split(path: &[u8]) -> (&[u8], Option<&[u8]>) {
     match path.iter().position(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], Some(&path[slash + 1..])),
@@ -270,6 +258,9 @@ fn split(path: &[u8]) -> (&[u8], Option<&[u8]>) {
 pub(crate) const REGULAR: u32 = 0o100_644;
 const EXECUTABLE: u32 = 0o100_755;
 const FOLDER: u32 = 0o40_000;
+
+/// Stands for a folder until it is written.
+const NOT_WRITTEN: Id = Id::EMPTY_TREE;
 
 #[cfg(test)]
 mod tests {
@@ -304,7 +295,7 @@ mod tests {
         }
         let id = tree.write(&mut objects).unwrap();
         let mut again = Folder::of(id);
-        assert_eq!(paths(&mut again, "", &objects), ["a/b/c", "a/b.d", "a-b", "z"]);
+        assert_eq!(paths(&mut again, "", &objects), ["a-b", "a/b.d", "a/b/c", "z"]);
         assert_eq!(paths(&mut again, "a/b", &objects), ["a/b/c"]);
         assert_eq!(paths(&mut again, "a/x", &objects), Vec::<String>::new());
         assert_eq!(again.get(b"a/b.d", &objects).unwrap(), Some(file(2)));
@@ -368,8 +359,9 @@ mod tests {
 
     #[test]
     fn a_malformed_tree_is_no_tree() {
-        assert!(parse(b"100644 a").is_none());
-        assert!(parse(b"100644 a\0short").is_none());
-        assert!(parse(b"9 a\0aaaaaaaaaaaaaaaaaaaa").is_none());
+        for tree in [&b"100644 a"[..], b"100644 a\0short", b"9 a\0aaaaaaaaaaaaaaaaaaaa", b"100644"] {
+            assert!(parse(tree, Id::BYTES).is_none());
+            assert!(Rows::read(tree.to_vec(), Id::BYTES).is_none());
+        }
     }
 }
