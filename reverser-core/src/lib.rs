@@ -86,6 +86,7 @@
 //! - `testing`, off by default: the conformance suites that every implementation of [`Layout`], [`CommitMessage`] and
 //!   [`Seal`] passes, for the tests of those who write one.
 
+pub mod batch;
 pub mod change;
 pub mod field_path;
 pub mod identity;
@@ -101,6 +102,7 @@ pub mod select;
 pub mod testing;
 pub mod yaml;
 
+pub use batch::{Batcher, Batching, Grouping, GroupingError};
 pub use change::{Actor, Attribution, Change, Evidence, ObjectRef, Operation, Resource};
 pub use field_path::{FieldPath, FieldPathError};
 pub use layout::{DefaultLayout, Layout, LayoutTemplateError, TemplateLayout};
