@@ -8,13 +8,15 @@ use std::{
 use crate::{Change, Resource};
 
 pub(crate) mod clean;
+mod group;
 mod recorded;
 mod template;
 mod trailers;
 
+pub use group::{Grouped, GroupedObject};
 pub use recorded::{RecordedVersion, add_trailer, trailers};
 pub use template::{MessageTemplateError, TemplateMessage};
-pub use trailers::{with_trailers, without_trailers};
+pub use trailers::{with_group_trailers, with_trailers, without_trailers};
 
 /// Words a commit's message.
 ///
@@ -50,6 +52,11 @@ pub trait CommitMessage: Debug + Send + Sync {
     /// Returns subject and body for one change.
     fn change(&self, change: &Change) -> String;
 
+    /// Returns subject and body for a commit of several changes; not asked for a single one. Default: [`DefaultMessage`]'s.
+    fn group(&self, group: &Grouped<'_>) -> String {
+        DefaultMessage.group(group)
+    }
+
     /// Returns subject and body for a commit that brings many files in line with a complete list of the objects.
     fn sync(&self, sync: &Synced) -> String;
 }
@@ -70,7 +77,8 @@ pub struct Synced {
     pub removed: usize,
 }
 
-/// `[CREATE] apps/v1/deployments/web`, with the namespace and the reason in the body.
+/// `[CREATE] apps/v1/deployments/web`, with the namespace and the reason in the body; for several objects
+/// `[CREATE] 3 objects` or `[CHANGE] 3 objects: 2 created, 1 deleted`, with the first 100 of them in the body.
 ///
 /// ```
 /// use reverser_core::{Change, CommitMessage, DefaultMessage, ObjectRef, Operation, Resource};
@@ -93,6 +101,10 @@ impl CommitMessage for DefaultMessage {
             let _infallible = write!(message, "\n\n{reason}");
         }
         message
+    }
+
+    fn group(&self, group: &Grouped<'_>) -> String {
+        group::default(group)
     }
 
     fn sync(&self, sync: &Synced) -> String {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     Change, CommitMessage, CommitPlan, DefaultLayout, DefaultMessage, Edit, Layout, LeftOut, ObjectRef, Operation,
     RefuseSecrets, RepoPath, Resource, Sanitizer, Seal, SealError, Selector, Users, Wanted, identity,
-    message::{Synced, with_trailers, without_trailers},
+    message::{Grouped, Synced, with_group_trailers, with_trailers, without_trailers},
     yaml,
 };
 
@@ -255,12 +255,42 @@ impl Pipeline {
     /// # Ok::<(), jiff::Error>(())
     /// ```
     pub fn plan(&self, change: &Change, edit: Edit, now: Timestamp) -> CommitPlan {
-        CommitPlan {
-            author: change.attribution.actor().map(identity::author),
-            date: change.at.unwrap_or(now),
-            message: with_trailers(&self.message.change(change), change),
-            edits: vec![edit],
-        }
+        self.group_plan(std::slice::from_ref(change), vec![edit], now)
+    }
+
+    /// Returns the commit for changes that belong together: of a single one, [`plan`](Self::plan)'s. Its author is whoever made
+    /// all of them, or else the writer's committer; its date is that of the last change.
+    ///
+    /// ```
+    /// use reverser_core::{Actor, Change, Edit, ObjectRef, Operation, Pipeline, Resource, batch::Group};
+    ///
+    /// let pipeline = Pipeline::default();
+    /// let resource = std::sync::Arc::new(Resource::new("", "v1", "Node", "nodes").cluster_scoped());
+    /// let mut group = Group { changes: vec![], edits: vec![] };
+    /// for name in ["n-1", "n-2"] {
+    ///     let node = ObjectRef { resource: resource.clone(), namespace: None, name: name.into(), uid: None };
+    ///     group.edits.push(Edit::Delete { path: pipeline.place(&node) });
+    ///     group.changes.push(Change::new(node, Operation::Delete, None).by(Actor::user("ann@example.com")));
+    /// }
+    /// let plan = pipeline.group_plan(&group.changes, group.edits, "2026-11-27T08:00:00Z".parse()?);
+    /// assert_eq!(plan.author.unwrap().to_string(), "ann@example.com <ann@example.com>");
+    /// assert_eq!(
+    ///     plan.message,
+    ///     "[DELETE] 2 objects\n\n- DELETE v1/nodes/n-1\n- DELETE v1/nodes/n-2\n\n\
+    ///      Reverser-Changes: 2\nReverser-Actor: ann@example.com\nReverser-Evidence: host\n"
+    /// );
+    /// # Ok::<(), jiff::Error>(())
+    /// ```
+    pub fn group_plan(&self, changes: &[Change], edits: Vec<Edit>, now: Timestamp) -> CommitPlan {
+        let (author, message) = match changes {
+            [change] => (change.attribution.actor(), with_trailers(&self.message.change(change), change)),
+            _ => {
+                let group = Grouped::of(changes);
+                (group.only_actor(), with_group_trailers(&self.message.group(&group), &group))
+            }
+        };
+        let date = changes.last().and_then(|change| change.at).unwrap_or(now);
+        CommitPlan { author: author.map(identity::author), date, message, edits }
     }
 
     /// Returns the commit that brings many files in line with complete lists.

@@ -8,8 +8,8 @@ use std::{
 
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 
-use super::{CommitMessage, DefaultMessage, Synced};
-use crate::{Attribution, Change, Evidence, ObjectRef, Operation, Resource};
+use super::{CommitMessage, DefaultMessage, Grouped, Synced, group::LISTED};
+use crate::{Actor, Attribution, Change, Evidence, ObjectRef, Operation, Resource};
 
 mod language;
 
@@ -25,6 +25,14 @@ mod language;
 /// | `namespace`, `name`, `uid`, `resourceVersion` | as in the object's metadata |
 /// | `actor`, `evidence` | who did it, and how that is known: `audit`, `host`, `unknown` |
 /// | `reason` | why, in the words of whoever recorded it |
+///
+/// | in a group's template | is |
+/// |---|---|
+/// | `changes`, `total` | how many changes it has, and of how many objects |
+/// | `operation` | what was done to all of the objects, or `CHANGE` |
+/// | `actor`, `actors` | who made all of the changes, or nobody; a list of all who are known |
+/// | `reasons` | a list of texts |
+/// | `objects`, `more` | a list of the first 100 objects, each with `operation` (`CREATE, DELETE` where it came and went), `group`, `version`, `kind`, `resource`, `namespace`, `name`, `uid`, `resourceVersion` and `actors`; how many more there are |
 ///
 /// | in a sync's template | is |
 /// |---|---|
@@ -54,6 +62,7 @@ mod language;
 #[derive(Clone, Debug, Default)]
 pub struct TemplateMessage {
     changes: Option<Template>,
+    groups: Option<Template>,
     syncs: Option<Template>,
 }
 
@@ -64,6 +73,25 @@ impl TemplateMessage {
     /// It isn't a template, or fails on a sample of a change: it asks for a name that doesn't exist, or says nothing.
     pub fn changes(mut self, template: &str) -> Result<Self, MessageTemplateError> {
         self.changes = Some(Template::parse(template, &samples().map(|change| of_change(&change)))?);
+        Ok(self)
+    }
+
+    /// Takes the template for commits of several changes.
+    ///
+    /// ```
+    /// use reverser_core::{CommitMessage, TemplateMessage, message::Grouped};
+    ///
+    /// let message = TemplateMessage::default().groups("{{ actor or 'several' }}: {{ total }} objects")?;
+    /// assert_eq!(message.group(&Grouped::of(&[])), "several: 0 objects");
+    /// # Ok::<(), reverser_core::MessageTemplateError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`TemplateMessage::changes`].
+    pub fn groups(mut self, template: &str) -> Result<Self, MessageTemplateError> {
+        let [full, audited, bare, nameless] = samples();
+        let samples = [vec![full.clone(), full], vec![audited.clone(), bare], vec![nameless, audited]];
+        self.groups = Some(Template::parse(template, &samples.map(|changes| of_group(&Grouped::of(&changes))))?);
         Ok(self)
     }
 
@@ -84,6 +112,13 @@ impl CommitMessage for TemplateMessage {
         match &self.changes {
             Some(template) => template.render_or(of_change(change), || DefaultMessage.change(change)),
             None => DefaultMessage.change(change),
+        }
+    }
+
+    fn group(&self, group: &Grouped<'_>) -> String {
+        match &self.groups {
+            Some(template) => template.render_or(of_group(group), || DefaultMessage.group(group)),
+            None => DefaultMessage.group(group),
         }
     }
 
@@ -117,6 +152,38 @@ fn of_change(change: &Change) -> Value {
     }
 }
 
+fn of_group(group: &Grouped<'_>) -> Value {
+    let objects = group.objects.iter().take(LISTED).map(|changed| {
+        let object = changed.object;
+        context! {
+            operation => changed.told(),
+            group => object.resource.group.as_str(),
+            version => object.resource.version.as_str(),
+            kind => object.resource.kind.as_str(),
+            resource => object.resource.plural.as_str(),
+            namespace => object.namespace.as_deref().unwrap_or_default(),
+            name => object.name.as_str(),
+            uid => object.uid.as_deref().unwrap_or_default(),
+            resourceVersion => changed.resource_version.unwrap_or_default(),
+            actors => names(changed.actors()),
+        }
+    });
+    context! {
+        changes => group.changes,
+        total => group.objects.len(),
+        operation => group.only_operation().map_or_else(|| "CHANGE".to_owned(), |operation| operation.to_string()),
+        actor => group.only_actor().map(|actor| actor.name.as_str()).unwrap_or_default(),
+        actors => names(group.actors()),
+        reasons => group.reasons.iter().map(|reason| (*reason).to_owned()).collect::<Vec<_>>(),
+        objects => objects.collect::<Vec<_>>(),
+        more => group.objects.len().saturating_sub(LISTED),
+    }
+}
+
+fn names<'a>(actors: impl Iterator<Item = &'a Actor>) -> Vec<String> {
+    actors.map(|actor| actor.name.clone()).collect()
+}
+
 fn of_sync(sync: &Synced) -> Value {
     let objects = sync.objects.iter().filter(|(_, count)| **count > 0).map(|(resource, count)| {
         context! {
@@ -144,7 +211,7 @@ fn samples() -> [Change; 4] {
     let mut full = change(Operation::Update, "apps", "Deployment", "deployments", Some("sample"));
     full.object.uid = Some("00000000-0000-0000-0000-000000000000".into());
     full.resource_version = Some("1".into());
-    let full = full.by(crate::Actor::user("system:serviceaccount:sample:sample")).because("One.\n\nTwo.");
+    let full = full.by(Actor::user("system:serviceaccount:sample:sample")).because("One.\n\nTwo.");
     let mut audited = full.clone();
     if let Attribution::Known { evidence, .. } = &mut audited.attribution {
         *evidence = Evidence::Audit;
@@ -483,7 +550,7 @@ Namespace: {{ namespace }}
         fn every_text_gets_our_trailers_and_a_subject_of_one_line(template in template(), texts in prop::array::uniform3(hostile())) {
             let [full, ..] = samples();
             let [actor, reason, name] = texts;
-            let mut change = full.by(crate::Actor::user(actor)).because(reason);
+            let mut change = full.by(Actor::user(actor)).because(reason);
             change.object.name = name;
             let message = TemplateMessage::default().changes(&template);
             if let Err(error) = &message {
@@ -533,11 +600,62 @@ Namespace: {{ namespace }}
     }
 
     #[test]
+    fn a_group_is_worded_from_its_objects_and_actors() {
+        let template = "{{ operation|lower }} {{ total }} ({{ changes }} changes) by {{ actor or actors|join(', ') }}
+{% for o in objects %}
+- {{ o.operation }} {{ o.kind }} {{ o.namespace or '-' }}/{{ o.name }} {{ o.resourceVersion }} {{ o.actors|join('+') }}{% endfor %}
+{% if more %}and {{ more }} more{% endif %}
+{% for r in reasons %}{{ r }}{% endfor %}";
+        let message = TemplateMessage::default().groups(template).unwrap();
+        let [full, _, bare, _] = samples();
+        let changes = [full.clone(), bare.by(Actor::user("bob")), full];
+        insta::assert_snapshot!(message.group(&Grouped::of(&changes)), @r"
+        change 2 (3 changes) by system:serviceaccount:sample:sample, bob
+
+        - UPDATE Deployment sample/sample 1 system:serviceaccount:sample:sample
+        - CREATE Node -/sample  bob
+
+        One.
+
+        Two.
+        ");
+        let refused = TemplateMessage::default().groups("{{ name }}").unwrap_err();
+        assert!(
+            refused.to_string().contains("there are actor, actors, changes, more, objects, operation"),
+            "{refused}"
+        );
+        assert_eq!(
+            TemplateMessage::default().group(&Grouped::of(&changes)),
+            DefaultMessage.group(&Grouped::of(&changes))
+        );
+    }
+
+    #[test]
+    fn the_largest_group_that_there_is_has_the_words_of_its_template() {
+        let template = "{{ total }}{% for o in objects %}
+{{ o.operation }} {{ o.group }} {{ o.version }} {{ o.kind }} {{ o.resource }} {{ o.namespace }} {{ o.name }} {{ o.uid }}
+{{ o.resourceVersion }} {{ o.actors|join(', ') }}{% if o.namespace %} in {{ o.namespace|upper }}{% endif %}{% endfor %}";
+        let [full, ..] = samples();
+        let with_name = |number: usize| {
+            let mut change = full.clone();
+            change.object.name = format!("{}-{number}", "n".repeat(240));
+            change
+        };
+        let changes: Vec<_> = (0..1_000).map(with_name).collect();
+        let said = TemplateMessage::default().groups(template).unwrap().group(&Grouped::of(&changes));
+        assert!(said.starts_with("1000\nUPDATE apps v1 Deployment deployments sample nnn"), "{said}");
+        assert!(!said.contains("failed"), "{said}");
+    }
+
+    #[test]
     fn templates_conform() {
         let all = "{{ operation }}{{ namespace }}{{ name }}{{ uid }}{{ actor }}{{ resourceVersion }}\n{{ reason }}";
         for template in [SEED, all, "{{ name }}", "{{ reason or actor or name }}", "fixed"] {
             message_conforms(
-                &of(template).syncs("{{ total }}{% for o in objects %}\n{{ o.kind }}{% endfor %}").unwrap(),
+                &of(template)
+                    .groups("{{ total }}{% for o in objects %}\n{{ o.name }} {{ o.actors|join }}{% endfor %}")
+                    .and_then(|message| message.syncs("{{ total }}{% for o in objects %}\n{{ o.kind }}{% endfor %}"))
+                    .unwrap(),
             );
         }
     }

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::clean;
-use crate::{Attribution, Change, CommitMessage, DefaultMessage};
+use super::{Grouped, clean};
+use crate::{Attribution, Change, CommitMessage, DefaultMessage, ObjectRef, identity};
 
 /// Returns `message` made safe, with the trailers that say who changed which version of what, and how that is known:
 /// `git interpret-trailers --parse` reads back exactly these.
@@ -30,26 +30,49 @@ use crate::{Attribution, Change, CommitMessage, DefaultMessage};
 /// );
 /// ```
 pub fn with_trailers(message: &str, change: &Change) -> String {
-    let mut text =
-        subject_and_body(message).or_else(|| subject_and_body(&DefaultMessage.change(change))).unwrap_or_default();
-    text.push_str("\n\n");
-    let mut trailer = |key: &str, value: &str| {
-        let _infallible = writeln!(text, "{key}: {}", clean::bounded(&clean::line(value), MAX_VALUE_BYTES));
-    };
-    match &change.attribution {
-        Attribution::Known { actor, evidence } => {
-            trailer("Reverser-Actor", &actor.name);
-            trailer("Reverser-Evidence", &evidence.to_string());
+    let mut text = Text::new(message, || DefaultMessage.change(change));
+    text.attribution(&change.attribution);
+    text.version(&change.object, change.resource_version.as_deref());
+    text.0
+}
+
+/// Returns `message` made safe as [`with_trailers`] does it, with trailers for a commit of several changes: how many they
+/// were; each who made some of them, and how that is known; the uid and resourceVersion of each object after its last
+/// change; and where no one actor is the author of all, each as `Co-authored-by`, which forges show.
+///
+/// ```
+/// use reverser_core::{Actor, Change, ObjectRef, Operation, Resource, message::{Grouped, with_group_trailers}};
+///
+/// let resource = std::sync::Arc::new(Resource::new("", "v1", "Node", "nodes").cluster_scoped());
+/// let change = |name: &str| {
+///     let object = ObjectRef { resource: resource.clone(), namespace: None, name: name.into(), uid: None };
+///     Change::new(object, Operation::Update, None)
+/// };
+/// let changes = [change("n-1").by(Actor::user("ann@example.com")), change("n-2").by(Actor::user("bob")), change("n-1")];
+/// assert_eq!(
+///     with_group_trailers("Nodes", &Grouped::of(&changes)),
+///     "Nodes\n\nReverser-Changes: 3\n\
+///      Reverser-Actor: ann@example.com\nReverser-Evidence: host\n\
+///      Reverser-Actor: bob\nReverser-Evidence: host\n\
+///      Reverser-Evidence: unknown\n\
+///      Co-authored-by: ann@example.com <ann@example.com>\nCo-authored-by: bob <bob@cluster.local>\n"
+/// );
+/// ```
+pub fn with_group_trailers(message: &str, group: &Grouped<'_>) -> String {
+    let mut text = Text::new(message, || DefaultMessage.group(group));
+    text.trailer("Reverser-Changes", &group.changes.to_string());
+    for attribution in &group.attributions {
+        text.attribution(attribution);
+    }
+    for object in &group.objects {
+        text.version(object.object, object.resource_version);
+    }
+    if group.only_actor().is_none() {
+        for actor in group.actors() {
+            text.trailer("Co-authored-by", &identity::author(actor).to_string());
         }
-        Attribution::Unknown => trailer("Reverser-Evidence", "unknown"),
     }
-    if let Some(uid) = &change.object.uid {
-        trailer("Reverser-Uid", uid);
-    }
-    if let Some(version) = &change.resource_version {
-        trailer("Reverser-Resource-Version", version);
-    }
-    text
+    text.0
 }
 
 /// Returns `message` made safe as [`with_trailers`] does it, for a commit that is no single change; `[SYNC]` when it is
@@ -62,6 +85,39 @@ pub fn with_trailers(message: &str, change: &Change) -> String {
 /// ```
 pub fn without_trailers(message: &str) -> String {
     format!("{}\n", subject_and_body(message).as_deref().unwrap_or("[SYNC]"))
+}
+
+/// A message that is made safe, and the trailers that it has so far.
+struct Text(String);
+
+impl Text {
+    fn new(message: &str, default: impl FnOnce() -> String) -> Self {
+        let text = subject_and_body(message).or_else(|| subject_and_body(&default())).unwrap_or_default();
+        Self(text + "\n\n")
+    }
+
+    fn attribution(&mut self, attribution: &Attribution) {
+        match attribution {
+            Attribution::Known { actor, evidence } => {
+                self.trailer("Reverser-Actor", &actor.name);
+                self.trailer("Reverser-Evidence", &evidence.to_string());
+            }
+            Attribution::Unknown => self.trailer("Reverser-Evidence", "unknown"),
+        }
+    }
+
+    fn version(&mut self, object: &ObjectRef, resource_version: Option<&str>) {
+        if let Some(uid) = &object.uid {
+            self.trailer("Reverser-Uid", uid);
+        }
+        if let Some(version) = resource_version {
+            self.trailer("Reverser-Resource-Version", version);
+        }
+    }
+
+    fn trailer(&mut self, key: &str, value: &str) {
+        let _infallible = writeln!(self.0, "{key}: {}", clean::bounded(&clean::line(value), MAX_VALUE_BYTES));
+    }
 }
 
 /// In bytes: more than any name of the API, and less than what a screen takes for a text.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{Actor, Attribution, Change, CommitMessage, Evidence, ObjectRef, Operation, Resource, message::Synced};
+use crate::{
+    Actor, Attribution, Change, CommitMessage, Evidence, ObjectRef, Operation, Resource,
+    message::{Grouped, Synced},
+};
 
 /// Checks messages against the contract of [`CommitMessage`] with [`hostile_changes`]; panics where they break it.
 ///
@@ -16,6 +19,13 @@ pub fn message_conforms(message: &dyn CommitMessage) {
         let text = message.change(&change);
         assert!(!is_blank(&text), "the message of {change:?} is blank");
         assert_eq!(message.change(&change), text, "the message of {change:?} changes");
+    }
+    let changes = hostile_changes();
+    for changes in [&changes[..], &changes[..2], &changes[..1]] {
+        let group = Grouped::of(changes);
+        let text = message.group(&group);
+        assert!(!is_blank(&text), "the message of {} changes is blank", changes.len());
+        assert_eq!(message.group(&group), text, "the message of {} changes changes", changes.len());
     }
     let resources: Vec<_> = hostile_changes().into_iter().map(|change| (*change.object.resource).clone()).collect();
     let some = Synced { objects: resources.into_iter().zip(0..).collect(), removed: usize::MAX };
