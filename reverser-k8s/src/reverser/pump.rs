@@ -10,7 +10,7 @@ use std::{
 
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{Item, Reverser};
+use super::{Reverser, recorder::Item};
 use crate::{
     api_error::ApiError,
     queue::Sender,

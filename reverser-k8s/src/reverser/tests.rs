@@ -1,6 +1,6 @@
 //! The flow between scripted sources and a sink in memory.
 
-use reverser_core::{Actor, Attribution, Evidence, Resource};
+use reverser_core::{Actor, Attribution, CommitPlan, Evidence, Resource};
 use reverser_git::MemorySink;
 use serde_json::{Value, json};
 
