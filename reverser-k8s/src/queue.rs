@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 /// Returns both ends of a queue that holds up to `bytes`. At the bound [`Sender::send`] waits, which stops the reading
 /// of the watch behind it; nothing is dropped. One item larger than the whole queue passes when the queue is empty.
@@ -11,7 +11,9 @@ pub(crate) fn bounded<T>(bytes: usize) -> (Sender<T>, Receiver<T>) {
     let (items, queue) = mpsc::unbounded_channel();
     let limit = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
     let room = Arc::new(Semaphore::new(limit as usize));
-    (Sender { items, room, limit }, Receiver { queue })
+    let waiting = watch::Sender::new(0);
+    let full = waiting.subscribe();
+    (Sender { items, room, limit, waiting }, Receiver { queue, full })
 }
 
 #[derive(Debug)]
@@ -19,17 +21,48 @@ pub(crate) struct Sender<T> {
     items: mpsc::UnboundedSender<Queued<T>>,
     room: Arc<Semaphore>,
     limit: u32,
+    /// How many senders wait for room.
+    waiting: watch::Sender<usize>,
 }
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Self { items: self.items.clone(), room: Arc::clone(&self.room), limit: self.limit }
+        let (items, room, waiting) = (self.items.clone(), Arc::clone(&self.room), self.waiting.clone());
+        Self { items, room, limit: self.limit, waiting }
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct Receiver<T> {
     queue: mpsc::UnboundedReceiver<Queued<T>>,
+    full: watch::Receiver<usize>,
+}
+
+/// Tells when a queue is full.
+#[derive(Clone, Debug)]
+pub(crate) struct Full(watch::Receiver<usize>);
+
+impl Full {
+    /// Returns while a sender waits for room, or when none is left.
+    pub(crate) async fn is_reached(&mut self) {
+        let _or_none_is_left = self.0.wait_for(|waiting| *waiting > 0).await;
+    }
+}
+
+/// A sender that waits for room, until this is dropped.
+struct Waiting<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a watch::Sender<usize>) -> Self {
+        waiting.send_modify(|waiting| *waiting += 1);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|waiting| *waiting -= 1);
+    }
 }
 
 /// An item, and the room it takes until it is dropped.
@@ -50,7 +83,14 @@ impl<T> Sender<T> {
     /// Waits for room and hands `item` over; returns whether anybody is there to take it.
     pub(crate) async fn send(&self, item: T, bytes: usize) -> bool {
         let share = u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.limit);
-        let Ok(room) = Arc::clone(&self.room).acquire_many_owned(share).await else { return false };
+        let room = match Arc::clone(&self.room).try_acquire_many_owned(share) {
+            Ok(room) => room,
+            Err(_full) => {
+                let _waiting = Waiting::new(&self.waiting);
+                let Ok(room) = Arc::clone(&self.room).acquire_many_owned(share).await else { return false };
+                room
+            }
+        };
         self.items.send(Queued { item, room }).is_ok()
     }
 }
@@ -61,6 +101,11 @@ impl<T> Receiver<T> {
         let mut items = Vec::new();
         self.queue.recv_many(&mut items, most).await;
         items
+    }
+
+    /// Returns what tells when there is no room: whoever keeps items should let go of them then.
+    pub(crate) fn full(&self) -> Full {
+        Full(self.full.clone())
     }
 }
 
@@ -84,6 +129,27 @@ mod tests {
         let rest: Vec<_> = receiver.receive(10).await.into_iter().map(|queued| queued.item).collect();
         assert_eq!(rest, [2, 3]);
         assert!(receiver.receive(10).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_keeps_items_hears_that_a_sender_waits_for_as_long_as_it_does() {
+        let (sender, mut receiver) = bounded(100);
+        let mut full = receiver.full();
+        assert!(sender.send(1, 60).await);
+        assert!(futures::poll!(std::pin::pin!(full.is_reached())).is_pending());
+        let kept = receiver.receive(10).await;
+        {
+            let second = sender.send(2, 60);
+            tokio::pin!(second);
+            assert!(futures::poll!(&mut second).is_pending());
+            full.is_reached().await;
+            drop(kept);
+            assert!(second.await);
+        }
+        assert!(futures::poll!(std::pin::pin!(full.is_reached())).is_pending());
+        // One that gives up doesn't count.
+        assert!(futures::poll!(std::pin::pin!(sender.send(3, 60))).is_pending());
+        assert!(futures::poll!(std::pin::pin!(full.is_reached())).is_pending());
     }
 
     #[tokio::test]

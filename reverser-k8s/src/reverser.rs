@@ -21,14 +21,15 @@ use std::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
 use reverser_core::{
-    Change, Edit, LeftOut, ObjectRef, Operation, Pipeline, Rendered, RepoPath, SealError, Wanted, message,
+    Batching, Change, Edit, LeftOut, ObjectRef, Operation, Pipeline, Rendered, RepoPath, SealError, Wanted, batch,
+    message,
 };
 use reverser_git::{Backoff, Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
 use tokio::{sync::mpsc, time::Instant};
 
 use self::{
     pump::Pumps,
-    recorder::{BATCH, Item, Progress, What},
+    recorder::{BATCH, Item, Recording, What},
     troubles::Troubles,
     written::Written,
 };
@@ -64,7 +65,8 @@ pub struct Reverser {
     written: Arc<Mutex<Written>>,
     /// Held from the look at `written` until the sink has taken the batch, so that both see one order. An async mutex: the
     /// sink may make it wait.
-    turn: Arc<tokio::sync::Mutex<()>>,
+    recording: Arc<tokio::sync::Mutex<Recording>>,
+    batching: Batching,
     allow_mass_delete: bool,
     tries: Option<usize>,
     queue_bytes: usize,
@@ -134,7 +136,8 @@ impl Reverser {
             reporter: Arc::new(LogReporter),
             troubles: Arc::default(),
             written: Arc::default(),
-            turn: Arc::default(),
+            recording: Arc::new(tokio::sync::Mutex::new(Recording::live(Batching::default()))),
+            batching: Batching::default(),
             allow_mass_delete: false,
             tries: None,
             queue_bytes: 64 << 20,
@@ -148,8 +151,18 @@ impl Reverser {
 
     /// Commits one change, as a program that made it knows it. Returns once it is durable locally; call
     /// [`GitSink::pushed`] with the receipt to wait for the remote.
+    ///
+    /// Whoever calls this waits, so the change is a commit of its own, at once, whatever
+    /// [`batching`](ReverserBuilder::batching) says. What has gathered of the same object is committed before it.
     pub async fn record(&self, mut change: Change) -> Result<Recorded, RecordError> {
-        let (edit, is_wanted) = match self.pipeline.render(&mut change) {
+        let rendered = self.pipeline.render(&mut change);
+        let mut recording = self.recording.lock().await;
+        if recording.touches(&self.pipeline.place(&change.object)) {
+            recording.step(None, batch::Event::Flush, &self.pipeline);
+            let receipt = self.sink.commit(recording.ready.clone()).await?;
+            self.settle(&mut recording, &receipt.outcomes);
+        }
+        let (edit, is_wanted) = match rendered {
             Rendered::Leave(why) => match self.leaving(&mut change).await? {
                 Some(edit) => (edit, true),
                 None => return Ok(Recorded::Left(why)),
@@ -159,7 +172,6 @@ impl Reverser {
             Rendered::Write(edit) => (edit, true),
             Rendered::WriteIfBy(users, edit) => (edit, users.include(change.attribution.actor())),
         };
-        let _turn = self.turn.lock().await;
         let is_news = self.lock_written().is_news(&change, &edit);
         if !is_wanted {
             if is_news {
@@ -174,15 +186,20 @@ impl Reverser {
         let plan = self.pipeline.plan(&change, edit, Timestamp::now());
         let committed = self.sink.commit(Batch { plans: vec![plan], cursors: BTreeMap::new() }).await;
         let receipt = committed.inspect_err(|_not_written| self.forget(&change))?;
-        self.tell(&[change], &receipt.outcomes);
+        for outcome in &receipt.outcomes {
+            self.tell(std::slice::from_ref(&change), outcome);
+        }
         Ok(Recorded::Planned(receipt))
     }
 
     /// Records what `source` reports until it ends, such as an audit log. Returns how many commits that made.
+    ///
+    /// Changes are grouped by the times at which they happened, not by that of reading. Nobody else should record the same
+    /// objects meanwhile.
     pub async fn drain(&self, source: &mut dyn Source) -> Result<usize, SinkError> {
         let id: Arc<str> = source.id().into();
         let mut commits = 0;
-        let (mut gathered, mut progress) = (Vec::new(), Progress::default());
+        let (mut gathered, mut recording) = (Vec::new(), Recording::of_log(self.batching));
         loop {
             let event = source.next().await;
             let ended = event.is_none();
@@ -191,11 +208,13 @@ impl Reverser {
             }
             gathered.extend(event.into_iter().flat_map(|event| self.items(&id, event, false)));
             if gathered.len() >= BATCH || ended {
-                let _turn = self.turn.lock().await;
-                commits += self.commit(std::mem::take(&mut gathered), &mut progress).await?;
+                let _turn = self.recording.lock().await;
+                let items = std::mem::take(&mut gathered).into_iter().map(|item| (item, None));
+                commits += self.take(items, &mut recording).await?;
             }
             if ended {
-                self.save(&mut progress).await?;
+                commits += self.flush(&mut recording).await?;
+                self.save(&mut recording).await?;
                 return Ok(commits);
             }
         }
@@ -204,6 +223,8 @@ impl Reverser {
     /// Brings Git in line with what each source lists, as one commit. A source that can't be listed is reported and
     /// left as it is.
     pub async fn sync(&self, sources: &mut [Box<dyn Source>]) -> Result<SyncGaps, SinkError> {
+        // Lists are compared with Git, so what has gathered has to be there.
+        self.flush(&mut *self.recording.lock().await).await?;
         let mut batch = Batch::default();
         let mut edits = Vec::new();
         let mut sync = message::Synced::default();
@@ -296,8 +317,8 @@ impl Reverser {
         }
     }
 
-    async fn commit_batch(&self, batch: Batch) -> Result<Vec<Outcome>, SinkError> {
-        if batch == Batch::default() {
+    async fn commit_batch(&self, batch: &Batch) -> Result<Vec<Outcome>, SinkError> {
+        if *batch == Batch::default() {
             return Ok(vec![]);
         }
         Ok(self.persist(|| self.sink.commit(batch.clone())).await?.outcomes)
@@ -331,7 +352,7 @@ impl Reverser {
         if !edits.is_empty() {
             batch.plans.push(self.pipeline.sync_plan(sync, edits, Timestamp::now()));
         }
-        let outcomes = self.commit_batch(batch).await?;
+        let outcomes = self.commit_batch(&batch).await?;
         if sync == &message::Synced::default() {
             // Every source went on where it stood, or had nothing to sweep.
             return Ok(());
@@ -494,11 +515,12 @@ impl Reverser {
         }
     }
 
-    fn tell(&self, changes: &[Change], outcomes: &[Outcome]) {
-        for (change, outcome) in changes.iter().zip(outcomes) {
-            if *outcome != Outcome::Unchanged {
-                self.reporter.report(Notice::Committed { change, commit: commit_id(outcome) });
-            }
+    fn tell(&self, changes: &[Change], outcome: &Outcome) {
+        if *outcome == Outcome::Unchanged {
+            return;
+        }
+        for change in changes {
+            self.reporter.report(Notice::Committed { change, commit: commit_id(outcome) });
         }
     }
 }
@@ -515,6 +537,17 @@ impl ReverserBuilder {
     #[must_use]
     pub fn actors(mut self, actors: impl ActorSource + 'static) -> Self {
         self.0.actors = Arc::new(actors);
+        self
+    }
+
+    /// Sets which of the changes that sources report become one commit, and how long they gather for that. Default: each
+    /// at once. What has gathered counts as not read until it is committed, so that a crash loses nothing. It is committed
+    /// early when it takes all the room that [`queue_bytes`](Self::queue_bytes) leaves, when a complete list comes, and at
+    /// the end.
+    #[must_use]
+    pub fn batching(mut self, batching: Batching) -> Self {
+        self.0.batching = batching;
+        self.0.recording = Arc::new(tokio::sync::Mutex::new(Recording::live(batching)));
         self
     }
 

@@ -1,15 +1,22 @@
 //! From what the pumps hand on to batches: the one place that waits for Git.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
 use jiff::Timestamp;
-use reverser_core::{Change, CommitPlan, Edit, RepoPath, Wanted, message};
+use reverser_core::{
+    Batcher, Batching, Change, Edit, Pipeline, RepoPath, Wanted,
+    batch::{Event, Gathered, Group, Ready},
+    message,
+};
 use reverser_git::{Batch, Outcome, SinkError};
-use tokio::time::Instant;
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, sleep_until},
+};
 
 use super::{RenderedList, Reverser, Sweep};
 use crate::queue::{Queued, Receiver};
@@ -21,112 +28,280 @@ pub(super) const BATCH: usize = 1_000;
 const POSITIONS_EVERY: Duration = Duration::from_secs(60);
 
 impl Reverser {
-    /// Commits what the queue brings until all senders are gone.
+    /// Commits what the queue brings, as the window says, until all senders are gone; then what is left at once.
     pub(super) async fn record_queue(
         &self,
         queue: &mut Receiver<Item>,
         held: HashSet<String>,
     ) -> Result<(), SinkError> {
         let mut save_positions = tokio::time::interval(POSITIONS_EVERY);
-        let mut progress = Progress { held, ..Progress::default() };
+        let mut full = queue.full();
+        self.recording.lock().await.held = held;
         loop {
-            let gathered = tokio::select! {
-                gathered = queue.receive(BATCH) => gathered,
-                _ = save_positions.tick() => {
-                    self.save(&mut progress).await?;
-                    continue;
+            let due = self.recording.lock().await.due();
+            tokio::select! {
+                gathered = queue.receive(BATCH) => {
+                    let mut recording = self.recording.lock().await;
+                    if gathered.is_empty() {
+                        self.flush(&mut recording).await?;
+                        return self.save(&mut recording).await;
+                    }
+                    let items = gathered.into_iter().map(Queued::split).map(|(item, room)| (item, Some(room)));
+                    self.take(items, &mut recording).await?;
                 }
-            };
-            if gathered.is_empty() {
-                return self.save(&mut progress).await;
+                () = until(due), if due.is_some() => {
+                    let mut recording = self.recording.lock().await;
+                    recording.step(None, Event::Tick, &self.pipeline);
+                    self.commit_ready(&mut recording).await?;
+                }
+                // What gathers takes room in the queue: nothing may wait for changes that can't come.
+                () = full.is_reached(), if due.is_some() => {
+                    self.flush(&mut *self.recording.lock().await).await?;
+                }
+                _ = save_positions.tick() => self.save(&mut *self.recording.lock().await).await?,
             }
-            let _turn = self.turn.lock().await;
-            let (items, rooms): (Vec<_>, Vec<_>) = gathered.into_iter().map(Queued::split).unzip();
-            self.commit(items, &mut progress).await?;
-            drop(rooms);
         }
     }
 
-    /// Commits items in their order, as few batches as that takes; returns how many commits it made.
-    pub(super) async fn commit(&self, items: Vec<Item>, progress: &mut Progress) -> Result<usize, SinkError> {
+    /// Takes items in, in their order, and commits what is ready then; returns how many commits it made.
+    pub(super) async fn take(
+        &self,
+        items: impl IntoIterator<Item = (Item, Room)>,
+        recording: &mut Recording,
+    ) -> Result<usize, SinkError> {
         let mut commits = 0;
-        let mut open = OpenBatch::default();
-        for item in items {
+        for (item, room) in items {
             let Item { source, cursor, what, arrived } = item;
-            match what {
-                What::Change { mut change, edit, wanted } => {
-                    // Asked first, as most events are no news, and who did it may take a while to know.
-                    if self.lock_written().is_news(&change, &edit) {
-                        if wanted != Wanted::No {
-                            self.attribute(&mut change, arrived).await;
-                        }
-                        if wanted.by(change.attribution.actor()) {
-                            self.lock_written().note_change(&change, &edit);
-                            open.add(self.pipeline.plan(&change, edit, Timestamp::now()), change);
-                        } else {
-                            self.lock_written().leave_out(&edit);
-                        }
-                    }
-                }
+            let recorded = match what {
+                What::Change { change, edit, wanted } => self.take_change(change, edit, wanted, arrived).await,
                 What::Leave { mut change } => {
                     // Whether it was captured is seen in Git, so what is before it has to be there.
-                    if open.touches(&self.pipeline.place(&change.object)) {
-                        commits += self.close(&mut open, progress).await?;
+                    if recording.touches(&self.pipeline.place(&change.object)) {
+                        commits += self.flush(recording).await?;
                     }
-                    if let Some(edit) = self.leaving(&mut change).await? {
-                        self.lock_written().note(&edit);
-                        self.attribute(&mut change, arrived).await;
-                        open.add(self.pipeline.plan(&change, edit, Timestamp::now()), change);
+                    match self.leaving(&mut change).await? {
+                        Some(edit) => {
+                            self.lock_written().note(&edit);
+                            self.attribute(&mut change, arrived).await;
+                            Some((change, edit))
+                        }
+                        None => None,
                     }
                 }
                 What::List(list) => {
-                    commits += self.close(&mut open, progress).await?;
-                    let (removed, cursor) = match self.sweep(&list).await? {
-                        Sweep::Held => {
-                            progress.held.insert(source.to_string());
-                            (vec![], Some(String::new()))
-                        }
-                        Sweep::Remove(removed) => {
-                            progress.held.remove(&*source);
-                            (removed, cursor)
-                        }
-                    };
-                    let mut sync = message::Synced { removed: removed.len(), ..message::Synced::default() };
-                    if !list.edits.is_empty() {
-                        sync.objects.insert((*list.resource).clone(), list.edits.len());
-                    }
-                    let mut cursors = std::mem::take(&mut progress.positions);
-                    cursors.extend(cursor.map(|cursor| (source.to_string(), cursor)));
-                    let edits = list.edits.into_iter().chain(removed).collect();
-                    self.commit_sync(Batch { plans: vec![], cursors }, edits, &sync).await?;
+                    commits += self.flush(recording).await?;
+                    self.take_list(list, &source, cursor, recording).await?;
                     continue;
                 }
-                What::Nothing => {}
-            }
-            if !progress.held.contains(&*source) {
-                open.batch.cursors.extend(cursor.map(|cursor| (source.to_string(), cursor)));
+                What::Nothing => None,
+            };
+            let position = cursor.filter(|_| !recording.held.contains(&*source));
+            if let Some((change, edit)) = recorded {
+                recording.gather(change, edit, source, position, room, &self.pipeline);
+            } else if let Some(position) = position {
+                recording.step(None, Event::Position { source, position }, &self.pipeline);
             }
         }
-        Ok(commits + self.close(&mut open, progress).await?)
+        Ok(commits + self.commit_ready(recording).await?)
     }
 
-    /// Commits what is open, with the positions that have waited. Positions alone go on waiting.
-    async fn close(&self, open: &mut OpenBatch, progress: &mut Progress) -> Result<usize, SinkError> {
-        let OpenBatch { batch: Batch { plans, cursors }, changes } = std::mem::take(open);
-        progress.positions.extend(cursors);
-        if plans.is_empty() {
+    /// Returns what is to be committed of a change.
+    async fn take_change(
+        &self,
+        mut change: Change,
+        edit: Edit,
+        wanted: Wanted,
+        arrived: Instant,
+    ) -> Option<(Change, Edit)> {
+        // Asked first, as most events are no news, and who did it may take a while to know.
+        if !self.lock_written().is_news(&change, &edit) {
+            return None;
+        }
+        if wanted != Wanted::No {
+            self.attribute(&mut change, arrived).await;
+        }
+        if !wanted.by(change.attribution.actor()) {
+            self.lock_written().leave_out(&edit);
+            return None;
+        }
+        self.lock_written().note_change(&change, &edit);
+        Some((change, edit))
+    }
+
+    async fn take_list(
+        &self,
+        list: RenderedList,
+        source: &Arc<str>,
+        cursor: Option<String>,
+        recording: &mut Recording,
+    ) -> Result<(), SinkError> {
+        let (removed, cursor) = match self.sweep(&list).await? {
+            Sweep::Held => {
+                recording.held.insert(source.to_string());
+                (vec![], Some(String::new()))
+            }
+            Sweep::Remove(removed) => {
+                recording.held.remove(&**source);
+                (removed, cursor)
+            }
+        };
+        let mut sync = message::Synced { removed: removed.len(), ..message::Synced::default() };
+        if !list.edits.is_empty() {
+            sync.objects.insert((*list.resource).clone(), list.edits.len());
+        }
+        let mut cursors = std::mem::take(&mut recording.ready.cursors);
+        cursors.extend(cursor.map(|cursor| (source.to_string(), cursor)));
+        let edits = list.edits.into_iter().chain(removed).collect();
+        self.commit_sync(Batch { plans: vec![], cursors }, edits, &sync).await
+    }
+
+    /// Commits all that has gathered; returns how many commits it made.
+    pub(super) async fn flush(&self, recording: &mut Recording) -> Result<usize, SinkError> {
+        recording.step(None, Event::Flush, &self.pipeline);
+        self.commit_ready(recording).await
+    }
+
+    /// Commits what is ready, with the positions that have waited. Positions alone go on waiting.
+    async fn commit_ready(&self, recording: &mut Recording) -> Result<usize, SinkError> {
+        if recording.ready.plans.is_empty() {
             return Ok(0);
         }
-        let batch = Batch { plans, cursors: std::mem::take(&mut progress.positions) };
-        let outcomes = self.commit_batch(batch).await?;
-        self.tell(&changes, &outcomes);
-        Ok(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Committed(_))).count())
+        let outcomes = self.commit_batch(&recording.ready).await?;
+        Ok(self.settle(recording, &outcomes))
+    }
+
+    /// Lets go of what was ready and is committed; returns how many commits that made.
+    pub(super) fn settle(&self, recording: &mut Recording, outcomes: &[Outcome]) -> usize {
+        recording.ready = Batch::default();
+        recording.ready_rooms.clear();
+        for (changes, outcome) in std::mem::take(&mut recording.ready_changes).iter().zip(outcomes) {
+            self.tell(changes, outcome);
+        }
+        outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Committed(_))).count()
     }
 
     /// Saves the positions that have waited.
-    pub(super) async fn save(&self, progress: &mut Progress) -> Result<(), SinkError> {
-        let cursors = std::mem::take(&mut progress.positions);
-        self.commit_batch(Batch { plans: vec![], cursors }).await.map(|_no_outcomes| ())
+    pub(super) async fn save(&self, recording: &mut Recording) -> Result<(), SinkError> {
+        if recording.ready.plans.is_empty() {
+            let cursors = std::mem::take(&mut recording.ready.cursors);
+            self.commit_batch(&Batch { plans: vec![], cursors }).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The room in the queue that a change takes until it is committed, where it came through one.
+pub(super) type Room = Option<OwnedSemaphorePermit>;
+
+/// What was read and isn't committed.
+#[derive(Debug)]
+pub(super) struct Recording {
+    batcher: Batcher,
+    clock: Clock,
+    /// Of what has gathered, in its order.
+    rooms: VecDeque<Room>,
+    /// What has left the batcher. Positions that moved without a change wait here, too: they are worth no commit of their
+    /// own, and go with the next one, or are saved once in a while.
+    pub(super) ready: Batch,
+    /// What each of those plans stands for.
+    ready_changes: Vec<Vec<Change>>,
+    ready_rooms: Vec<Room>,
+    /// Sources that have a sweep held: they keep no position, so that the next start lists, and asks, again.
+    held: HashSet<String>,
+}
+
+/// What time it is for the window.
+#[derive(Debug)]
+enum Clock {
+    /// That of the changes themselves: a log gives the commits that there had been, whenever it is read.
+    Log(Duration),
+    /// Since then. Monotonic: somebody may set this machine's time.
+    Monotonic(Instant),
+}
+
+impl Clock {
+    /// `at`: when what is taken in happened.
+    fn now(&mut self, at: Option<Timestamp>) -> Duration {
+        match self {
+            Self::Log(last) => {
+                let at = at.map(|at| at.duration_since(Timestamp::UNIX_EPOCH));
+                *last = (*last).max(at.and_then(|at| at.try_into().ok()).unwrap_or_default());
+                *last
+            }
+            Self::Monotonic(since) => since.elapsed(),
+        }
+    }
+}
+
+impl Recording {
+    /// Of changes as they happen.
+    pub(super) fn live(batching: Batching) -> Self {
+        Self::new(batching, Clock::Monotonic(Instant::now()))
+    }
+
+    /// Of changes that happened some time ago.
+    pub(super) fn of_log(batching: Batching) -> Self {
+        Self::new(batching, Clock::Log(Duration::ZERO))
+    }
+
+    fn new(batching: Batching, clock: Clock) -> Self {
+        Self {
+            batcher: Batcher::new(batching),
+            clock,
+            rooms: VecDeque::new(),
+            ready: Batch::default(),
+            ready_changes: vec![],
+            ready_rooms: vec![],
+            held: HashSet::new(),
+        }
+    }
+
+    fn gather(
+        &mut self,
+        mut change: Change,
+        edit: Edit,
+        source: Arc<str>,
+        position: Option<String>,
+        room: Room,
+        pipeline: &Pipeline,
+    ) {
+        // Its commit may be made later.
+        let at = *change.at.get_or_insert_with(Timestamp::now);
+        self.rooms.push_back(room);
+        self.step(Some(at), Event::Change(Gathered { change, edit, source, position }.into()), pipeline);
+    }
+
+    /// Lets the batcher take in an event; what leaves it is ready to be committed.
+    pub(super) fn step(&mut self, at: Option<Timestamp>, event: Event, pipeline: &Pipeline) {
+        let now = self.clock.now(at);
+        let Ready { groups, positions } = self.batcher.step(now, event);
+        for Group { changes, edits } in groups {
+            self.ready_rooms.extend(self.rooms.drain(..changes.len()));
+            self.ready.plans.push(pipeline.group_plan(&changes, edits, Timestamp::now()));
+            self.ready_changes.push(changes);
+        }
+        self.ready.cursors.extend(positions);
+    }
+
+    /// Returns when what has gathered is to be committed.
+    fn due(&self) -> Option<Instant> {
+        match self.clock {
+            Clock::Log(_) => None,
+            Clock::Monotonic(since) => since.checked_add(self.batcher.due()?),
+        }
+    }
+
+    /// Returns whether a change of this file isn't committed.
+    pub(super) fn touches(&self, path: &RepoPath) -> bool {
+        self.batcher.touches(path)
+            || self.ready.plans.iter().flat_map(|plan| &plan.edits).any(|edit| edit.path() == path)
     }
 }
 
@@ -169,33 +344,5 @@ impl Item {
                 What::List(list) => list.edits.iter().map(edit).sum(),
                 What::Leave { .. } | What::Nothing => 0,
             }
-    }
-}
-
-/// How far the sources have been read, beside what Git knows of that.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    /// Positions that moved without a change. They are worth no commit of their own, and go with the next one, or are
-    /// saved once in a while.
-    pub(super) positions: BTreeMap<String, String>,
-    /// Sources that have a sweep held: they keep no position, so that the next start lists, and asks, again.
-    pub(super) held: HashSet<String>,
-}
-
-/// A batch that still grows, and the changes that its plans stand for.
-#[derive(Debug, Default)]
-struct OpenBatch {
-    batch: Batch,
-    changes: Vec<Change>,
-}
-
-impl OpenBatch {
-    fn touches(&self, path: &RepoPath) -> bool {
-        self.batch.plans.iter().flat_map(|plan| &plan.edits).any(|edit| edit.path() == path)
-    }
-
-    fn add(&mut self, plan: CommitPlan, change: Change) {
-        self.batch.plans.push(plan);
-        self.changes.push(change);
     }
 }
