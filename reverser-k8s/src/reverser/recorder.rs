@@ -38,7 +38,7 @@ impl Reverser {
         let mut full = queue.full();
         self.recording.lock().await.held = held;
         loop {
-            let due = self.recording.lock().await.due();
+            let (due, has_gathered) = self.recording.lock().await.due();
             tokio::select! {
                 gathered = queue.receive(BATCH) => {
                     let mut recording = self.recording.lock().await;
@@ -55,7 +55,7 @@ impl Reverser {
                     self.commit_ready(&mut recording).await?;
                 }
                 // What gathers takes room in the queue: nothing may wait for changes that can't come.
-                () = full.is_reached(), if due.is_some() => {
+                () = full.is_reached(), if has_gathered => {
                     self.flush(&mut *self.recording.lock().await).await?;
                 }
                 _ = save_positions.tick() => self.save(&mut *self.recording.lock().await).await?,
@@ -290,12 +290,14 @@ impl Recording {
         self.ready.cursors.extend(positions);
     }
 
-    /// Returns when what has gathered is to be committed.
-    fn due(&self) -> Option<Instant> {
-        match self.clock {
+    /// Returns when what has gathered is to be committed, if ever, and whether anything has.
+    fn due(&self) -> (Option<Instant>, bool) {
+        let due = self.batcher.due();
+        let instant = match self.clock {
             Clock::Log(_) => None,
-            Clock::Monotonic(since) => since.checked_add(self.batcher.due()?),
-        }
+            Clock::Monotonic(since) => due.and_then(|due| since.checked_add(due)),
+        };
+        (instant, due.is_some())
     }
 
     /// Returns whether a change of this file isn't committed.

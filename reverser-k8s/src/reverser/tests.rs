@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{fixture::configmaps, source::Scripted};
 
+mod grouping;
+
 fn body(name: &str, version: u32, label: &str) -> Value {
     json!({"metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": version.to_string(),
         "labels": {"app": label}}, "data": {"version": version.to_string()}})
