@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{Arc, Weak},
     time::Duration,
@@ -27,7 +28,7 @@ use crate::{
     url::{RemoteUrl, RemoteUrlError, default_state_dir},
     writer::{
         handle::{Handle, Line},
-        owner::{Owner, Request},
+        owner::{Owner, Pacing, Request},
         owners::Running,
         queue::Queue,
     },
@@ -104,6 +105,7 @@ impl GitWriter {
             queue_bytes: QUEUE_BYTES,
             transfer_limit: None,
             compression: CompressionLevel::default(),
+            pacing: Pacing::default(),
         }
     }
 
@@ -171,6 +173,12 @@ impl GitSink for GitWriter {
 
     async fn pushed(&self, receipt: &Receipt) -> Result<(), SinkError> {
         let mut pushed = self.pushed.clone();
+        if *pushed.borrow() < receipt.sequence {
+            // So that it doesn't wait for the next push's turn. A writer that is closing pushes anyway.
+            if let Some(requests) = self.line.requests() {
+                drop(requests.send(Request::Push { sequence: receipt.sequence }).await);
+            }
+        }
         pushed.wait_for(|sequence| *sequence >= receipt.sequence).await.map_err(|_| self.closed())?;
         Ok(())
     }
@@ -204,6 +212,7 @@ pub struct GitWriterBuilder {
     queue_bytes: u32,
     transfer_limit: Option<Duration>,
     compression: CompressionLevel,
+    pacing: Pacing,
 }
 
 /// Where a branch is.
@@ -267,6 +276,22 @@ impl GitWriterBuilder {
     #[must_use]
     pub fn transfer_limit(mut self, limit: Duration) -> Self {
         self.transfer_limit = Some(limit);
+        self
+    }
+
+    /// Sets how long commits wait at most after a push before the next one takes them, for users who want fewer pushes.
+    /// Zero otherwise: no longer than the push under way. A branch that has rested for so long pushes at once, and
+    /// [`pushed`](GitSink::pushed) and [`close`](GitWriter::close) don't wait.
+    #[must_use]
+    pub fn push_interval(mut self, interval: Duration) -> Self {
+        self.pacing.interval = interval;
+        self
+    }
+
+    /// Sets how many commits don't wait until [`push_interval`](Self::push_interval) is over; without, that alone counts.
+    #[must_use]
+    pub fn push_max_commits(mut self, commits: NonZeroUsize) -> Self {
+        self.pacing.max_commits = Some(commits);
         self
     }
 
@@ -411,7 +436,7 @@ impl GitWriterBuilder {
         let (pushed, pushed_seen) = watch::channel(0);
         let span = tracing::info_span!("git_writer", remote = %self.url, branch = %self.branch);
         let handle = Arc::new(Handle::new(remote));
-        let owner = Owner::open(store, &handle, self.branch.clone(), push_state, pushed);
+        let owner = Owner::open(store, &handle, self.branch.clone(), self.pacing, push_state, pushed);
         let owner = owner.instrument(span.clone()).await?;
         // Its end is seen by whoever holds a writer: every call says `Closed`.
         let task = tokio::spawn(owner.run(received).instrument(span));

@@ -31,9 +31,12 @@ use crate::{
 
 mod consolidate;
 mod handles;
+mod pace;
 mod push;
 
 use handles::Handles;
+use pace::Pace;
+pub(crate) use pace::Pacing;
 use push::{Round, Seen, look};
 
 /// What the owner is asked to do.
@@ -58,6 +61,10 @@ pub(crate) enum Request {
         handle: Weak<Handle>,
         signer: Option<Arc<dyn Signer>>,
         reply: oneshot::Sender<()>,
+    },
+    /// Somebody waits until all batches up to this one are pushed.
+    Push {
+        sequence: u64,
     },
     List {
         folder: Option<RepoPath>,
@@ -86,6 +93,7 @@ pub(crate) struct Owner {
     /// The push under way, alone.
     round: JoinSet<Round>,
     backoff: Backoff,
+    pace: Pace,
     /// The failure that was told last, until a push succeeds.
     told: Option<String>,
     last_push: Option<LastPush>,
@@ -124,6 +132,7 @@ impl Owner {
         store: Store,
         handle: &Arc<Handle>,
         branch: BranchName,
+        pacing: Pacing,
         push_state: watch::Sender<PushState>,
         pushed: watch::Sender<u64>,
     ) -> Result<Self, OpenError> {
@@ -137,6 +146,7 @@ impl Owner {
             phase: Phase::Idle,
             round: JoinSet::new(),
             backoff: Backoff::new(SHORTEST_WAIT, LONGEST_WAIT),
+            pace: Pace::new(pacing),
             told: None,
             last_push: None,
             packs_kept: 0,
@@ -171,7 +181,7 @@ impl Owner {
             self.consolidate_when_due().await;
             self.push_when_due();
             self.publish();
-            let (is_waiting, due) = (self.is_waiting(), self.due());
+            let (is_waiting, due, rested) = (self.is_waiting(), self.due(), self.rests_until());
             tokio::select! {
                 request = requests.recv() => match request {
                     Some(request) => self.serve(request, &mut requests, &mut closing).await,
@@ -179,6 +189,7 @@ impl Owner {
                 },
                 Some(round) = self.round.join_next() => self.settle(round).await,
                 () = sleep_until(due), if is_waiting => {}
+                () = sleep_until(rested.unwrap_or(due)), if rested.is_some() => {}
             }
         }
         let Some(Closing { handle, limit, reply }) = closing else { return };
@@ -228,6 +239,7 @@ impl Owner {
                 *closing = Some(Closing { handle, limit, reply });
             }
             Request::Close { reply, .. } => {
+                self.pace.ask(self.sequence);
                 self.wake();
                 self.publish();
                 drop(reply.send(Left::Others { sequence: self.sequence }));
@@ -252,6 +264,7 @@ impl Owner {
                     *due = Instant::now();
                 }
             }
+            Request::Push { sequence } => self.pace.ask(sequence),
             Request::Read { path, reply } => drop(reply.send(self.with_store(move |store| store.read(&path)).await)),
         }
     }

@@ -10,6 +10,7 @@ mod dying;
 mod hostile;
 mod keys;
 mod local;
+mod pace;
 mod probe;
 mod programs;
 mod push;

@@ -29,7 +29,7 @@ impl Owner {
             self.phase = Phase::Idle;
             return;
         };
-        if self.is_waiting() && Instant::now() < self.due() {
+        if self.is_waiting() && Instant::now() < self.due() || self.rests_until().is_some() {
             return;
         }
         let Some(remote) = self.handles.remote() else {
@@ -39,6 +39,13 @@ impl Owner {
         };
         self.phase = Phase::Pushing { commit: tip.clone(), sequence: self.sequence };
         self.round.spawn(push(remote, tip, self.branch.clone(), self.expected.clone()));
+    }
+
+    /// Returns until when commits wait that could be pushed.
+    pub(super) fn rests_until(&self) -> Option<Instant> {
+        let commits = self.store().unpushed().len();
+        let can_be_pushed = commits > 0 && matches!(self.phase, Phase::Idle);
+        can_be_pushed.then(|| self.pace.waits_until(Instant::now(), commits, *self.pushed.borrow())).flatten()
     }
 
     /// Takes in how a push ended.
@@ -89,6 +96,7 @@ impl Owner {
         }
         self.expected = Some(commit.clone());
         self.last_push = Some(LastPush { commit, at: Timestamp::now() });
+        self.pace.rest(Instant::now());
         self.pushed.send_replace(sequence);
         Ok(())
     }
@@ -118,6 +126,7 @@ impl Owner {
     /// Pushes what is left, until the limit or a failure that only a person can mend.
     pub(super) async fn flush(&mut self, limit: Duration) {
         let deadline = Instant::now() + limit;
+        self.pace.end();
         self.wake();
         while Instant::now() < deadline {
             // Without joining packs: that may take longer than there is time left.
