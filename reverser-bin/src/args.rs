@@ -1,8 +1,13 @@
 //! What can be typed.
 
-use std::path::{Path, PathBuf};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::PossibleValue};
+use jiff::SignedDuration;
 use reverser_core::{
     FieldPathError, Filter, LabelSelector, MessageTemplateError, NOISE, Profile, RepoPath, Sanitizer, Signature,
     TemplateLayout, TemplateMessage,
@@ -11,6 +16,10 @@ use reverser_core::{
 use reverser_git::{BranchName, RemoteUrl};
 
 use crate::{access::AccessArgs, sign::SignArgs};
+
+mod group;
+
+pub(crate) use group::GroupArgs;
 
 /// Reverse GitOps for Kubernetes: every accepted change of an API becomes clean YAML in Git.
 #[derive(Debug, Parser)]
@@ -125,6 +134,8 @@ pub(crate) struct ReplayArgs {
     #[command(flatten)]
     pub(crate) clean: CleanArgs,
     #[command(flatten)]
+    pub(crate) group: GroupArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
@@ -195,6 +206,8 @@ pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) clean: CleanArgs,
     #[command(flatten)]
+    pub(crate) group: GroupArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
     /// Name authors from the API server's audit log: this file, followed as it grows
     ///
@@ -252,6 +265,13 @@ pub(crate) struct PlaceArgs {
     /// and reason; what there isn't is empty. The first line is the subject. Trailers follow in any case.
     #[arg(long, value_name = "TEMPLATE", value_parser = change_message)]
     pub(crate) message: Option<String>,
+    /// What the commit of several changes says, such as '{{ actor or "several" }}: {{ total }} objects' [default:
+    /// [CREATE] 3 objects, one line for each below]
+    ///
+    /// A Jinja template with changes, total, operation, actor, actors, reasons, and objects, a list with operation, group,
+    /// version, kind, resource, namespace, name, uid, resourceVersion and actors each; more says how many it lacks.
+    #[arg(long, value_name = "TEMPLATE", value_parser = group_message)]
+    pub(crate) group_message: Option<String>,
     /// What the commit of a complete list says, such as 'Bring {{ total }} objects in line' [default: [SYNC] 15 objects,
     /// counts below]
     ///
@@ -259,6 +279,12 @@ pub(crate) struct PlaceArgs {
     /// count each.
     #[arg(long, value_name = "TEMPLATE", value_parser = sync_message)]
     pub(crate) sync_message: Option<String>,
+    /// How long commits wait at most after a push before the next one takes them, such as 5s; 0: no longer than that push
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0")]
+    pub(crate) push_interval: Duration,
+    /// So many commits don't wait for --push-interval [default: it alone counts]
+    #[arg(long, value_name = "COMMITS")]
+    pub(crate) push_max_commits: Option<NonZeroUsize>,
     #[command(flatten)]
     pub(crate) access: AccessArgs,
 }
@@ -408,13 +434,26 @@ fn pointed(error: &FieldPathError) -> String {
     format!("{}\n\n  {}\n  {:>column$}", error.reason(), error.text(), '^', column = error.at())
 }
 
-/// Both are joined later; a mistake is to be told with the flag that has it.
+/// They are joined later; a mistake is to be told with the flag that has it.
 fn change_message(template: &str) -> Result<String, MessageTemplateError> {
     TemplateMessage::default().changes(template).map(|_is_right| template.to_owned())
 }
 
 fn sync_message(template: &str) -> Result<String, MessageTemplateError> {
     TemplateMessage::default().syncs(template).map(|_is_right| template.to_owned())
+}
+
+fn group_message(template: &str) -> Result<String, MessageTemplateError> {
+    TemplateMessage::default().groups(template).map(|_is_right| template.to_owned())
+}
+
+/// Reads `500ms`, `5s`, `1m 30s`, and `0`, which needs no unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let duration = text.parse::<SignedDuration>().map_err(|error| format!("{error}; write it like 500ms, 5s or 1m"))?;
+    duration.try_into().map_err(|_negative| "a wait can't be negative".to_owned())
 }
 
 /// An error shows the place.
@@ -533,11 +572,29 @@ mod tests {
         for (flag, template, place) in [
             ("--layout", "{group}/{resource}/{namespace}-{name}.yaml", "character 20"),
             ("--message", "{{ name }} {{ nmae }}", "line 1, column 15"),
+            ("--group-message", "{{ name }}", "line 1, column 4"),
             ("--sync-message", "{{ name }}", "line 1, column 4"),
         ] {
             let error = Cli::try_parse_from(["reverser", "watch", "--repo", "x", flag, template]).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(flag) && error.to_string().contains(place), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_duration_that_is_none_is_a_usage_error_that_says_how_to_write_one() {
+        for (flag, text, said) in [
+            ("--push-interval", "5", "like 500ms, 5s or 1m"),
+            ("--group-quiet", "soon", "like 500ms, 5s or 1m"),
+            ("--group-max-age=-1s", "", "can't be negative"),
+            ("--push-max-commits", "0", "--push-max-commits <COMMITS>"),
+            ("--group-max-changes", "0", "--group-max-changes <CHANGES>"),
+            ("--group", "author", "change, actor, interval"),
+        ] {
+            let typed = ["reverser", "watch", "--repo", "x", flag, text];
+            let error = Cli::try_parse_from(typed.into_iter().filter(|text| !text.is_empty())).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(said), "{error}");
         }
     }
 }

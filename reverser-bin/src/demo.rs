@@ -24,8 +24,8 @@ use tokio::{sync::oneshot, time::sleep};
 
 use crate::{
     args::{
-        CleanArgs, ClusterArgs, DemoArgs, FilterArgs, OutputArgs, PlaceArgs, ReplayArgs, RepoArgs, SelectArgs,
-        WatchArgs,
+        CleanArgs, ClusterArgs, DemoArgs, FilterArgs, GroupArgs, OutputArgs, PlaceArgs, ReplayArgs, RepoArgs,
+        SelectArgs, WatchArgs,
     },
     output::Output,
     replay, repository,
@@ -259,6 +259,7 @@ async fn replay_recording(output: &Output, folder: &Path, repo: &Path) -> anyhow
         repo: repo_args(repo)?,
         filters: FilterArgs::default(),
         clean: CleanArgs::default(),
+        group: GroupArgs::default(),
         output: OutputArgs::default(),
     };
     replay::replay(args, output).await?;
@@ -277,6 +278,7 @@ fn watch_args(plane: &ControlPlane, repo: &Path) -> anyhow::Result<WatchArgs> {
             filters: FilterArgs::default(),
         },
         clean: CleanArgs::default(),
+        group: GroupArgs::default(),
         output: OutputArgs::default(),
         audit_log: plane.audit_log(),
         allow_mass_delete: false,
@@ -296,7 +298,10 @@ fn repo_args(repo: &Path) -> anyhow::Result<RepoArgs> {
             sign: SignArgs::default(),
             layout: None,
             message: None,
+            group_message: None,
             sync_message: None,
+            push_interval: Duration::ZERO,
+            push_max_commits: None,
             access: crate::access::AccessArgs::default(),
         },
     })

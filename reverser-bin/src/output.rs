@@ -2,13 +2,13 @@
 
 use std::{
     io::{IsTerminal, Write, stdout},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::{Zoned, tz::TimeZone};
-use reverser_git::{PushPhase, PushState};
+use reverser_git::{CommitId, PushPhase, PushState};
 use reverser_k8s::{
     LogReporter, Notice, Reporter,
     report::{chain, resource_of},
@@ -127,11 +127,31 @@ impl Output {
 
 /// How many commits there were.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Counter(std::sync::Arc<AtomicUsize>);
+pub(crate) struct Counter(Arc<Mutex<Counted>>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    commits: usize,
+    last: Option<CommitId>,
+}
 
 impl Counter {
     pub(crate) fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.lock().commits
+    }
+
+    /// Counts the commit of a change; those of one commit are told one after the other.
+    fn add(&self, commit: Option<&CommitId>) {
+        let mut counted = self.lock();
+        if commit.is_none() || counted.last.as_ref() != commit {
+            counted.commits += 1;
+            counted.last = commit.cloned();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counted> {
+        // Numbers are right whoever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -146,8 +166,10 @@ pub(crate) struct Teller {
 
 impl Reporter for Teller {
     fn report(&self, notice: Notice<'_>) {
-        if let Notice::Committed { .. } | Notice::Synced { commit: Some(_), .. } = &notice {
-            self.commits.0.fetch_add(1, Ordering::Relaxed);
+        match &notice {
+            Notice::Committed { commit, .. } => self.commits.add(*commit),
+            Notice::Synced { commit: Some(commit), .. } => self.commits.add(Some(commit)),
+            _ => {}
         }
         match &self.output {
             Output::Log => return LogReporter.report(notice),

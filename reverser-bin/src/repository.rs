@@ -31,7 +31,11 @@ pub(crate) async fn open(url: &RemoteUrl, place: &PlaceArgs, output: &Output) ->
     }
     let mut writer = GitWriter::open(url.clone(), place.access.access())
         .branch(place.branch.clone())
-        .committer(place.committer.clone());
+        .committer(place.committer.clone())
+        .push_interval(place.push_interval);
+    if let Some(commits) = place.push_max_commits {
+        writer = writer.push_max_commits(commits);
+    }
     if let Some((signer, _words)) = place.sign.signer()? {
         writer = writer.signer(signer);
     }
@@ -53,6 +57,9 @@ pub(crate) fn pipeline(place: &PlaceArgs) -> anyhow::Result<Pipeline> {
     let mut message = TemplateMessage::default();
     if let Some(template) = &place.message {
         message = message.changes(template).context("--message")?;
+    }
+    if let Some(template) = &place.group_message {
+        message = message.groups(template).context("--group-message")?;
     }
     if let Some(template) = &place.sync_message {
         message = message.syncs(template).context("--sync-message")?;
