@@ -17,6 +17,7 @@ mod embed;
 mod errors;
 mod forge;
 mod login;
+mod grouping;
 mod neat;
 mod objects;
 mod outages;
