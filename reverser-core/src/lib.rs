@@ -81,6 +81,8 @@
 //! # Ok::<(), jiff::Error>(())
 //! ```
 //!
+//! Each change is a commit of its own, or changes gather and become fewer: [`Batcher`] says which, and when.
+//!
 //! # Features
 //!
 //! - `testing`, off by default: the conformance suites that every implementation of [`Layout`], [`CommitMessage`] and

@@ -1,11 +1,11 @@
 //! The front door: joins sources to a [`GitSink`].
 //!
 //! ```text
-//! Source ─► pump: render ─► queue (bounded in bytes) ─► recorder: attribute, plan ─► GitSink
+//! Source ─► pump: render ─► queue (bounded in bytes) ─► recorder: attribute, group, plan ─► GitSink
 //! ```
 //!
-//! A pump for each source renders what it reads; one recorder takes what has gathered, asks who did it and commits all
-//! of it as one batch. The recorder alone waits for Git.
+//! A pump for each source renders what it reads; one recorder takes what has come, asks who did it and commits what is
+//! ready as one batch: at once, unless changes are to gather for fewer commits. The recorder alone waits for Git.
 
 mod pump;
 mod recorder;
