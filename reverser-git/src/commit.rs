@@ -7,7 +7,7 @@ use reverser_core::Signature;
 
 use crate::{
     branch::{percent_decode, percent_encode},
-    objects::Id,
+    objects::{Id, ObjectFormat},
 };
 
 /// One commit object.
@@ -25,8 +25,10 @@ impl Commit {
     /// Reads a commit object. Other headers, such as signatures, are left out: a commit that is made again is signed again.
     pub(crate) fn parse(object: &[u8]) -> Option<Self> {
         let end = end_of_headers(object)?;
+        let mut tree = None;
         let mut commit = Self {
-            tree: Id::EMPTY_TREE,
+            // Every commit has one; that is checked below.
+            tree: ObjectFormat::default().empty_tree(),
             parents: Vec::new(),
             author: Vec::new(),
             committer: Vec::new(),
@@ -35,7 +37,7 @@ impl Commit {
         let id = |hex| std::str::from_utf8(hex).ok().and_then(Id::from_hex);
         for line in object[..end].split(|byte| *byte == b'\n') {
             if let Some(hex) = line.strip_prefix(b"tree ") {
-                commit.tree = id(hex)?;
+                tree = Some(id(hex)?);
             } else if let Some(hex) = line.strip_prefix(b"parent ") {
                 commit.parents.push(id(hex)?);
             } else if let Some(author) = line.strip_prefix(b"author ") {
@@ -44,7 +46,7 @@ impl Commit {
                 commit.committer = committer.to_vec();
             }
         }
-        Some(commit)
+        Some(Self { tree: tree?, ..commit })
     }
 
     /// Returns the commit object's text.
@@ -177,8 +179,8 @@ mod tests {
     #[test]
     fn a_commit_reads_what_it_writes() {
         let commit = Commit {
-            tree: Id::EMPTY_TREE,
-            parents: vec![Id([1; Id::BYTES]), Id([2; Id::BYTES])],
+            tree: ObjectFormat::Sha1.empty_tree(),
+            parents: vec![ObjectFormat::Sha1.empty_tree(), ObjectFormat::Sha256.empty_tree()],
             author: ident(&Signature::new("Ann", "ann@example.com"), Timestamp::from_second(1_700_000_000).unwrap()),
             committer: ident(&Signature::new("bot", "bot@example.com"), Timestamp::from_second(-5).unwrap()),
             message: message("subject\n\nbody\0"),
@@ -194,7 +196,7 @@ mod tests {
     fn a_signature_of_others_is_skipped() {
         let text = format!(
             "tree {}\nauthor A <a> 1 +0000\ncommitter C <c> 2 +0100\ngpgsig -----BEGIN\n parent\n -----END\n\nsubject\n",
-            Id::EMPTY_TREE
+            ObjectFormat::Sha1.empty_tree()
         );
         let commit = Commit::parse(text.as_bytes()).unwrap();
         assert_eq!((commit.author.as_slice(), commit.parents.len()), (b"A <a> 1 +0000".as_slice(), 0));
@@ -247,7 +249,7 @@ mod tests {
     fn a_state_reads_what_it_writes() {
         let cursors = [("a b\n%", "4711"), ("ü", ""), ("configmaps.v1", "x y")];
         let cursors = cursors.map(|(source, position)| (source.to_owned(), position.to_owned())).into();
-        for base in [None, Some(Id::EMPTY_TREE)] {
+        for base in [None, Some(ObjectFormat::Sha1.empty_tree())] {
             let state = State { remote: Some("/a b".to_owned()), base, cursors: BTreeMap::clone(&cursors) };
             assert_eq!(State::parse(state.encode().as_bytes()), Some(state));
         }

@@ -68,6 +68,7 @@ pub use deflate::{CompressionLevel, CompressionLevelError};
 pub use directory::DirectorySink;
 #[cfg(feature = "testing")]
 pub use memory::{MemoryCommit, MemorySink};
+pub use objects::ObjectFormat;
 pub use probe::RemoteProbe;
 pub use remedy::Remedy;
 pub use remote::{Refusal, Remote, RemoteError, TipMove};

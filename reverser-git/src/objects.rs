@@ -10,6 +10,7 @@ use crate::{
 /// The objects of one repository, with those of the batch that is being built on top.
 pub(crate) struct Objects {
     repository: gix::Repository,
+    format: ObjectFormat,
     pending: HashMap<Id, usize>,
     /// In the order in which they were added, as the pack will have them.
     added: Vec<Object>,
@@ -29,10 +30,20 @@ impl Objects {
             .open(git_dir)
             .map_err(|error| SinkError::store("open", &sink, error))?
             .to_thread_local();
-        if repository.object_hash() != gix::hash::Kind::Sha1 {
-            return Err(SinkError::store("open", &sink, "it isn't a SHA-1 repository"));
-        }
-        Ok(Self { repository, pending: HashMap::new(), added: Vec::new(), sink })
+        let format = match repository.object_hash() {
+            gix::hash::Kind::Sha256 => ObjectFormat::Sha256,
+            _ => ObjectFormat::Sha1,
+        };
+        Ok(Self { repository, format, pending: HashMap::new(), added: Vec::new(), sink })
+    }
+
+    pub(crate) fn format(&self) -> ObjectFormat {
+        self.format
+    }
+
+    /// Returns the id of the tree without entries, which every git knows.
+    pub(crate) fn empty_tree(&self) -> Id {
+        self.format.empty_tree()
     }
 
     /// Adds an object to the batch; returns its id.
@@ -84,12 +95,11 @@ impl Objects {
                 Body::Delta { base, delta, .. } => Ok(delta.apply(&self.read(*base, kind)?)),
             };
         }
-        if id == Id::EMPTY_TREE {
+        if id == self.empty_tree() {
             return Ok(Vec::new());
         }
-        let id = gix::ObjectId::from_bytes_or_panic(&id.0);
         let object =
-            self.repository.find_object(id).map_err(|error| SinkError::store("read from", &self.sink, error))?;
+            self.repository.find_object(id.0).map_err(|error| SinkError::store("read from", &self.sink, error))?;
         if object.kind != kind.into() {
             return Err(mismatch());
         }
@@ -98,7 +108,8 @@ impl Objects {
 
     /// Returns the id that an object of this content has.
     pub(crate) fn hash(&self, kind: Kind, data: &[u8]) -> Result<Id, SinkError> {
-        hash_object(kind, data).map_err(|error| SinkError::store("hash an object for", &self.sink, error))
+        let hashed = self.format.hash_object(kind, data);
+        hashed.map_err(|source| SinkError::Store { action: "hash an object for", sink: self.sink.clone(), source })
     }
 
     /// Returns the error for an object that isn't what its type says.
@@ -110,7 +121,7 @@ impl Objects {
     pub(crate) fn reference(&self, name: &str) -> Result<Option<Id>, SinkError> {
         let failed = |error: gix::Error| SinkError::store("read a ref of", &self.sink, error);
         let Some(reference) = self.repository.try_find_reference(name).map_err(failed)? else { return Ok(None) };
-        Ok(reference.try_id().map(|id| Id::from_gix(&id)))
+        Ok(reference.try_id().map(|id| Id(id.detach())))
     }
 }
 
@@ -192,43 +203,94 @@ impl From<Kind> for gix::objs::Kind {
     }
 }
 
-/// An object's id.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Id(pub(crate) [u8; Self::BYTES]);
+/// By what a repository names its objects: `extensions.objectFormat` in git-config(1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ObjectFormat {
+    /// Ids of 40 digits, with collision detection.
+    #[default]
+    Sha1,
+    /// Ids of 64 digits.
+    Sha256,
+}
 
-impl Id {
-    /// Of SHA-1.
-    pub(crate) const BYTES: usize = 20;
-
-    /// The tree without entries, which every git knows.
-    pub(crate) const EMPTY_TREE: Self = Self([
-        0x4b, 0x82, 0x5d, 0xc6, 0x42, 0xcb, 0x6e, 0xb9, 0xa0, 0x60, 0xe5, 0x4b, 0xf8, 0xd6, 0x92, 0x88, 0xfb, 0xee,
-        0x49, 0x04,
-    ]);
-
-    /// Reads 40 hexadecimal digits.
-    pub(crate) fn from_hex(text: &str) -> Option<Self> {
-        gix::ObjectId::from_hex(text.as_bytes()).ok().and_then(|id| Self::from_bytes(id.as_slice()))
+impl ObjectFormat {
+    /// Returns git's name for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+        }
     }
 
-    /// Reads as many bytes as an id has.
+    /// Returns how many bytes an id has.
+    pub(crate) fn id_bytes(self) -> usize {
+        gix::hash::Kind::from(self).len_in_bytes()
+    }
+
+    /// Returns the id of the tree without entries.
+    pub(crate) fn empty_tree(self) -> Id {
+        Id(gix::ObjectId::empty_tree(self.into()))
+    }
+
+    /// Returns the id of an object of this content; an error when it is made for a collision.
+    pub(crate) fn hash_object(self, kind: Kind, data: &[u8]) -> Result<Id, HashError> {
+        let name = match kind {
+            Kind::Blob => "blob",
+            Kind::Commit => "commit",
+            Kind::Tree => "tree",
+        };
+        self.hash(&[format!("{name} {}\0", data.len()).as_bytes(), data])
+    }
+
+    /// Returns the hash of all parts: what everything that is written has gone through.
+    pub(crate) fn hash(self, parts: &[&[u8]]) -> Result<Id, HashError> {
+        let mut hasher = gix::hash::hasher(self.into());
+        parts.iter().for_each(|part| hasher.update(part));
+        let id = hasher.try_finalize().map_err(Box::<dyn std::error::Error + Send + Sync>::from)?;
+        Ok(Id(id))
+    }
+}
+
+pub(crate) type HashError = Arc<dyn std::error::Error + Send + Sync>;
+
+impl fmt::Display for ObjectFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<ObjectFormat> for gix::hash::Kind {
+    fn from(format: ObjectFormat) -> Self {
+        match format {
+            ObjectFormat::Sha1 => Self::Sha1,
+            ObjectFormat::Sha256 => Self::Sha256,
+        }
+    }
+}
+
+/// An object's id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Id(gix::ObjectId);
+
+impl Id {
+    /// Reads 40 or 64 hexadecimal digits.
+    pub(crate) fn from_hex(text: &str) -> Option<Self> {
+        gix::ObjectId::from_hex(text.as_bytes()).ok().map(Self)
+    }
+
+    /// Reads as many bytes as an id of one of the formats has.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(Self)
+        gix::ObjectId::try_from(bytes).ok().map(Self)
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    fn from_gix(id: &gix::oid) -> Self {
-        // A repository of another hash isn't opened.
-        Self::from_bytes(id.as_bytes()).expect("SHA-1 ids have 20 bytes")
+        self.0.as_slice()
     }
 }
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{}", self.0)
     }
 }
 
@@ -238,13 +300,12 @@ impl fmt::Debug for Id {
     }
 }
 
-/// Fails for an id of SHA-256.
 impl TryFrom<&CommitId> for Id {
     type Error = SinkError;
 
     fn try_from(id: &CommitId) -> Result<Self, SinkError> {
-        let not_sha1 = || SinkError::store("use", id.as_str(), "it isn't a SHA-1 id");
-        Self::from_hex(id.as_str()).ok_or_else(not_sha1)
+        let no_id = || SinkError::store("use", id.as_str(), "it isn't an object's id");
+        Self::from_hex(id.as_str()).ok_or_else(no_id)
     }
 }
 
@@ -252,20 +313,6 @@ impl From<Id> for CommitId {
     fn from(id: Id) -> Self {
         Self::new(id)
     }
-}
-
-/// Returns the id of an object of this content.
-pub(crate) fn hash_object(kind: Kind, data: &[u8]) -> Result<Id, gix::Error> {
-    gix::objs::compute_hash(gix::hash::Kind::Sha1, kind.into(), data).map(|id| Id::from_gix(&id))
-}
-
-/// Returns the SHA-1 of `data`, for the trailers of packs and their indices.
-pub(crate) fn sha1(data: &[u8]) -> Result<Id, Arc<dyn std::error::Error + Send + Sync>> {
-    let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
-    hasher.update(data);
-    let id =
-        hasher.try_finalize().map_err(|error| Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(error)))?;
-    Ok(Id::from_gix(&id))
 }
 
 /// How many packs gix can see at once; far more than consolidation lets stand.
@@ -277,9 +324,35 @@ mod tests {
 
     #[test]
     fn ids_are_those_of_git() {
-        assert_eq!(Id::EMPTY_TREE.to_string(), "4b825dc642cb6eb9a060e54bf8d69288fbee4904");
-        assert_eq!(Id::from_hex("4b825dc642cb6eb9a060e54bf8d69288fbee4904"), Some(Id::EMPTY_TREE));
+        let empty = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
+        assert_eq!(ObjectFormat::Sha1.empty_tree().to_string(), empty);
+        assert_eq!(ObjectFormat::Sha1.hash_object(Kind::Tree, b"").unwrap().to_string(), empty);
+        assert_eq!(Id::from_hex(empty), Some(ObjectFormat::Sha1.empty_tree()));
         assert_eq!(Id::from_hex("4b825dc6"), None);
-        assert_eq!(sha1(b"").unwrap().to_string(), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+        let empty = "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321";
+        assert_eq!(ObjectFormat::Sha256.empty_tree().to_string(), empty);
+        assert_eq!(ObjectFormat::Sha256.hash_object(Kind::Tree, b"").unwrap().to_string(), empty);
+        assert_eq!(Id::from_hex(empty), Some(ObjectFormat::Sha256.empty_tree()));
+        assert_eq!(ObjectFormat::Sha1.hash(&[]).unwrap().to_string(), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+    }
+
+    /// Both texts of SHAttered have one SHA-1, and everything that goes through [`ObjectFormat::hash`] would be fooled.
+    #[test]
+    fn a_text_that_is_made_for_a_collision_has_no_id() {
+        let hex = include_str!("objects/shattered.hex");
+        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let digit = |byte: u8| char::from(byte).to_digit(16).unwrap();
+        let texts: Vec<u8> =
+            digits.chunks(2).map(|pair| u8::try_from(digit(pair[0]) << 4 | digit(pair[1])).unwrap()).collect();
+        let (one, other) = texts.split_at(texts.len() / 2);
+        assert!(one.len() == 320 && one != other);
+        for text in [one, other] {
+            let error = ObjectFormat::Sha1.hash(&[text]).unwrap_err().to_string();
+            assert!(error.contains("collision"), "{error}");
+            // Nor in parts, which is how objects are hashed; cut short, it is a text like any other.
+            ObjectFormat::Sha1.hash(&[&text[..100], &text[100..]]).unwrap_err();
+            ObjectFormat::Sha1.hash(&[&text[..256]]).unwrap();
+        }
+        assert_ne!(ObjectFormat::Sha256.hash(&[one]).unwrap(), ObjectFormat::Sha256.hash(&[other]).unwrap());
     }
 }

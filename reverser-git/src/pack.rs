@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     deflate::{CompressionLevel, deflate_all},
-    objects::{Body, Id, Kind, Object, sha1},
+    objects::{Body, Id, Kind, Object, ObjectFormat},
 };
 
 /// A pack and its index, ready to be written.
@@ -17,7 +17,7 @@ pub(crate) struct Pack {
 
 impl Pack {
     /// Packs objects in their order; no id may be there twice, and what a delta is made from comes before it.
-    pub(crate) fn new(objects: &[Object], level: CompressionLevel) -> Result<Self, PackError> {
+    pub(crate) fn new(objects: &[Object], format: ObjectFormat, level: CompressionLevel) -> Result<Self, PackError> {
         let count = u32::try_from(objects.len()).map_err(|error| PackError::from(Box::from(error)))?;
         let mut pack = Vec::new();
         pack.extend_from_slice(b"PACK\0\0\0\x02");
@@ -47,10 +47,10 @@ impl Pack {
         if let Some(id) = orphan {
             return Err(PackError::from(Box::from(format!("{id} comes before what it is made from"))));
         }
-        let name = sha1(&pack)?;
-        pack.extend_from_slice(&name.0);
+        let name = format.hash(&[&pack])?;
+        pack.extend_from_slice(name.as_bytes());
         entries.sort_unstable_by_key(|entry| entry.id);
-        Ok(Self { name, pack, index: index(&entries, name)? })
+        Ok(Self { name, pack, index: index(&entries, name, format)? })
     }
 }
 
@@ -101,19 +101,19 @@ fn write_distance(pack: &mut Vec<u8>, distance: usize) {
 
 /// Version 2: how many ids begin with up to each byte, ids, CRC-32s, offsets (those of 2 GiB and more in a table of their
 /// own), the pack's checksum, the index's own.
-fn index(entries: &[Entry], pack: Id) -> Result<Vec<u8>, PackError> {
-    let mut index = Vec::with_capacity(1072 + entries.len() * 28);
+fn index(entries: &[Entry], pack: Id, format: ObjectFormat) -> Result<Vec<u8>, PackError> {
+    let mut index = Vec::with_capacity(1072 + entries.len() * (format.id_bytes() + 8));
     index.extend_from_slice(b"\xfftOc\0\0\0\x02");
     let mut below = 0_u32;
     let mut rest = entries.iter().peekable();
     for first_byte in 0..=u8::MAX {
-        while rest.next_if(|entry| entry.id.0[0] == first_byte).is_some() {
+        while rest.next_if(|entry| entry.id.as_bytes().first() == Some(&first_byte)).is_some() {
             below += 1;
         }
         index.extend_from_slice(&below.to_be_bytes());
     }
     for entry in entries {
-        index.extend_from_slice(&entry.id.0);
+        index.extend_from_slice(entry.id.as_bytes());
     }
     for entry in entries {
         index.extend_from_slice(&entry.crc32.to_be_bytes());
@@ -130,9 +130,9 @@ fn index(entries: &[Entry], pack: Id) -> Result<Vec<u8>, PackError> {
         index.extend_from_slice(&offset.to_be_bytes());
     }
     index.extend_from_slice(&far);
-    index.extend_from_slice(&pack.0);
-    let checksum = sha1(&index)?;
-    index.extend_from_slice(&checksum.0);
+    index.extend_from_slice(pack.as_bytes());
+    let checksum = format.hash(&[&index])?;
+    index.extend_from_slice(checksum.as_bytes());
     Ok(index)
 }
 
@@ -145,37 +145,42 @@ mod tests {
 
     use super::*;
 
-    fn object(kind: Kind, data: Vec<u8>) -> Object {
-        let mut whole = match kind {
-            Kind::Blob => format!("blob {}\0", data.len()),
-            Kind::Commit => format!("commit {}\0", data.len()),
-            Kind::Tree => format!("tree {}\0", data.len()),
-        }
-        .into_bytes();
-        whole.extend_from_slice(&data);
-        Object { id: sha1(&whole).unwrap(), kind, body: Body::Whole(data) }
+    fn object(format: ObjectFormat, kind: Kind, data: Vec<u8>) -> Object {
+        Object { id: format.hash_object(kind, &data).unwrap(), kind, body: Body::Whole(data) }
     }
 
     /// `git index-pack --strict` reads the pack, and its index is the same as ours.
     #[test]
     fn git_reads_the_pack_and_makes_the_same_index() {
+        for format in [ObjectFormat::Sha1, ObjectFormat::Sha256] {
+            git_reads_a_pack_of(format);
+        }
+    }
+
+    fn git_reads_a_pack_of(format: ObjectFormat) {
         let mut noise = 1_u32;
         let incompressible = std::iter::repeat_with(|| {
             noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             noise.to_be_bytes()[0]
         });
         let mut objects = vec![
-            object(Kind::Blob, vec![]),
-            object(Kind::Blob, incompressible.take(100_000).collect()),
-            object(Kind::Tree, vec![]),
+            object(format, Kind::Blob, vec![]),
+            object(format, Kind::Blob, incompressible.take(100_000).collect()),
+            object(format, Kind::Tree, vec![]),
         ];
-        objects.extend((0..500).map(|n| object(Kind::Blob, format!("{n}\n").repeat(n).into_bytes())).skip(1));
-        let pack = Pack::new(&objects, CompressionLevel::default()).unwrap();
+        objects.extend((0..500).map(|n| object(format, Kind::Blob, format!("{n}\n").repeat(n).into_bytes())).skip(1));
+        let pack = Pack::new(&objects, format, CompressionLevel::default()).unwrap();
 
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.pack");
         std::fs::write(&file, &pack.pack).unwrap();
-        let output = Command::new("git").arg("index-pack").arg("--strict").arg(&file).output().unwrap();
+        let output = Command::new("git")
+            .arg("index-pack")
+            .arg("--strict")
+            .arg(format!("--object-format={format}"))
+            .arg(&file)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{output:?}");
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), pack.name.to_string());
         assert!(std::fs::read(folder.path().join("x.idx")).unwrap() == pack.index);
@@ -187,8 +192,7 @@ mod tests {
         let repository = tempfile::tempdir().unwrap();
         crate::store::create(repository.path(), &crate::BranchName::default()).unwrap();
         let mut objects = crate::objects::Objects::open(repository.path()).unwrap();
-        let row =
-            |name: usize, id: u8| [format!("100644 {name:05}.yaml\0").as_bytes(), &[id.max(1); Id::BYTES]].concat();
+        let row = |name: usize, id: u8| [format!("100644 {name:05}.yaml\0").as_bytes(), &[id.max(1); 20]].concat();
         let mut before = None;
         let mut ids = vec![];
         for n in 0..200_usize {
@@ -204,7 +208,7 @@ mod tests {
         let added = objects.take_added();
         let whole = added.iter().filter(|object| matches!(object.body, Body::Whole(_))).count();
         assert!((4..=5).contains(&whole), "{whole} of {} are whole", added.len());
-        let pack = Pack::new(&added, CompressionLevel::default()).unwrap();
+        let pack = Pack::new(&added, ObjectFormat::Sha1, CompressionLevel::default()).unwrap();
         let file = repository.path().join("objects/pack/pack-x.pack");
         std::fs::write(&file, &pack.pack).unwrap();
         let git = |arguments: &[&str]| {
@@ -224,8 +228,13 @@ mod tests {
 
     #[test]
     fn offsets_beyond_two_gibibytes_have_a_table_of_their_own() {
-        let entry = |byte, offset| Entry { id: Id([byte; Id::BYTES]), crc32: 0, offset };
-        let index = index(&[entry(1, 12), entry(2, 1 << 31), entry(3, 1 << 40)], Id::EMPTY_TREE).unwrap();
+        let entry = |byte, offset| Entry { id: Id::from_bytes(&[byte; 20]).unwrap(), crc32: 0, offset };
+        let index = index(
+            &[entry(1, 12), entry(2, 1 << 31), entry(3, 1 << 40)],
+            ObjectFormat::Sha1.empty_tree(),
+            ObjectFormat::Sha1,
+        )
+        .unwrap();
         let offsets = 8 + 256 * 4 + 3 * 20 + 3 * 4;
         let expected = [12_u32.to_be_bytes(), FAR.to_be_bytes(), (FAR | 1).to_be_bytes()].concat();
         assert_eq!(index[offsets..offsets + 12], expected);

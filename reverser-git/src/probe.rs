@@ -12,6 +12,7 @@ use crate::{
     backoff::random,
     branch::BranchName,
     credentials::RemoteAccess,
+    objects::ObjectFormat,
     remote::{CliRemote, Refusal, Remote, RemoteError, RemoteTip, cli},
     store,
     url::RemoteUrl,
@@ -47,6 +48,11 @@ impl RemoteProbe {
     /// repository on this machine a file is made beside its objects, and removed, and the branch must not be checked out.
     pub async fn writable(&self, branch: &BranchName) -> Result<(), RemoteError> {
         let failed = |source| RemoteError::Scratch { source: Arc::new(source) };
+        let format = self.remote.tip(branch).await?.object_format;
+        if format != ObjectFormat::Sha1 {
+            // Only what has the remote's format can be pushed.
+            store::create_again(&self.scratch.git_dir(), branch, format).map_err(failed)?;
+        }
         let commit = cli::empty_commit(&self.scratch.git_dir()).await.map_err(failed)?;
         self.remote.try_push(&commit).await?;
         let Some(folder) = self.url.is_local_path() else { return Ok(()) };

@@ -5,6 +5,7 @@ use std::{fmt, fmt::Debug, io, sync::Arc, time::Duration};
 use crate::{
     branch::BranchName,
     credentials::AccessError,
+    objects::ObjectFormat,
     remedy::Remedy,
     sink::{CommitId, SinkError},
     url::RemoteUrl,
@@ -48,6 +49,8 @@ pub struct RemoteTip {
     pub branch: Option<CommitId>,
     /// The branch that the remote's HEAD names, with its commit; `None` in an empty repository.
     pub default_branch: Option<(BranchName, CommitId)>,
+    /// By what the repository names its objects.
+    pub object_format: ObjectFormat,
 }
 
 /// How a push succeeded.
@@ -215,6 +218,16 @@ pub enum RemoteError {
         #[source]
         source: Arc<io::Error>,
     },
+    /// The local repository was made for another object format than the remote's.
+    #[error(
+        "{url} names its objects by another hash (SHA-1, SHA-256) than when the state folder was made: give it a new state folder: {words}"
+    )]
+    OtherFormat {
+        /// The remote.
+        url: RemoteUrl,
+        /// What was said.
+        words: String,
+    },
     /// git could not be started.
     #[error("could not run git: install {MINIMUM_GIT_VERSION} or later and put it on PATH")]
     Spawn {
@@ -254,6 +267,7 @@ impl RemoteError {
             | Self::HostKey { .. }
             | Self::NotFound { .. }
             | Self::OldGit { .. }
+            | Self::OtherFormat { .. }
             | Self::Refused { .. }
             | Self::Scratch { .. }
             | Self::Spawn { .. }

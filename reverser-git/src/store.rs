@@ -38,7 +38,7 @@ use crate::{
     commit::{Commit, State, ident, message},
     deflate::CompressionLevel,
     fault,
-    objects::{Id, Kind, Objects},
+    objects::{Id, Kind, ObjectFormat, Objects},
     sign::Signer,
     sink::{Batch, Outcome, SinkError, is_unchanged, move_cursors},
     trees::{self, Folder, REGULAR},
@@ -53,7 +53,7 @@ mod replay;
 mod sign;
 
 use disk::{Lock, Users, clear_logins, clear_own_leftovers, count_packs, lock, sync_folder, write_ref_file};
-pub(crate) use disk::{create, repository_in};
+pub(crate) use disk::{create, create_again, repository_in};
 pub use error::OpenError;
 use leftovers::clear_leftovers;
 pub(crate) use leftovers::{at_work, clear_temporary_packs};
@@ -147,8 +147,11 @@ impl Store {
         clear_logins(&config.state_dir, LOGIN).map_err(&failed)?;
         fault::reached("leftovers-cleared");
         let packs = count_packs(&git_dir).map_err(&failed)?;
+        let objects = Objects::open(&git_dir)?;
         let mut store = Self {
-            objects: Objects::open(&git_dir)?,
+            tree: Folder::of(objects.empty_tree()),
+            tree_id: objects.empty_tree(),
+            objects,
             git_dir,
             remote: config.remote,
             is_shared,
@@ -156,8 +159,6 @@ impl Store {
             committer: config.committer,
             signer: config.signer,
             compression: config.compression,
-            tree: Folder::of(Id::EMPTY_TREE),
-            tree_id: Id::EMPTY_TREE,
             tip: None,
             base: None,
             unpushed: VecDeque::new(),
@@ -239,6 +240,18 @@ impl Store {
 
     pub(crate) fn has_state(&self) -> bool {
         self.has_state
+    }
+
+    /// Makes the repository one of this format, where nothing is kept yet; returns whether it is one.
+    pub(crate) fn begin_with(&mut self, format: ObjectFormat) -> Result<bool, SinkError> {
+        if format != self.objects.format() && !self.has_state {
+            let failed = |error| self.failed("change the object format of", error);
+            create_again(&self.git_dir, &self.branch, format).map_err(failed)?;
+            self.reopen()?;
+            self.is_stale = true;
+            self.refresh()?;
+        }
+        Ok(format == self.objects.format())
     }
 
     pub(crate) fn git_dir(&self) -> &Path {
@@ -323,7 +336,7 @@ impl Store {
 
     /// Makes what the batch has added durable, then moves the state and what is derived from it.
     fn write(&mut self, tip: Option<Id>, state: State, now: Timestamp) -> Result<(), SinkError> {
-        if self.tree_id == Id::EMPTY_TREE {
+        if self.tree_id == self.objects.empty_tree() {
             // Every git knows it; fsck wants to see it all the same.
             self.objects.add(Kind::Tree, Vec::new())?;
         }
@@ -397,8 +410,8 @@ impl Store {
     fn load(&mut self) -> Result<(), SinkError> {
         let Some(id) = self.objects.reference(&self.state_ref())? else {
             self.has_state = false;
-            (self.tip, self.base, self.tree_id) = (None, None, Id::EMPTY_TREE);
-            self.tree = Folder::of(Id::EMPTY_TREE);
+            (self.tip, self.base, self.tree_id) = (None, None, self.objects.empty_tree());
+            self.tree = Folder::of(self.tree_id);
             self.unpushed.clear();
             self.cursors.clear();
             return Ok(());

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use reverser_core::{CommitPlan, Edit, RepoPath, Signature};
 
 use crate::{
-    objects::{self, Kind},
+    objects::{Kind, ObjectFormat},
     sign::{Signer, sign},
     sink::{Batch, GitSink, Outcome},
 };
@@ -70,7 +70,7 @@ pub fn delete(at: &str) -> Edit {
 
 /// Returns the id that git gives a file of this content in a SHA-1 repository, in hexadecimal.
 pub fn blob_id(content: &[u8]) -> String {
-    objects::hash_object(Kind::Blob, content).expect("no text of a test attacks SHA-1").to_string()
+    ObjectFormat::Sha1.hash_object(Kind::Blob, content).expect("no text of a test attacks SHA-1").to_string()
 }
 
 /// Returns the path; panics when it isn't one.

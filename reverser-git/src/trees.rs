@@ -81,7 +81,8 @@ impl Folder {
             }
             Some(rest) => {
                 if entries.folder(name).is_none() {
-                    entries.rows.set(name, File { id: NOT_WRITTEN, mode: FOLDER });
+                    // The id is known when it is written.
+                    entries.rows.set(name, File { id: objects.empty_tree(), mode: FOLDER });
                     entries.folders.insert(name.into(), Self::empty());
                 }
                 if let Some(folder) = entries.folder(name) {
@@ -188,8 +189,9 @@ impl Folder {
 
     fn load(&mut self, objects: &Objects) -> Result<&mut Entries, SinkError> {
         if self.entries.is_none() {
-            let id = self.id.unwrap_or(Id::EMPTY_TREE);
-            let rows = Rows::read(objects.read(id, Kind::Tree)?, Id::BYTES).ok_or_else(|| objects.malformed(id))?;
+            let id = self.id.unwrap_or_else(|| objects.empty_tree());
+            let rows = Rows::read(objects.read(id, Kind::Tree)?, objects.format().id_bytes())
+                .ok_or_else(|| objects.malformed(id))?;
             self.entries = Some(Entries { rows, folders: BTreeMap::new() });
         }
         Ok(self.entries.get_or_insert_default())
@@ -220,7 +222,8 @@ fn compare(
     changes: &mut Vec<Change>,
 ) -> Result<(), SinkError> {
     let entries = |id| -> Result<BTreeMap<Name, File>, SinkError> {
-        let rows = parse(&objects.read(id, Kind::Tree)?, Id::BYTES).ok_or_else(|| objects.malformed(id))?;
+        let rows =
+            parse(&objects.read(id, Kind::Tree)?, objects.format().id_bytes()).ok_or_else(|| objects.malformed(id))?;
         Ok(rows.into_iter().collect())
     };
     let (old, new) = (entries(old)?, entries(new)?);
@@ -239,7 +242,7 @@ fn compare(
         }
         if tree(before) != tree(after) {
             path.push(b'/');
-            let empty = Id::EMPTY_TREE;
+            let empty = objects.empty_tree();
             compare(tree(before).unwrap_or(empty), tree(after).unwrap_or(empty), path, objects, changes)?;
         }
         path.truncate(length);
@@ -259,9 +262,6 @@ pub(crate) const REGULAR: u32 = 0o100_644;
 const EXECUTABLE: u32 = 0o100_755;
 const FOLDER: u32 = 0o40_000;
 
-/// Stands for a folder until it is written.
-const NOT_WRITTEN: Id = Id::EMPTY_TREE;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,7 +275,7 @@ mod tests {
     }
 
     fn file(byte: u8) -> File {
-        File { id: Id([byte; Id::BYTES]), mode: REGULAR }
+        File { id: Id::from_bytes(&[byte; 20]).unwrap(), mode: REGULAR }
     }
 
     fn paths(folder: &mut Folder, below: &str, objects: &Objects) -> Vec<String> {
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn what_is_written_reads_back() {
         let (_folder, mut objects) = objects();
-        let mut tree = Folder::of(Id::EMPTY_TREE);
+        let mut tree = Folder::of(objects.empty_tree());
         for (path, byte) in [("a/b/c", 1), ("a/b.d", 2), ("a-b", 3), ("z", 4)] {
             tree.put(path.as_bytes(), file(byte), &objects).unwrap();
         }
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn a_put_takes_the_place_of_what_is_in_its_way() {
         let (_folder, mut objects) = objects();
-        let mut tree = Folder::of(Id::EMPTY_TREE);
+        let mut tree = Folder::of(objects.empty_tree());
         tree.put(b"a", file(1), &objects).unwrap();
         tree.put(b"a/b", file(2), &objects).unwrap();
         assert_eq!(paths(&mut tree, "", &objects), ["a/b"]);
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn folders_that_become_empty_are_gone() {
         let (_folder, mut objects) = objects();
-        let mut tree = Folder::of(Id::EMPTY_TREE);
+        let mut tree = Folder::of(objects.empty_tree());
         tree.put(b"keep", file(1), &objects).unwrap();
         let before = tree.write(&mut objects).unwrap();
         tree.put(b"a/b/c", file(2), &objects).unwrap();
@@ -327,13 +327,13 @@ mod tests {
         tree.remove(b"a/b/c", &objects).unwrap();
         assert_eq!(tree.write(&mut objects).unwrap(), before);
         tree.remove(b"keep", &objects).unwrap();
-        assert_eq!(tree.write(&mut objects).unwrap(), Id::EMPTY_TREE);
+        assert_eq!(tree.write(&mut objects).unwrap(), objects.empty_tree());
     }
 
     #[test]
     fn a_difference_names_every_path_with_removals_first() {
         let (_folder, mut objects) = objects();
-        let mut tree = Folder::of(Id::EMPTY_TREE);
+        let mut tree = Folder::of(objects.empty_tree());
         for (path, byte) in [("same", 1), ("changed", 2), ("file", 3), ("folder/x", 4), ("gone/y", 5)] {
             tree.put(path.as_bytes(), file(byte), &objects).unwrap();
         }
@@ -360,8 +360,8 @@ mod tests {
     #[test]
     fn a_malformed_tree_is_no_tree() {
         for tree in [&b"100644 a"[..], b"100644 a\0short", b"9 a\0aaaaaaaaaaaaaaaaaaaa", b"100644"] {
-            assert!(parse(tree, Id::BYTES).is_none());
-            assert!(Rows::read(tree.to_vec(), Id::BYTES).is_none());
+            assert!(parse(tree, 20).is_none());
+            assert!(Rows::read(tree.to_vec(), 20).is_none());
         }
     }
 }

@@ -342,9 +342,12 @@ impl GitWriterBuilder {
             let config = builder.store_config()?;
             Ok::<_, OpenError>((config.clone(), Store::open(config)?))
         };
-        let (config, store) = owner::blocking(open).await?;
-        let remote = self.remote(&config, 1).await?;
-        Ok((config, store, remote))
+        let (config, mut store) = owner::blocking(open).await?;
+        let (remote, cli) = self.remote(&config, 1).await?;
+        if !store.has_state() && config.repository.is_none() {
+            store.begin_with(remote.tip(&self.branch).await?.object_format)?;
+        }
+        Ok((config, store, (remote, cli)))
     }
 
     fn store_config(&self) -> Result<StoreConfig, OpenError> {

@@ -13,6 +13,7 @@ use tokio::process::Command;
 use crate::{
     branch::BranchName,
     credentials::RemoteAccess,
+    objects::ObjectFormat,
     remote::{Pushed, Refusal, Remote, RemoteError, RemoteTip},
     sink::{CommitId, SinkError},
     store::clear_temporary_packs,
@@ -29,7 +30,7 @@ use classes::Class;
 use command::{Configuration, Failure, READ_LIMIT, TRANSFER_LIMIT, git, run};
 use login::{Login, Session};
 pub(crate) use own::OwnRepository;
-use porcelain::{RefUpdate, has_status, parse_id, parse_push, parse_tip, parse_version, server_words};
+use porcelain::{RefUpdate, has_status, parse_format, parse_id, parse_push, parse_tip, parse_version, server_words};
 
 /// The oldest git that is supported: `init --initial-branch` needs 2.28, `fetch --no-write-fetch-head` 2.29,
 /// `repack --geometric` 2.32.
@@ -103,8 +104,24 @@ impl CliRemote {
             Some(Class::ChangedHostKey) => RemoteError::HostKey { url, has_changed: true, words },
             Some(Class::Network) => RemoteError::Network { url, words },
             Some(Class::NotFound) => RemoteError::NotFound { url, words },
+            Some(Class::OtherFormat) => RemoteError::OtherFormat { url, words },
             Some(Class::UnknownHostKey) => RemoteError::HostKey { url, has_changed: false, words },
             None => RemoteError::Failed { action, url, words },
+        }
+    }
+
+    /// Asks for the object format where no id tells: only the protocol says it of an empty repository, and since version 2.
+    async fn object_format(&self, session: &Session) -> Result<ObjectFormat, RemoteError> {
+        // Whatever the user's configuration says of the version.
+        let mut command = session.git(&self.git_dir, "-c");
+        command.args(["protocol.version=2", "ls-remote"]);
+        // The trace has no headers, and thus no credentials. It comes on stderr, between whatever else is said there.
+        command.env("GIT_TRACE_PACKET", "1").args(["--", self.url.as_str(), "HEAD"]);
+        let output = self.run(command, "read the refs of", self.read_limit()).await?;
+        if output.status.success() {
+            Ok(parse_format(&output.stderr))
+        } else {
+            Err(self.failed("read the refs of", &output, session))
         }
     }
 
@@ -129,7 +146,12 @@ impl Remote for CliRemote {
         if !output.status.success() {
             return Err(self.failed("read the refs of", &output, &session));
         }
-        parse_tip(&output.stdout, branch).ok_or_else(|| self.unreadable("read the refs of", &output.stdout, &session))
+        let unreadable = || self.unreadable("read the refs of", &output.stdout, &session);
+        let tip = parse_tip(&output.stdout, branch).ok_or_else(unreadable)?;
+        if tip.branch.is_some() || tip.default_branch.is_some() {
+            return Ok(tip);
+        }
+        Ok(RemoteTip { object_format: self.object_format(&session).await?, ..tip })
     }
 
     async fn fetch(&self, branch: &BranchName) -> Result<CommitId, RemoteError> {

@@ -11,12 +11,17 @@ use std::{
 use crate::{
     branch::BranchName,
     fault::{self, Step},
+    objects::ObjectFormat,
     store::OpenError,
 };
 
 /// Creates an empty bare repository, or finishes one that a crash left half made. Without git, so that no default of the
 /// user's (template, object format, ref storage) gets in.
 pub(crate) fn create(git_dir: &Path, branch: &BranchName) -> io::Result<()> {
+    create_with(git_dir, branch, ObjectFormat::Sha1)
+}
+
+fn create_with(git_dir: &Path, branch: &BranchName, format: ObjectFormat) -> io::Result<()> {
     let head = git_dir.join("HEAD");
     if head.exists() {
         return Ok(());
@@ -27,10 +32,19 @@ pub(crate) fn create(git_dir: &Path, branch: &BranchName) -> io::Result<()> {
     for folder in ["objects", "refs"] {
         sync_folder(&git_dir.join(folder))?;
     }
-    write_synced(&git_dir.join("tmp_config"), &git_dir.join("config"), CONFIG.as_bytes())?;
+    write_synced(&git_dir.join("tmp_config"), &git_dir.join("config"), config(format).as_bytes())?;
     // Last: it makes the folder a repository.
     write_synced(&git_dir.join("tmp_HEAD"), &head, format!("ref: {}\n", branch.full()).as_bytes())?;
     sync_folder(git_dir)
+}
+
+/// Puts an empty repository of this format in the place of one in which nothing is kept.
+pub(crate) fn create_again(git_dir: &Path, branch: &BranchName, format: ObjectFormat) -> io::Result<()> {
+    // First: without it the folder is no repository, and whatever a crash leaves is made anew.
+    fs::remove_file(git_dir.join("HEAD"))?;
+    sync_folder(git_dir)?;
+    fs::remove_dir_all(git_dir)?;
+    create_with(git_dir, branch, format)
 }
 
 /// The lock of a state folder, given back when it is dropped.
@@ -239,6 +253,17 @@ pub(super) fn write_synced(temporary: &Path, target: &Path, content: &[u8]) -> i
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()?;
     fault::on_disk(Step::FolderSynced, folder)
+}
+
+/// Other formats than git's first one are an extension, which version 0 doesn't have; gitrepository-layout(5).
+fn config(format: ObjectFormat) -> String {
+    match format {
+        ObjectFormat::Sha1 => CONFIG.to_owned(),
+        ObjectFormat::Sha256 => {
+            let version = CONFIG.replace("repositoryformatversion = 0", "repositoryformatversion = 1");
+            format!("{version}[extensions]\n\tobjectFormat = {format}\n")
+        }
+    }
 }
 
 const CONFIG: &str = "\

@@ -25,7 +25,7 @@ impl Store {
     pub(super) fn write_pack(&mut self) -> Result<(), SinkError> {
         let objects = self.objects.take_added();
         let failed = |error| self.failed("write a pack into", error);
-        let pack = Pack::new(&objects, self.compression).map_err(|source| SinkError::Store {
+        let pack = Pack::new(&objects, self.objects.format(), self.compression).map_err(|source| SinkError::Store {
             action: "write a pack into",
             sink: self.name(),
             source,

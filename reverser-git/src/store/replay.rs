@@ -59,7 +59,7 @@ impl Store {
             let commit = self.commit_of(id)?;
             let old = match commit.parents.first() {
                 Some(parent) => self.commit_of(*parent)?.tree,
-                None => Id::EMPTY_TREE,
+                None => self.objects.empty_tree(),
             };
             for trees::Change { path, file } in trees::difference(old, commit.tree, &self.objects)? {
                 match file {

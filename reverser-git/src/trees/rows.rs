@@ -190,7 +190,7 @@ mod tests {
     use crate::trees::REGULAR;
 
     fn id(byte: u8) -> Id {
-        Id::from_bytes(&[byte; Id::BYTES]).unwrap()
+        Id::from_bytes(&[byte; 20]).unwrap()
     }
 
     /// In git's order, made the obvious way.
@@ -219,7 +219,7 @@ mod tests {
                 prop_assert_eq!(rows.get(name.as_bytes()), entries.get(&name).copied());
             }
             prop_assert_eq!(rows.as_bytes(), tree(&entries));
-            let again = Rows::read(rows.as_bytes().to_vec(), Id::BYTES).unwrap();
+            let again = Rows::read(rows.as_bytes().to_vec(), 20).unwrap();
             prop_assert_eq!(&again.starts, &rows.starts);
             prop_assert_eq!(again.iter().count(), entries.len());
         }
@@ -227,16 +227,16 @@ mod tests {
 
     #[test]
     fn a_tree_that_is_out_of_order_is_put_in_order() {
-        let row = |name: &str, byte| [format!("100644 {name}\0").as_bytes(), &[byte; Id::BYTES]].concat();
-        let rows = Rows::read([row("b", 1), row("a", 2), row("b", 3)].concat(), Id::BYTES).unwrap();
+        let row = |name: &str, byte| [format!("100644 {name}\0").as_bytes(), &[byte; 20]].concat();
+        let rows = Rows::read([row("b", 1), row("a", 2), row("b", 3)].concat(), 20).unwrap();
         assert!(rows.as_bytes() == [row("a", 2), row("b", 3)].concat());
     }
 
     /// Some old tools wrote `040000`; git hashes what stands there.
     #[test]
     fn rows_of_others_stay_as_they_are() {
-        let theirs = [&b"040000 a\0"[..], &[1; Id::BYTES], b"100664 b\0", &[2; Id::BYTES]].concat();
-        let mut rows = Rows::read(theirs.clone(), Id::BYTES).unwrap();
+        let theirs = [&b"040000 a\0"[..], &[1; 20], b"100664 b\0", &[2; 20]].concat();
+        let mut rows = Rows::read(theirs.clone(), 20).unwrap();
         assert_eq!(rows.get(b"a").unwrap().mode, FOLDER);
         rows.set(b"c", File { id: id(3), mode: REGULAR });
         assert!(rows.as_bytes().starts_with(&theirs));

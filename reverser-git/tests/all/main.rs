@@ -15,6 +15,7 @@ mod probe;
 mod programs;
 mod push;
 mod race;
+mod sha256;
 mod share;
 mod sign;
 mod start;

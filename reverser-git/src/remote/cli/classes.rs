@@ -10,6 +10,7 @@ pub(super) enum Class {
     ChangedHostKey,
     Network,
     NotFound,
+    OtherFormat,
     UnknownHostKey,
 }
 
@@ -34,7 +35,10 @@ impl Refusal {
 
 /// Parts of messages of git, curl and ssh. The first that is found counts: what is particular stands before what
 /// accompanies other failures too.
-const CLASSES: [(&str, Class); 61] = [
+const CLASSES: [(&str, Class); 64] = [
+    ("mismatched algorithms", Class::OtherFormat), // fetch
+    ("does not support this repository's hash algorithm", Class::OtherFormat), // push
+    ("unexpected capabilities^{}", Class::OtherFormat), // push to an empty one, which has an id of another length
     ("REMOTE HOST IDENTIFICATION HAS CHANGED", Class::ChangedHostKey),
     ("has changed and you have requested strict checking", Class::ChangedHostKey),
     ("REVOKED HOST KEY", Class::ChangedHostKey),

@@ -2,6 +2,7 @@
 
 use crate::{
     branch::BranchName,
+    objects::ObjectFormat,
     remote::{GitVersion, Pushed, RemoteTip, TipMove},
     sink::CommitId,
 };
@@ -15,6 +16,7 @@ use crate::{
 /// ```
 pub(super) fn parse_tip(output: &[u8], branch: &BranchName) -> Option<RemoteTip> {
     let (mut tip, mut head, mut default_branch) = (None, None, None);
+    let mut object_format = ObjectFormat::Sha1;
     for line in std::str::from_utf8(output).ok()?.lines() {
         let (value, name) = line.split_once('\t')?;
         if let Some(target) = value.strip_prefix("ref: ") {
@@ -24,6 +26,9 @@ pub(super) fn parse_tip(output: &[u8], branch: &BranchName) -> Option<RemoteTip>
             continue;
         }
         let id = parse_id(value)?;
+        if id.as_str().len() == 64 {
+            object_format = ObjectFormat::Sha256;
+        }
         // A pattern matches the end of a ref's name, so `refs/remotes/x/HEAD` comes too.
         if name == "HEAD" {
             head = Some(id);
@@ -31,7 +36,16 @@ pub(super) fn parse_tip(output: &[u8], branch: &BranchName) -> Option<RemoteTip>
             tip = Some(id);
         }
     }
-    Some(RemoteTip { branch: tip, default_branch: default_branch.zip(head) })
+    Some(RemoteTip { branch: tip, default_branch: default_branch.zip(head), object_format })
+}
+
+/// Reads the packets of `git ls-remote` as GIT_TRACE_PACKET shows them: `… packet: ls-remote< object-format=sha256`, or
+/// among the capabilities behind the first ref. A server that says nothing has SHA-1; gitprotocol-capabilities(5).
+pub(super) fn parse_format(trace: &[u8]) -> ObjectFormat {
+    let is_said =
+        |line: &str| line.contains(" packet: ") && line.contains("< ") && line.contains("object-format=sha256");
+    let is_sha256 = String::from_utf8_lossy(trace).lines().any(is_said);
+    if is_sha256 { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 }
 }
 
 /// What became of one ref.
