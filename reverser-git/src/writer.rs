@@ -307,8 +307,9 @@ impl GitWriterBuilder {
     /// joins the owner that it has, which is in the middle of closing or not.
     ///
     /// A remote that can't be reached is an error only at the first start: later ones go on with what is on disk. One that
-    /// refuses these credentials is an error for whoever joins, too: nobody writes with the others' alone. A signer that
-    /// can't sign is one each time; a branch is signed once one of its writers has one, by the first.
+    /// refuses these credentials is an error for whoever joins, too: nobody writes with the others' alone. Credentials that
+    /// can't be used, such as a file that isn't there, are one each time, and so is a signer that
+    /// can't sign; a branch is signed once one of its writers has one, by the first.
     pub async fn start(self) -> Result<GitWriter, OpenError> {
         let (url, branch) = (self.url.clone(), self.branch.clone());
         let slot = owner::blocking(move || owners::slot(url.canonical(), branch)).await;

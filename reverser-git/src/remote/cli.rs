@@ -47,8 +47,8 @@ pub struct CliRemote {
 }
 
 impl CliRemote {
-    /// Returns the remote at `url` for the bare repository `git_dir`. What git needs to log in goes into `login_dir`, which
-    /// is replaced, is readable by its owner alone, and goes with the remote.
+    /// Returns the remote at `url` for the bare repository `git_dir`. What git needs to log in goes into the folder
+    /// `login_dir`, readable by its owner alone, and goes with the remote.
     pub async fn open(
         url: RemoteUrl,
         access: impl Into<RemoteAccess>,

@@ -59,10 +59,7 @@ impl Login {
     pub(super) async fn open(url: RemoteUrl, access: RemoteAccess, folder: &Path) -> Result<Arc<Self>, RemoteError> {
         let folder = std::path::absolute(folder).map_err(|source| failed(&url, folder, &source))?;
         // One that was killed has left its files.
-        match fs::remove_dir_all(&folder) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed(&url, &folder, &source)),
-            _ => {}
-        }
+        clear(&folder).map_err(|source| failed(&url, &folder, &source))?;
         let has_ssh_command = url.is_ssh() && users_ssh_command(&url).await?;
         let shared = Shared { access, written: Material::default(), checked: Material::default() };
         let login = Arc::new(Self { url, folder, has_ssh_command, shared: Mutex::new(shared) });
@@ -105,7 +102,7 @@ impl Login {
             let old = std::mem::take(&mut shared.written);
             if let Err(source) = self.replace(&old.files, &material.files) {
                 // What is half written is written anew.
-                let _ = fs::remove_dir_all(&self.folder);
+                let _ = clear(&self.folder);
                 return Err(failed(&self.url, &self.folder, &source));
             }
             shared.written = material.clone();
@@ -149,11 +146,8 @@ impl Login {
 
 impl Drop for Login {
     fn drop(&mut self) {
-        match fs::remove_dir_all(&self.folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(folder = %self.folder.display(), %error, "a folder with credentials could not be removed");
-            }
-            _ => {}
+        if let Err(error) = clear(&self.folder) {
+            tracing::warn!(folder = %self.folder.display(), %error, "files with credentials could not be removed");
         }
     }
 }
@@ -223,6 +217,22 @@ impl Session {
             // Some systems install ssh without it; then ssh's own words have to do.
             Err(_) => Ok(()),
         }
+    }
+}
+
+/// Removes the files that a login makes, and their folder when nothing else is in it.
+fn clear(folder: &Path) -> io::Result<()> {
+    let gone = |removed: io::Result<()>| match removed {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Err(error),
+        _ => Ok(()),
+    };
+    for name in material::FILES {
+        gone(fs::remove_file(folder.join(name)))?;
+        gone(fs::remove_file(folder.join(format!("{name}.draft"))))?;
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        removed => gone(removed),
     }
 }
 

@@ -130,8 +130,8 @@ impl Material {
         };
         let passphrase = self.secret(passphrase)?;
         line("passphrase", &passphrase)?;
-        self.files.insert("passphrase", format!("{passphrase}\n"));
-        self.files.insert(ASKPASS, "#!/bin/sh\nexec cat passphrase\n".to_owned());
+        self.files.insert(PASSPHRASE, format!("{passphrase}\n"));
+        self.files.insert(ASKPASS, format!("#!/bin/sh\nexec cat {PASSPHRASE}\n"));
         self.variables.push(("SSH_ASKPASS", format!("./{ASKPASS}").into()));
         self.variables.push(("SSH_ASKPASS_REQUIRE", "force".into()));
         // In batch mode ssh asks nobody, the program neither.
@@ -270,6 +270,10 @@ pub(super) const CONFIG: &str = "config";
 pub(super) const CREDENTIALS: &str = "credentials";
 pub(super) const KEY: &str = "key";
 const KNOWN_HOSTS: &str = "known_hosts";
+const PASSPHRASE: &str = "passphrase";
+
+/// All that there may be.
+pub(super) const FILES: [&str; 6] = [ASKPASS, CONFIG, CREDENTIALS, KEY, KNOWN_HOSTS, PASSPHRASE];
 
 /// Nothing of the user's; nothing but a command there; gives up on a host that doesn't answer, and on a connection that died.
 const ISOLATED_SSH: [&str; 11] = [

@@ -58,6 +58,36 @@ async fn files_are_their_owners_alone_follow_their_sources_and_go_with_the_login
 }
 
 #[tokio::test]
+async fn what_else_is_in_the_folder_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("notes"), "mine").unwrap();
+    let access = Credentials::Bearer { token: "t0ken".into() };
+    drop(Login::open(url(), access.into(), folder.path()).await.unwrap());
+    let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(files, ["notes"]);
+}
+
+#[tokio::test]
+async fn git_reads_no_configuration_but_ours_unless_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let git_dir = folder.path().join("repository.git");
+    crate::store::create(&git_dir, &crate::BranchName::default()).unwrap();
+    let files = async |credentials: Credentials| {
+        let login = Login::open(url(), credentials.into(), &folder.path().join("login")).await.unwrap();
+        let mut command = login.session().await.unwrap().git(&git_dir, "config");
+        let output = command.args(["--list", "--show-origin", "--show-scope"]).output().await.unwrap();
+        let listed = String::from_utf8(output.stdout).unwrap();
+        assert!(listed.contains("core.hookspath=/dev/null"), "{listed}");
+        listed.lines().filter(|line| line.starts_with("global") || line.starts_with("system")).count()
+    };
+    assert_eq!(files(Credentials::Bearer { token: "t0ken".into() }).await, 0);
+    let users = std::process::Command::new("git").args(["config", "--list", "--show-scope"]).output().unwrap();
+    let users = String::from_utf8(users.stdout).unwrap();
+    let users = users.lines().filter(|line| line.starts_with("global") || line.starts_with("system")).count();
+    assert_eq!(files(Credentials::FromGit).await, users);
+}
+
+#[tokio::test]
 async fn what_can_not_be_used_is_refused_before_anybody_is_asked() {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("text");
