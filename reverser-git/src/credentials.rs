@@ -103,6 +103,31 @@ pub enum KnownHosts {
 }
 
 /// How a remote is reached and logged in to: all that is particular to it besides its URL.
+///
+/// ```no_run
+/// use reverser_git::{Credentials, GitWriter, KnownHosts, RemoteAccess, Secret};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// // A mounted Secret: a deploy key, and whose server it is for.
+/// let key = Credentials::Ssh {
+///     key: Secret::File("/git/ssh-privatekey".into()),
+///     passphrase: None,
+///     known_hosts: KnownHosts::File("/git/known_hosts".into()),
+/// };
+/// let writer = GitWriter::open("git@git.example.com:team/platform.git".parse()?, key).start().await?;
+///
+/// // A token, a proxy and an authority of one's own.
+/// let access = RemoteAccess {
+///     credentials: Credentials::Bearer { token: Secret::File("/git/token".into()) },
+///     ca_file: Some("/git/ca.crt".into()),
+///     proxy: Some("http://proxy.example.com:3128".into()),
+///     ..RemoteAccess::default()
+/// };
+/// let writer = GitWriter::open("https://git.example.com/team/platform.git".parse()?, access).start().await?;
+/// # drop(writer);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RemoteAccess {
     /// How to log in; [`Credentials::FromGit`] by default.

@@ -258,7 +258,9 @@ pub enum RemoteError {
 }
 
 impl RemoteError {
-    /// Returns what helps.
+    /// Returns what helps: [`FixConfiguration`](Remedy::FixConfiguration) for what waits for a person, with the message saying
+    /// what to do, [`RefetchAndReplay`](Remedy::RefetchAndReplay) for somebody else's push, [`Retry`](Remedy::Retry) for what
+    /// passes.
     pub fn remedy(&self) -> Remedy {
         match self {
             Self::Access { .. }
@@ -308,5 +310,65 @@ fn host_key(url: &RemoteUrl, has_changed: bool) -> String {
             "the host key of {url} is not among the known hosts: compare its fingerprint with the one that the server's \
              operator publishes, and add its line, which ssh-keyscan prints"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_outcome_has_a_remedy_and_says_what_to_do() {
+        let url = || "ssh://git@host/a.git".parse::<RemoteUrl>().unwrap();
+        let words = || "fatal: words".to_owned();
+        let refused = |by| RemoteError::Refused {
+            url: url(),
+            branch: BranchName::default(),
+            by,
+            reason: "declined".into(),
+            words: words(),
+        };
+        let moved = RemoteError::MovedTip {
+            url: url(),
+            branch: BranchName::default(),
+            how: TipMove::Stale,
+            reason: "stale info".into(),
+        };
+        for (error, remedy, part) in [
+            (moved, Remedy::RefetchAndReplay, "was moved by somebody else: stale info"),
+            (refused(Refusal::Hook), Remedy::FixConfiguration, "refused the push to refs/heads/main: declined"),
+            (refused(Refusal::ProtectedBranch), Remedy::FixConfiguration, "allow this user to push there"),
+            (refused(Refusal::Quota), Remedy::FixConfiguration, "make room there"),
+            (refused(Refusal::TooLarge), Remedy::FixConfiguration, "have the server's limit raised"),
+            (refused(Refusal::CheckedOut), Remedy::FixConfiguration, "push to a bare repository"),
+            (
+                RemoteError::Authentication { url: url(), words: words() },
+                Remedy::FixConfiguration,
+                "check the credentials",
+            ),
+            (RemoteError::Certificate { url: url(), words: words() }, Remedy::FixConfiguration, "CA file"),
+            (
+                RemoteError::HostKey { url: url(), has_changed: true, words: words() },
+                Remedy::FixConfiguration,
+                "ask the server's operator",
+            ),
+            (
+                RemoteError::HostKey { url: url(), has_changed: false, words: words() },
+                Remedy::FixConfiguration,
+                "ssh-keyscan",
+            ),
+            (RemoteError::NotFound { url: url(), words: words() }, Remedy::FixConfiguration, "check the address"),
+            (RemoteError::Network { url: url(), words: words() }, Remedy::Retry, "can't be reached"),
+            (RemoteError::Failed { action: "push to", url: url(), words: words() }, Remedy::Retry, "could not push to"),
+            (
+                RemoteError::TimeOut { action: "push to", url: url(), limit: Duration::from_secs(600) },
+                Remedy::Retry,
+                "did not answer within 600s",
+            ),
+        ] {
+            assert_eq!(error.remedy(), remedy, "{error}");
+            let text = error.to_string();
+            assert!(text.contains(part) && text.contains("ssh://git@host/a.git"), "{text}");
+        }
     }
 }

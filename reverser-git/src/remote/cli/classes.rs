@@ -104,14 +104,13 @@ const CLASSES: [(&str, Class); 64] = [
 
 /// Parts, in lower case, of what accompanies `[remote rejected]`. The first that is found counts: nearly all rules of
 /// forges are hooks to git.
-const REFUSALS: [(&str, Refusal); 27] = [
+const REFUSALS: [(&str, Refusal); 26] = [
     ("currently checked out", Refusal::CheckedOut),
     ("push protection", Refusal::Hook), // GitHub, a GH013 about contents: they look like a secret
     ("gh001", Refusal::TooLarge),       // GitHub: Large files detected
     ("file size limit", Refusal::TooLarge), // GitHub, Bitbucket
     ("larger than", Refusal::TooLarge), // GitLab: File … is larger than the allowed size of 100 MiB
     ("maximum allowed size", Refusal::TooLarge), // git: receive.maxInputSize
-    ("unpack-objects abnormal exit", Refusal::TooLarge), // the same, a small push to an older git
     ("too large", Refusal::TooLarge),
     ("too big", Refusal::TooLarge),
     ("quota", Refusal::Quota),                   // Gitea, a file system's
@@ -259,6 +258,7 @@ mod tests {
             ("unpacker error", "fatal: write error: Disk quota exceeded", Refusal::Quota),
             ("unpacker error", "error: file write error: No space left on device", Refusal::Quota),
             ("branch is currently checked out", "", Refusal::CheckedOut),
+            ("unpacker error", "fatal: unpack-objects abnormal exit", Refusal::Other),
             ("unpacker error", "error: insufficient permission for adding an object", Refusal::Other),
         ] {
             assert_eq!(Refusal::of(reason, words), by, "{reason}: {words}");
