@@ -113,7 +113,8 @@ impl GitWriter {
     /// here on, also those that wait for room in the queue. What is not pushed then is on disk, and goes out at the next start,
     /// or when others write to the branch.
     ///
-    /// The last writer of a branch ends the task that owns it, whose state folder is free when this returns. Two closings at once
+    /// It ends earlier at a failure that only a person can mend, which [`Closed`] has then. The last writer of a branch ends the task
+    /// that owns it, whose state folder is free when this returns. Two closings at once
     /// are one, with the limit of the first, and both hear how it ended; a closing that nobody waits for is done all the same.
     pub async fn close(&self, limit: Duration) -> Result<Closed, SinkError> {
         let mut outcome = self.line.close(limit, &self.pushed, &self.push_state).ok_or_else(|| self.closed())?;

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{Instant, timeout_at},
+    time::timeout,
 };
 
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
 pub(crate) struct Handle {
     /// The branch's remote by the URL and with the credentials that this writer was given.
     pub(crate) remote: Arc<dyn Remote>,
+    /// Whether it waits for its last pushes.
     is_closing: AtomicBool,
 }
 
@@ -97,15 +98,8 @@ impl Line {
     }
 }
 
-/// What an owner says to a writer that is being closed.
-#[derive(Debug)]
-pub(crate) enum Left {
-    /// It was the last one, and the owner has ended.
-    Last(Closed),
-    /// Others are there. What this writer has sent is committed, as batches up to `sequence`.
-    Others { sequence: u64 },
-}
-
+/// Closes a writer: what it has sent is committed, then there is the time that its caller gives for pushes, then it goes, and
+/// with the last one the owner.
 async fn leave(
     requests: mpsc::Sender<Request>,
     handle: Arc<Handle>,
@@ -113,32 +107,30 @@ async fn leave(
     mut pushed: watch::Receiver<u64>,
     mut push_state: watch::Receiver<PushState>,
 ) -> Option<Closed> {
-    let (reply, left) = oneshot::channel();
-    requests.send(Request::Close { handle: Arc::clone(&handle), limit, reply }).await.ok()?;
-    let sequence = match left.await.ok()? {
-        Left::Last(closed) => return Some(closed),
-        Left::Others { sequence } => sequence,
-    };
-    let deadline = Instant::now() + limit;
+    let (reply, committed) = oneshot::channel();
+    requests.send(Request::Close { handle: Arc::clone(&handle), reply }).await.ok()?;
+    let sequence = committed.await.ok()?;
     let settled = async {
-        // An error: the owner has ended, and said last what is so.
         tokio::select! {
             _ = pushed.wait_for(|pushed| *pushed >= sequence) => {}
             _ = push_state.wait_for(|state| needs_a_person(&state.phase)) => {}
         }
     };
-    let _elapsed = timeout_at(deadline, settled).await;
-    // Until here this writer's remote has had its turns.
-    drop((requests, handle));
-    if *pushed.borrow() >= sequence {
-        return Some(Closed { unpushed: 0, error: None });
-    }
-    let state = push_state.borrow();
-    let error = match &state.phase {
-        PushPhase::Waiting { error, .. } => Some(error.clone()),
-        PushPhase::Idle | PushPhase::Pushing => None,
+    let _elapsed = timeout(limit, settled).await;
+    let closed = if *pushed.borrow() >= sequence {
+        Closed { unpushed: 0, error: None }
+    } else {
+        let PushState { unpushed, phase, .. } = push_state.borrow().clone();
+        let error = match phase {
+            PushPhase::Waiting { error, .. } => Some(error),
+            PushPhase::Idle | PushPhase::Pushing => None,
+        };
+        Closed { unpushed, error }
     };
-    Some(Closed { unpushed: state.unpushed, error })
+    let (reply, gone) = oneshot::channel();
+    requests.send(Request::Leave { handle, reply }).await.ok()?;
+    gone.await.ok()?;
+    Some(closed)
 }
 
 fn needs_a_person(phase: &PushPhase) -> bool {

@@ -23,10 +23,7 @@ use crate::{
     sign::Signer,
     sink::{CommitId, Receipt, SinkError},
     store::{OpenError, Store, Work},
-    writer::{
-        Closed, LastPush, PushPhase, PushState,
-        handle::{Handle, Left},
-    },
+    writer::{LastPush, PushPhase, PushState, handle::Handle},
 };
 
 mod consolidate;
@@ -42,10 +39,10 @@ use push::{Round, Seen, look};
 /// What the owner is asked to do.
 #[derive(Debug)]
 pub(crate) enum Request {
+    /// A writer is being closed. The answer is the sequence of its last batch, or a later one.
     Close {
         handle: Arc<Handle>,
-        limit: Duration,
-        reply: oneshot::Sender<Left>,
+        reply: oneshot::Sender<u64>,
     },
     Commit {
         work: Work,
@@ -60,6 +57,11 @@ pub(crate) enum Request {
     Join {
         handle: Weak<Handle>,
         signer: Option<Arc<dyn Signer>>,
+        reply: oneshot::Sender<()>,
+    },
+    /// It has waited for its pushes. When it is the last one the answer comes after the owner's end.
+    Leave {
+        handle: Arc<Handle>,
         reply: oneshot::Sender<()>,
     },
     /// Somebody waits until all batches up to this one are pushed.
@@ -87,7 +89,7 @@ pub(crate) struct Owner {
     branch: BranchName,
     /// Where the remote's branch was when it was last seen: what the next push expects.
     expected: Option<CommitId>,
-    /// How many batches were committed.
+    /// How many batches were committed; what an earlier run has left to push counts as one.
     sequence: u64,
     phase: Phase,
     /// The push under way, alone.
@@ -101,14 +103,6 @@ pub(crate) struct Owner {
     packs_kept: usize,
     push_state: watch::Sender<PushState>,
     pushed: watch::Sender<u64>,
-}
-
-/// The last handle is closed: what is there to do before the owner ends.
-struct Closing {
-    /// Kept for its remote.
-    handle: Arc<Handle>,
-    limit: Duration,
-    reply: oneshot::Sender<Left>,
 }
 
 enum Phase {
@@ -170,21 +164,26 @@ impl Owner {
             }
         }
         owner.with_store(|store| store.sign_unpushed(Timestamp::now())).await?;
+        let is_all_pushed = owner.store().unpushed().is_empty();
+        owner.sequence = u64::from(!is_all_pushed);
         owner.publish();
         Ok(owner)
     }
 
-    /// Serves requests until all senders are gone or the last handle is closed.
+    /// Serves requests until all senders are gone or the last handle leaves.
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        let mut closing = None;
+        let mut leaving = None;
         loop {
-            self.consolidate_when_due().await;
+            // Not while somebody counts the seconds: it may take longer than there are left.
+            if !self.handles.is_one_closing() {
+                self.consolidate_when_due().await;
+            }
             self.push_when_due();
             self.publish();
             let (is_waiting, due, rested) = (self.is_waiting(), self.due(), self.rests_until());
             tokio::select! {
                 request = requests.recv() => match request {
-                    Some(request) => self.serve(request, &mut requests, &mut closing).await,
+                    Some(request) => self.serve(request, &mut requests, &mut leaving).await,
                     None => break,
                 },
                 Some(round) = self.round.join_next() => self.settle(round).await,
@@ -192,22 +191,19 @@ impl Owner {
                 () = sleep_until(rested.unwrap_or(due)), if rested.is_some() => {}
             }
         }
-        let Some(Closing { handle, limit, reply }) = closing else { return };
-        self.flush(limit).await;
-        let error = match &self.phase {
-            Phase::Waiting { error, .. } => Some(error.clone()),
-            Phase::Idle | Phase::Pushing { .. } => None,
-        };
-        let closed = Closed { unpushed: self.store().unpushed().len(), error };
         // Ends a push under way and frees the state folder before anybody hears of it.
         self.round.shutdown().await;
-        drop((self, handle));
-        // Whoever asked may be gone.
-        let _ = reply.send(Left::Last(closed));
+        drop(self);
+        let _ = leaving.map(|reply| reply.send(()));
     }
 
     /// Answers a request and all that came after it; batches that follow each other share a pack.
-    async fn serve(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>, closing: &mut Option<Closing>) {
+    async fn serve(
+        &mut self,
+        first: Request,
+        requests: &mut mpsc::Receiver<Request>,
+        leaving: &mut Option<oneshot::Sender<()>>,
+    ) {
         let (mut batches, mut waiting) = (Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(request) = next {
@@ -218,7 +214,7 @@ impl Owner {
                 }
                 other => {
                     self.commit(std::mem::take(&mut batches), std::mem::take(&mut waiting)).await;
-                    self.answer(other, requests, closing).await;
+                    self.answer(other, requests, leaving).await;
                 }
             }
             next = requests.try_recv().ok();
@@ -230,24 +226,22 @@ impl Owner {
         &mut self,
         request: Request,
         requests: &mut mpsc::Receiver<Request>,
-        closing: &mut Option<Closing>,
+        leaving: &mut Option<oneshot::Sender<()>>,
     ) {
         // An answer that nobody waits for any more is no failure.
         match request {
-            Request::Close { handle, limit, reply } if self.handles.leave(&handle) => {
-                requests.close();
-                *closing = Some(Closing { handle, limit, reply });
-            }
-            Request::Close { reply, .. } => {
+            Request::Close { handle, reply } => {
+                handle.close();
                 self.pace.ask(self.sequence);
+                // What waits is tried at once, and what failed before is not what is told.
                 self.wake();
                 self.publish();
-                drop(reply.send(Left::Others { sequence: self.sequence }));
+                let _ = reply.send(self.sequence);
             }
             Request::Commit { .. } => {}
             Request::Cursors { reply } => drop(reply.send(self.store().cursors().clone())),
             // Whoever comes after the last one has left finds another owner.
-            Request::Join { reply, .. } if closing.is_some() => drop(reply),
+            Request::Join { reply, .. } if leaving.is_some() => drop(reply),
             Request::Join { handle, signer, reply } => {
                 self.handles.join(handle);
                 if let Some(signer) = signer {
@@ -255,6 +249,14 @@ impl Owner {
                 }
                 self.wake();
                 let _ = reply.send(());
+            }
+            Request::Leave { handle, reply } => {
+                if self.handles.leave(handle) {
+                    requests.close();
+                    *leaving = Some(reply);
+                } else {
+                    let _ = reply.send(());
+                }
             }
             Request::List { folder, under, reply } => {
                 drop(reply.send(self.with_store(move |store| store.list(folder.as_ref(), under.as_ref())).await));

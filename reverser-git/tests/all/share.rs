@@ -315,3 +315,54 @@ async fn whoever_joins_needs_an_address_that_works() {
     bed.bring_remote_back();
     bed.finish(writer).await;
 }
+
+#[tokio::test]
+async fn writers_that_come_and_go_lose_nothing() {
+    let bed = Bed::new().await;
+    let tasks: Vec<_> = (0..8)
+        .map(|task| {
+            let builder = bed.builder().under(path(&task.to_string()));
+            tokio::spawn(async move {
+                for round in 0..5 {
+                    let writer = builder.clone().start().await.unwrap();
+                    commit(&writer, &round.to_string(), "1").await;
+                    match (task + round) % 4 {
+                        0 => drop(writer),
+                        1 => drop(tokio::time::timeout(Duration::ZERO, writer.close(LIMIT)).await),
+                        2 => assert!(writer.close(Duration::ZERO).await.is_ok()),
+                        _ => assert_eq!(writer.close(LIMIT).await.unwrap().unpushed, 0),
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        tokio::time::timeout(LIMIT, task).await.expect("it hangs").unwrap();
+    }
+    let writer = bed.start().await;
+    assert_eq!(writer.list(None).await.unwrap().len(), 40);
+    bed.finish(writer).await;
+    assert_eq!(bed.subjects().len(), 40);
+}
+
+#[test]
+fn an_owner_whose_runtime_is_gone_is_replaced() {
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let first = runtime();
+    let (bed, writer) = first.block_on(async {
+        let bed = Bed::new().await;
+        let writer = bed.start().await;
+        push(&writer, "a", "1").await;
+        (bed, writer)
+    });
+    drop(first);
+    runtime().block_on(async {
+        let error = writer.commit(Batch::default()).await.unwrap_err();
+        assert!(matches!(error, SinkError::Closed { .. }), "{error:?}");
+        assert!(matches!(writer.close(LIMIT).await, Err(SinkError::Closed { .. })));
+        let again = bed.start().await;
+        push(&again, "b", "1").await;
+        bed.finish(again).await;
+        assert_eq!(bed.subjects(), ["put a", "put b"]);
+    });
+}

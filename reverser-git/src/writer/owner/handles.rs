@@ -28,11 +28,15 @@ impl Handles {
         self.refused = 0;
     }
 
-    /// Notes that a handle is being closed; returns whether it is the last one. Its remote keeps its place until the handle
-    /// is gone.
-    pub(super) fn leave(&mut self, handle: &Handle) -> bool {
-        handle.close();
-        !self.queue.iter().filter_map(Weak::upgrade).any(|other| !other.is_closing())
+    /// Lets a handle go; returns whether it was the last one.
+    pub(super) fn leave(&mut self, handle: Arc<Handle>) -> bool {
+        self.queue.retain(|other| other.strong_count() > 0 && !std::ptr::eq(other.as_ptr(), Arc::as_ptr(&handle)));
+        self.queue.is_empty()
+    }
+
+    /// Returns whether there is one that waits for its last pushes.
+    pub(super) fn is_one_closing(&self) -> bool {
+        self.queue.iter().filter_map(Weak::upgrade).any(|handle| handle.is_closing())
     }
 
     /// Returns what to push through; `None` when all handles are gone.

@@ -38,11 +38,6 @@ impl Pace {
         self.asked = self.asked.max(sequence);
     }
 
-    /// Lets every push begin at once from here on.
-    pub(super) fn end(&mut self) {
-        *self = Self::new(Pacing::default());
-    }
-
     /// Returns until when a push of so many commits waits, where all batches up to `pushed` are on the remote; `None`: it
     /// may begin.
     pub(super) fn waits_until(&self, now: Instant, commits: usize, pushed: u64) -> Option<Instant> {
@@ -72,8 +67,6 @@ mod tests {
         pace.ask(6);
         assert_eq!(pace.waits_until(later, 1, 5), None, "asked for");
         assert_eq!(pace.waits_until(later, 1, 6), Some(now + interval), "what was asked for is there");
-        pace.end();
-        assert_eq!(pace.waits_until(later, 1, 6), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::{
     branch::BranchName,
@@ -121,29 +121,6 @@ impl Owner {
         self.with_store(Store::note_remote_lost).await?;
         self.expected = None;
         Ok(())
-    }
-
-    /// Pushes what is left, until the limit or a failure that only a person can mend.
-    pub(super) async fn flush(&mut self, limit: Duration) {
-        let deadline = Instant::now() + limit;
-        self.pace.end();
-        self.wake();
-        while Instant::now() < deadline {
-            // Without joining packs: that may take longer than there is time left.
-            self.push_when_due();
-            self.publish();
-            match &self.phase {
-                Phase::Idle => return,
-                Phase::Waiting { error, .. } if error.remedy() == Remedy::FixConfiguration => return,
-                Phase::Pushing { .. } | Phase::Waiting { .. } => {}
-            }
-            let (is_waiting, due) = (self.is_waiting(), self.due());
-            tokio::select! {
-                Some(round) = self.round.join_next() => self.settle(round).await,
-                () = sleep_until(due), if is_waiting => {}
-                () = sleep_until(deadline) => {}
-            }
-        }
     }
 
     pub(super) fn wait(&mut self, error: RemoteError) {
