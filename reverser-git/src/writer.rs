@@ -305,7 +305,7 @@ impl GitWriterBuilder {
     }
 
     /// Opens the local repository, meets the remote and starts the writer; when this process writes to the branch already,
-    /// joins the owner that it has, which is in the middle of closing or not.
+    /// joins its owner, or waits for the end of one that is ending.
     ///
     /// A remote that can't be reached is an error only at the first start: later ones go on with what is on disk. One that
     /// refuses these credentials is an error for whoever joins, too: nobody writes with the others' alone. Credentials that
