@@ -52,6 +52,31 @@ fn a_longer_log_goes_on_where_the_shorter_one_ended() {
 }
 
 #[test]
+fn a_grouped_log_gives_the_same_files_in_fewer_commits_and_the_same_ones_each_time() {
+    run(async {
+        let ungrouped = home();
+        let whole = replay(&ungrouped, RECORDING, 0).await.0;
+        let tree = |repo: BareRepo| async move { repo.git(&["rev-parse", "main^{tree}"]).await.unwrap() };
+        let whole = tree(whole).await;
+        for (grouping, commits) in [("actor", 7), ("interval", 2)] {
+            let mut histories = Vec::new();
+            for _ in 0..2 {
+                let home = home();
+                fs::write(home.path().join("audit.log"), RECORDING).unwrap();
+                home.run(&["replay", "audit.log", "--repo", "repo.git", "--group", grouping]).await.exits_with(0);
+                let repo = BareRepo::existing(home.path().join("repo.git"));
+                let log = repo.git(&["log", "--format=%an %ae %aI%n%B", "main"]).await.unwrap();
+                assert_eq!(repo.log("main").await.unwrap().len(), commits, "{log}");
+                repo.fsck().await.unwrap();
+                assert_eq!(tree(repo).await, whole, "{grouping}");
+                histories.push(log);
+            }
+            assert_eq!(histories[0], histories[1]);
+        }
+    });
+}
+
+#[test]
 fn a_broken_line_is_named_skipped_and_shown_in_the_exit_code() {
     run(async {
         let lines: Vec<_> = RECORDING.lines().collect();

@@ -329,6 +329,17 @@ mod tests {
     }
 
     #[test]
+    fn a_version_stands_below_the_uid_of_its_object() {
+        let mut gone = change("a", Delete, 1);
+        gone.resource_version = None;
+        let mut nameless = change("b", Update, 2);
+        nameless.object.uid = None;
+        let said = said(&[gone, nameless, change("c", Update, 3)]);
+        let trailers = "Reverser-Uid: u-a\nReverser-Uid: u-c\nReverser-Resource-Version: 3\n";
+        assert!(said.ends_with(trailers), "{said}");
+    }
+
+    #[test]
     fn what_an_objects_changes_come_to() {
         let cases: [(&[Operation], Option<Operation>); 9] = [
             (&[Create], Some(Create)),

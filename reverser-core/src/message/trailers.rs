@@ -65,7 +65,8 @@ pub fn with_group_trailers(message: &str, group: &Grouped<'_>) -> String {
         text.attribution(attribution);
     }
     for object in &group.objects {
-        text.version(object.object, object.resource_version);
+        // A version belongs to the uid above it: without one it would seem to be another object's.
+        text.version(object.object, object.resource_version.filter(|_| object.object.uid.is_some()));
     }
     if group.only_actor().is_none() {
         for actor in group.actors() {
