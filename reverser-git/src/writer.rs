@@ -282,7 +282,8 @@ impl GitWriterBuilder {
 
     /// Sets how long commits wait at most after a push before the next one takes them, for users who want fewer pushes.
     /// Zero otherwise: no longer than the push under way. A branch that has rested for so long pushes at once, and
-    /// [`pushed`](GitSink::pushed) and [`close`](GitWriter::close) don't wait.
+    /// [`pushed`](GitSink::pushed) and [`close`](GitWriter::close) don't wait. Of writers that share a branch, the first one's
+    /// counts.
     #[must_use]
     pub fn push_interval(mut self, interval: Duration) -> Self {
         self.pacing.interval = interval;
