@@ -13,7 +13,7 @@ use reverser_core::{
     TemplateLayout, TemplateMessage,
     sanitize::{DropError, FieldRule},
 };
-use reverser_git::{BranchName, RemoteUrl};
+use reverser_git::{BranchName, OnConflict, RemoteUrl};
 
 use crate::{access::AccessArgs, sign::SignArgs};
 
@@ -237,6 +237,14 @@ pub(crate) struct PlaceArgs {
     /// The branch to commit to; made from the remote's default branch when absent
     #[arg(long, value_name = "BRANCH", default_value = "main")]
     pub(crate) branch: BranchName,
+    /// Make an absent branch without history: with none of the default branch's files and commits
+    #[arg(long)]
+    pub(crate) orphan: bool,
+    /// What happens where somebody else has pushed a change of the same file before ours
+    ///
+    /// Files are taken whole. What another reverser has pushed is no conflict: the later resourceVersion wins.
+    #[arg(long, value_name = "CHOICE", value_enum, default_value_t)]
+    pub(crate) on_conflict: ConflictChoice,
     /// The folder inside the repository [default: its root]
     #[arg(long, value_name = "DIR", value_parser = folder)]
     pub(crate) path: Option<RepoPath>,
@@ -355,6 +363,28 @@ impl CleanArgs {
     pub(crate) fn sanitizer(&self) -> Result<Sanitizer, DropError> {
         let sanitizer = self.keep.iter().cloned().fold(Sanitizer::new(self.profile.0), Sanitizer::keep);
         self.drop.iter().cloned().try_fold(sanitizer, Sanitizer::drop)
+    }
+}
+
+/// An [`OnConflict`] as it is typed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ConflictChoice {
+    /// Ours is committed on top, and says which commit it replaces
+    #[default]
+    Ours,
+    /// Theirs stays; ours is pushed to a branch of its own, <branch>-reverser-<commit>
+    Branch,
+    /// Nothing is pushed until theirs is taken back
+    Stop,
+}
+
+impl From<ConflictChoice> for OnConflict {
+    fn from(choice: ConflictChoice) -> Self {
+        match choice {
+            ConflictChoice::Branch => Self::Branch,
+            ConflictChoice::Ours => Self::Ours,
+            ConflictChoice::Stop => Self::Stop,
+        }
     }
 }
 

@@ -24,8 +24,8 @@ use tokio::{sync::oneshot, time::sleep};
 
 use crate::{
     args::{
-        CleanArgs, ClusterArgs, DemoArgs, FilterArgs, GroupArgs, OutputArgs, PlaceArgs, ReplayArgs, RepoArgs,
-        SelectArgs, WatchArgs,
+        CleanArgs, ClusterArgs, ConflictChoice, DemoArgs, FilterArgs, GroupArgs, OutputArgs, PlaceArgs, ReplayArgs,
+        RepoArgs, SelectArgs, WatchArgs,
     },
     output::Output,
     replay, repository,
@@ -292,6 +292,8 @@ fn repo_args(repo: &Path) -> anyhow::Result<RepoArgs> {
         repo: url,
         place: PlaceArgs {
             branch: "main".parse()?,
+            orphan: false,
+            on_conflict: ConflictChoice::default(),
             path: None,
             state_dir: Some(state_dir),
             committer: repository::committer(),

@@ -8,7 +8,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::{Zoned, tz::TimeZone};
-use reverser_git::{CommitId, PushPhase, PushState};
+use reverser_git::{CommitId, ConflictOutcome, PushPhase, PushState};
 use reverser_k8s::{
     LogReporter, Notice, Reporter,
     report::{chain, resource_of},
@@ -96,9 +96,13 @@ impl Output {
 
     /// Shows what the branch and its remote are up to, until the writer ends.
     pub(crate) async fn follow(self, mut state: watch::Receiver<PushState>, commits: Counter) {
-        let mut told: Option<String> = None;
+        let (mut told, mut before) = (None::<String>, PushState::default());
         loop {
             let now = state.borrow_and_update().clone();
+            if !matches!(self, Self::Log) {
+                met(&before, &now).iter().for_each(|line| self.say(line));
+            }
+            before = now.clone();
             match &self {
                 // The writer logs what it meets.
                 Self::Log => {}
@@ -212,6 +216,7 @@ fn line(notice: &Notice<'_>) -> Option<String> {
             "{now}  {resource}: {files} of {of} files have no object any more. They stay: is this the right cluster? \
              If they are to go, start again with --allow-mass-delete"
         ),
+        Notice::Obstructed(obstructed) => format!("{now}  {obstructed}"),
         Notice::Recovered { source } => format!("{now}  watched again: {}", resource_of(source)),
         Notice::Refused(error) => format!("{now}  {error}"),
         Notice::SinkFailed(error) => format!("{now}  could not commit, trying again: {}", chain(*error)),
@@ -225,6 +230,32 @@ fn line(notice: &Notice<'_>) -> Option<String> {
         Notice::Watching { source } => format!("{now}  watching what has come up: {}", resource_of(source)),
         _ => return None,
     })
+}
+
+/// The lines of what was met on the remote since `before`.
+fn met(before: &PushState, now: &PushState) -> Vec<String> {
+    let time = Zoned::now().strftime("%H:%M:%S");
+    let mut lines = Vec::new();
+    if let Some(rewrite) = now.last_rewrite.as_ref().filter(|_| before.last_rewrite != now.last_rewrite) {
+        lines.push(match &rewrite.is {
+            Some(is) => format!(
+                "{time}  the remote's history was rewritten, from {} to {}: files of ours written again: {}",
+                rewrite.was.short(),
+                is.short(),
+                rewrite.restored
+            ),
+            None => format!("{time}  the remote's branch was gone: it is pushed again, at {}", rewrite.was.short()),
+        });
+    }
+    if let Some(conflict) = now.last_conflict.as_ref().filter(|_| before.last_conflict != now.last_conflict) {
+        match &conflict.outcome {
+            ConflictOutcome::Aside(branch) => lines.push(format!("{time}  put on the branch {branch}: {conflict}")),
+            ConflictOutcome::Replaced => lines.push(format!("{time}  committed on top: {conflict}")),
+            // The status says it, for as long as it lasts.
+            _ => {}
+        }
+    }
+    lines
 }
 
 fn status(state: &PushState, commits: usize) -> String {

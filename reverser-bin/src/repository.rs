@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use reverser_core::{Pipeline, TemplateMessage};
-use reverser_git::{GitWriter, RemoteUrl, remote::create_bare};
+use reverser_git::{GitWriter, RemoteUrl, StartAt, remote::create_bare};
 use reverser_k8s::report::chain;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -31,6 +31,8 @@ pub(crate) async fn open(url: &RemoteUrl, place: &PlaceArgs, output: &Output) ->
     }
     let mut writer = GitWriter::open(url.clone(), place.access.access())
         .branch(place.branch.clone())
+        .start_at(if place.orphan { StartAt::Orphan } else { StartAt::DefaultBranch })
+        .on_conflict(place.on_conflict.into())
         .committer(place.committer.clone())
         .push_interval(place.push_interval);
     if let Some(commits) = place.push_max_commits {

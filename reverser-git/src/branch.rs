@@ -24,6 +24,11 @@ impl BranchName {
     pub fn encoded(&self) -> String {
         percent_encode(&self.0, |byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
     }
+
+    /// Returns the branch for what is put aside in `commit`: `<name>-reverser-<eight digits>`.
+    pub(crate) fn aside(&self, commit: impl fmt::Display) -> Self {
+        Self(format!("{}-reverser-{:.8}", self.0, commit.to_string()))
+    }
 }
 
 impl Default for BranchName {

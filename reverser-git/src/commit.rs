@@ -119,15 +119,19 @@ pub(crate) fn message(text: &str) -> Vec<u8> {
 ///
 /// remote https://git.example.com/team/platform.git
 /// base 05f8…
+/// lost
 /// cursor configmaps.v1 4711
 /// ```
 ///
-/// `remote` is where the branch is pushed to: what is known of one says nothing about another. `base` is the commit that the unpushed ones stand upon; it is missing when there was none. Blanks, control characters
-/// and `%` of sources and positions are written as `%XX`. Other lines are left for later versions.
+/// `remote` is where the branch is pushed to: what is known of one says nothing about another. `base` is the commit that
+/// the unpushed ones stand upon; it is missing when there was none. `lost` is there when the remote's branch was gone, until
+/// it is pushed again. Blanks, control characters and `%` of sources and positions are written as `%XX`. Other lines are left
+/// for later versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) remote: Option<String>,
     pub(crate) base: Option<Id>,
+    pub(crate) is_lost: bool,
     pub(crate) cursors: BTreeMap<String, String>,
 }
 
@@ -144,6 +148,8 @@ impl State {
                 state.remote = Some(percent_decode(remote)?);
             } else if let Some(hex) = line.strip_prefix("base ") {
                 state.base = Some(Id::from_hex(hex)?);
+            } else if line == "lost" {
+                state.is_lost = true;
             } else if let Some(cursor) = line.strip_prefix("cursor ") {
                 let (source, position) = cursor.split_once(' ')?;
                 state.cursors.insert(percent_decode(source)?, percent_decode(position)?);
@@ -162,6 +168,9 @@ impl State {
         }
         if let Some(base) = self.base {
             let _ = writeln!(message, "base {base}");
+        }
+        if self.is_lost {
+            message.push_str("lost\n");
         }
         for (source, position) in &self.cursors {
             let _ = writeln!(message, "cursor {} {}", percent_encode(source, plain), percent_encode(position, plain));
@@ -250,7 +259,8 @@ mod tests {
         let cursors = [("a b\n%", "4711"), ("ü", ""), ("configmaps.v1", "x y")];
         let cursors = cursors.map(|(source, position)| (source.to_owned(), position.to_owned())).into();
         for base in [None, Some(ObjectFormat::Sha1.empty_tree())] {
-            let state = State { remote: Some("/a b".to_owned()), base, cursors: BTreeMap::clone(&cursors) };
+            let (remote, is_lost) = (Some("/a b".to_owned()), base.is_some());
+            let state = State { remote, base, is_lost, cursors: BTreeMap::clone(&cursors) };
             assert_eq!(State::parse(state.encode().as_bytes()), Some(state));
         }
         assert_eq!(State::parse(b"subject\n"), None);

@@ -13,12 +13,12 @@ use std::{
 
 use reverser_core::{CommitPlan, Edit, RepoPath};
 
-use crate::sink::{Batch, GitSink, Outcome, Receipt, SinkError, is_unchanged, move_cursors};
+use crate::sink::{Batch, GitSink, Obstacle, Obstructed, Outcome, Receipt, SinkError, is_unchanged, move_cursors};
 
 /// Writes files into a folder. Each file is replaced by a rename, so that a reader sees the old or the new one.
 ///
 /// Not promised, beside what [`GitSink`] asks for: a batch is not one step, so a crash may leave a part of it; cursors last
-/// as long as the sink; symbolic links below the folder are never followed, and make a plan that leads through one fail.
+/// as long as the sink.
 #[derive(Debug)]
 pub struct DirectorySink {
     writer: Arc<Mutex<Writer>>,
@@ -57,8 +57,8 @@ impl DirectorySink {
 #[async_trait::async_trait]
 impl GitSink for DirectorySink {
     async fn commit(&self, batch: Batch) -> Result<Receipt, SinkError> {
-        let outcomes = self.blocking("write into", move |writer| writer.commit(batch)).await?;
-        Ok(Receipt { outcomes, sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1 })
+        let (outcomes, obstructed) = self.blocking("write into", move |writer| writer.commit(batch)).await?;
+        Ok(Receipt { outcomes, sequence: self.sequence.fetch_add(1, Ordering::Relaxed) + 1, obstructed })
     }
 
     async fn pushed(&self, _receipt: &Receipt) -> Result<(), SinkError> {
@@ -87,25 +87,37 @@ struct Writer {
 }
 
 impl Writer {
-    fn commit(&mut self, batch: Batch) -> io::Result<Vec<Outcome>> {
+    fn commit(&mut self, batch: Batch) -> io::Result<(Vec<Outcome>, Vec<Obstructed>)> {
         // Folders whose entries changed; synced once, at the end.
-        let mut touched = BTreeSet::new();
-        let outcomes: io::Result<_> = batch.plans.iter().map(|plan| self.apply(plan, &mut touched)).collect();
+        let (mut touched, mut obstructed) = (BTreeSet::new(), Vec::new());
+        let outcomes: io::Result<_> =
+            batch.plans.iter().map(|plan| self.apply(plan, &mut touched, &mut obstructed)).collect();
         // A folder that a later edit has removed is in its parent, which is here too.
         for folder in touched.iter().filter(|folder| folder.is_dir()) {
             File::open(folder)?.sync_all()?;
         }
         let outcomes = outcomes?;
         move_cursors(&mut self.cursors, batch.cursors);
-        Ok(outcomes)
+        Ok((outcomes, obstructed))
     }
 
-    fn apply(&self, plan: &CommitPlan, touched: &mut BTreeSet<PathBuf>) -> io::Result<Outcome> {
+    fn apply(
+        &self,
+        plan: &CommitPlan,
+        touched: &mut BTreeSet<PathBuf>,
+        obstructed: &mut Vec<Obstructed>,
+    ) -> io::Result<Outcome> {
         let mut outcome = Outcome::Unchanged;
         for edit in &plan.edits {
             let changed = match edit {
                 Edit::Delete { path } => self.delete(path, touched)?,
-                Edit::Put { path, content } => self.put(path, content, touched)?,
+                Edit::Put { path, content } => match self.link_at(path)? {
+                    Some(at) => {
+                        obstructed.push(Obstructed { path: path.clone(), at, obstacle: Obstacle::SymbolicLink });
+                        false
+                    }
+                    None => self.put(path, content, touched)?,
+                },
             };
             if changed {
                 outcome = Outcome::Written;
@@ -151,6 +163,36 @@ impl Writer {
         Ok(true)
     }
 
+    /// Returns the symbolic link that a put would lead through or replace.
+    fn link_at(&self, path: &RepoPath) -> io::Result<Option<String>> {
+        let mut at = self.root.clone();
+        for segment in path.segments() {
+            at.push(segment);
+            match kind(&at)? {
+                Kind::Folder => {}
+                Kind::Link => return Ok(Some(self.below_root(&at))),
+                Kind::File | Kind::Nothing => return Ok(None),
+            }
+        }
+        // A folder, whose place the file would take.
+        let mut folders = vec![at];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?.path();
+                match kind(&entry)? {
+                    Kind::Folder => folders.push(entry),
+                    Kind::Link => return Ok(Some(self.below_root(&entry))),
+                    Kind::File | Kind::Nothing => {}
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn below_root(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
+    }
+
     /// Makes the folders that lead to a file, in the place of files that are in the way.
     fn make_folder(&self, path: &RepoPath, touched: &mut BTreeSet<PathBuf>) -> io::Result<PathBuf> {
         let mut folder = self.root.clone();
@@ -158,7 +200,6 @@ impl Writer {
             let next = folder.join(segment);
             match kind(&next)? {
                 Kind::Folder => {}
-                Kind::Link => return Err(refused(&next)),
                 found => {
                     if found == Kind::File {
                         fs::remove_file(&next)?;
@@ -169,21 +210,17 @@ impl Writer {
             }
             folder = next;
         }
-        if kind(&self.root.join(path.as_str()))? == Kind::Link {
-            return Err(refused(&self.root.join(path.as_str())));
-        }
         Ok(folder)
     }
 
-    /// Returns whether only folders lead to a path; fails at a symbolic link.
+    /// Returns whether only folders lead to a path; a symbolic link is none.
     fn is_below_folders(&self, path: &RepoPath) -> io::Result<bool> {
         let mut folder = self.root.clone();
         for segment in parents(path) {
             folder.push(segment);
             match kind(&folder)? {
                 Kind::Folder => {}
-                Kind::Link => return Err(refused(&folder)),
-                Kind::File | Kind::Nothing => return Ok(false),
+                Kind::File | Kind::Link | Kind::Nothing => return Ok(false),
             }
         }
         Ok(true)
@@ -248,10 +285,6 @@ fn kind(path: &Path) -> io::Result<Kind> {
 fn parents(path: &RepoPath) -> impl Iterator<Item = &str> {
     let path = path.as_str();
     path.rsplit_once('/').into_iter().flat_map(|(parents, _)| parents.split('/'))
-}
-
-fn refused(link: &Path) -> io::Error {
-    io::Error::other(format!("{} is a symbolic link, which is not followed", link.display()))
 }
 
 /// Where a file is written before it is moved into its place.

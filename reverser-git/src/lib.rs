@@ -40,6 +40,7 @@
 pub mod backoff;
 mod branch;
 mod commit;
+mod conflict;
 mod credentials;
 mod deflate;
 mod delta;
@@ -63,6 +64,7 @@ mod writer;
 
 pub use backoff::Backoff;
 pub use branch::{BranchName, BranchNameError};
+pub use conflict::{Conflict, ConflictOutcome, OnConflict, Rewrite};
 pub use credentials::{AccessError, ClientCertificate, Credentials, KnownHosts, RemoteAccess, Secret};
 pub use deflate::{CompressionLevel, CompressionLevelError};
 pub use directory::DirectorySink;
@@ -75,7 +77,7 @@ pub use remote::{Refusal, Remote, RemoteError, TipMove};
 #[cfg(feature = "testing")]
 pub use sign::MemorySigner;
 pub use sign::{ProgramSigner, SignError, SignFormat, Signer, SshSigner};
-pub use sink::{Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
+pub use sink::{Batch, CommitId, GitSink, Obstacle, Obstructed, Outcome, Receipt, SinkError};
 pub use store::OpenError;
 pub use url::{CanonicalUrl, RemoteUrl, RemoteUrlError, default_state_dir};
-pub use writer::{Closed, GitWriter, GitWriterBuilder, LastPush, PushPhase, PushState};
+pub use writer::{Closed, GitWriter, GitWriterBuilder, LastPush, PushPhase, PushState, StartAt};

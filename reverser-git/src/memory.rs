@@ -88,7 +88,7 @@ impl GitSink for MemorySink {
         let outcomes = batch.plans.into_iter().map(|plan| state.apply(plan)).collect();
         move_cursors(&mut state.cursors, batch.cursors);
         state.sequence += 1;
-        Ok(Receipt { outcomes, sequence: state.sequence })
+        Ok(Receipt { outcomes, sequence: state.sequence, obstructed: Vec::new() })
     }
 
     async fn pushed(&self, _receipt: &Receipt) -> Result<(), SinkError> {

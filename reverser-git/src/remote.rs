@@ -4,6 +4,7 @@ use std::{fmt, fmt::Debug, io, sync::Arc, time::Duration};
 
 use crate::{
     branch::BranchName,
+    conflict::Conflict,
     credentials::AccessError,
     objects::ObjectFormat,
     remedy::Remedy,
@@ -136,6 +137,17 @@ pub enum RemoteError {
         /// What was said.
         words: String,
     },
+    /// Somebody else has changed files that unpushed commits change too, and a person is to decide
+    /// ([`OnConflict::Stop`](crate::OnConflict::Stop)).
+    #[error("somebody else pushed to {} of {url}: {conflict}; nothing is pushed until that is taken back, or the writer is started with another choice for conflicts", branch.full())]
+    Conflict {
+        /// The remote.
+        url: RemoteUrl,
+        /// The branch.
+        branch: BranchName,
+        /// The files, and whose commit it was.
+        conflict: Box<Conflict>,
+    },
     /// git failed in a way that has no class here.
     #[error("git could not {action} {url}: {words}")]
     Failed {
@@ -266,6 +278,7 @@ impl RemoteError {
             Self::Access { .. }
             | Self::Authentication { .. }
             | Self::Certificate { .. }
+            | Self::Conflict { .. }
             | Self::HostKey { .. }
             | Self::NotFound { .. }
             | Self::OldGit { .. }

@@ -15,6 +15,8 @@ use crate::{remedy::Remedy, sign::SignError};
 ///   reported as [`Outcome::Unchanged`]; its cursors are durable all the same.
 /// - Batches of one caller land in the order of its calls. [`commit`] never drops: it waits while the sink is full.
 /// - Paths are below the sink's root; nothing outside of it is touched.
+/// - A symbolic link or submodule is never replaced, removed or followed: a put at it, through it, or in the place of a
+///   folder that has one is left out and told in [`Receipt::obstructed`], and the rest of its plan is done.
 ///
 /// Not promised: that [`commit`] says anything about the remote; ask [`pushed`] for that.
 ///
@@ -62,6 +64,42 @@ pub struct Receipt {
     pub outcomes: Vec<Outcome>,
     /// The writer's count of batches up to this one; what [`GitSink::pushed`] waits for.
     pub sequence: u64,
+    /// The files that were not written, in the order of the edits. Trying again helps once a person has made place.
+    pub obstructed: Vec<Obstructed>,
+}
+
+/// A file that was not written, since something that is nobody's to replace is in the way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Obstructed {
+    /// The file, below the sink's root.
+    pub path: RepoPath,
+    /// Where the obstacle stands, from the repository's root: there, at a folder that leads there, or below.
+    pub at: String,
+    /// What it is.
+    pub obstacle: Obstacle,
+}
+
+impl fmt::Display for Obstructed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let obstacle = match self.obstacle {
+            Obstacle::Submodule => "submodule",
+            Obstacle::SymbolicLink => "symbolic link",
+        };
+        write!(
+            f,
+            "{} is not written: {} is a {obstacle}; remove it, or choose another path or layout",
+            self.path, self.at
+        )
+    }
+}
+
+/// What is left where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Obstacle {
+    /// Another repository.
+    Submodule,
+    /// A link to another place.
+    SymbolicLink,
 }
 
 /// What became of a plan.

@@ -11,6 +11,7 @@
 //!   refs/heads/<branch>                    derived from it, for people
 //!   refs/remotes/origin/<branch>           the remote's tip when it was last seen
 //!   refs/incoming/<branch>                 what was fetched last
+//!   refs/aside/<branch>                    what was put on a branch of its own, until that is pushed
 //! ```
 //!
 //! Crash before the state moves: a pack that nothing names; the sources repeat. Crash before a push's answer is noted:
@@ -40,24 +41,32 @@ use crate::{
     fault,
     objects::{Id, Kind, ObjectFormat, Objects},
     sign::Signer,
-    sink::{Batch, Outcome, SinkError, is_unchanged, move_cursors},
-    trees::{self, Folder, REGULAR},
+    sink::{Batch, Obstructed, Outcome, SinkError, is_unchanged, move_cursors},
+    trees::{self, Blocked, Folder, REGULAR, Standing},
     url::RemoteUrl,
 };
 
+mod aside;
 mod disk;
 mod error;
+mod foreign;
+mod history;
 mod leftovers;
 mod packs;
+mod pushing;
 mod replay;
+mod restore;
 mod sign;
 
+pub(crate) use aside::Aside;
 use disk::{Lock, Users, clear_logins, clear_own_leftovers, count_packs, lock, sync_folder, write_ref_file};
 pub(crate) use disk::{create, create_again, repository_in};
 pub use error::OpenError;
 use leftovers::clear_leftovers;
 pub(crate) use leftovers::{at_work, clear_temporary_packs};
-pub(crate) use replay::Replayed;
+pub(crate) use pushing::Pushable;
+pub(crate) use replay::{Conflicted, Replayed};
+pub(crate) use restore::Rewritten;
 
 /// One branch in a local bare repository, and all that is known about it.
 #[derive(Debug)]
@@ -69,6 +78,8 @@ pub(crate) struct Store {
     branch: BranchName,
     /// Of the batch or the commit at hand.
     committer: Signature,
+    /// All who have committed since it was opened: what they did is ours.
+    committers: Vec<Signature>,
     signer: Option<Arc<dyn Signer>>,
     compression: CompressionLevel,
     objects: Objects,
@@ -80,6 +91,12 @@ pub(crate) struct Store {
     base: Option<Id>,
     /// From the oldest to the tip; a chain of first parents.
     unpushed: VecDeque<Unpushed>,
+    /// The latest commit that was found to descend from the base.
+    checked: Option<Id>,
+    /// The remote's branch is gone, so what the unpushed commits stand upon is unpushed, too: so many.
+    lost: Option<usize>,
+    /// What was put on branches of their own that aren't on the remote yet.
+    asides: Vec<Aside>,
     cursors: BTreeMap<String, String>,
     /// Whether the state ref exists: something was kept here before.
     has_state: bool,
@@ -96,6 +113,14 @@ pub(crate) struct Store {
 pub(crate) struct Unpushed {
     pub(crate) id: Id,
     pub(crate) at: Timestamp,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    /// One for each plan.
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) obstructed: Vec<Obstructed>,
 }
 
 /// Where a store is and what it writes.
@@ -156,12 +181,16 @@ impl Store {
             remote: config.remote,
             is_shared,
             branch: config.branch,
+            committers: vec![config.committer.clone()],
             committer: config.committer,
             signer: config.signer,
             compression: config.compression,
             tip: None,
             base: None,
             unpushed: VecDeque::new(),
+            checked: None,
+            lost: None,
+            asides: Vec::new(),
             cursors: BTreeMap::new(),
             has_state: false,
             is_stale: true,
@@ -169,12 +198,13 @@ impl Store {
             _lock: lock,
         };
         store.refresh()?;
+        store.load_asides()?;
         store.is_of_remote(config.state_dir)?;
         Ok(store)
     }
 
-    /// Commits the batches in order, all of them durable when this returns; returns the outcomes of each one's plans.
-    pub(crate) fn commit(&mut self, batches: &[Work], now: Timestamp) -> Result<Vec<Vec<Outcome>>, SinkError> {
+    /// Commits the batches in order, all of them durable when this returns; returns what became of each.
+    pub(crate) fn commit(&mut self, batches: &[Work], now: Timestamp) -> Result<Vec<Committed>, SinkError> {
         let outcomes = self.try_commit(batches, now);
         self.recover(outcomes)
     }
@@ -185,16 +215,10 @@ impl Store {
             self.unpushed.drain(..=index);
             self.base = Some(tip);
         }
+        self.lost = None;
         // What was fetched is a pack too.
         self.packs = count_packs(&self.git_dir).map_err(|error| self.failed("count the packs of", error))?;
         self.write_ref(&self.origin_ref(), tip)
-    }
-
-    /// Takes all commits for unpushed: the remote's branch is gone.
-    pub(crate) fn note_remote_lost(&mut self) -> Result<(), SinkError> {
-        self.base = None;
-        self.unpushed = self.first_parents(self.tip, &[])?;
-        Ok(())
     }
 
     /// Returns a file's content.
@@ -234,6 +258,11 @@ impl Store {
         self.objects.reference(&self.origin_ref())
     }
 
+    /// Returns how many commits the remote doesn't have; a branch that was put aside counts as one.
+    pub(crate) fn unpushed_count(&self) -> usize {
+        self.unpushed.len() + self.lost.unwrap_or_default() + self.asides.len()
+    }
+
     pub(crate) fn unpushed(&self) -> &VecDeque<Unpushed> {
         &self.unpushed
     }
@@ -258,15 +287,31 @@ impl Store {
         &self.git_dir
     }
 
-    fn try_commit(&mut self, batches: &[Work], now: Timestamp) -> Result<Vec<Vec<Outcome>>, SinkError> {
+    /// Each writer of the branch has a committer of its own.
+    fn commit_as(&mut self, committer: &Signature) {
+        self.committer.clone_from(committer);
+        if !self.committers.contains(committer) {
+            self.committers.push(committer.clone());
+        }
+    }
+
+    /// Commits by whoever made this commit.
+    fn commit_as_before(&mut self, commit: &Commit) {
+        if let Some(committer) = commit.committed_by() {
+            self.commit_as(&committer);
+        }
+    }
+
+    fn try_commit(&mut self, batches: &[Work], now: Timestamp) -> Result<Vec<Committed>, SinkError> {
         self.refresh()?;
         let (mut tip, mut cursors, mut made) = (self.tip, self.cursors.clone(), Vec::new());
         let mut outcomes = Vec::with_capacity(batches.len());
         for Work { batch, committer } in batches {
-            self.committer.clone_from(committer);
+            self.commit_as(committer);
             let mut of_batch = Vec::with_capacity(batch.plans.len());
+            let mut obstructed = Vec::new();
             for plan in &batch.plans {
-                match self.apply(plan, tip, now)? {
+                match self.apply(plan, tip, now, &mut obstructed)? {
                     Some(id) => {
                         tip = Some(id);
                         made.push(Unpushed { id, at: now });
@@ -276,43 +321,71 @@ impl Store {
                 }
             }
             move_cursors(&mut cursors, batch.cursors.clone());
-            outcomes.push(of_batch);
+            outcomes.push(Committed { outcomes: of_batch, obstructed });
         }
         if made.is_empty() && cursors == self.cursors {
             self.objects.take_added();
             return Ok(outcomes);
         }
-        self.write(tip, State { remote: Some(self.remote.clone()), base: self.base, cursors }, now)?;
+        self.write(tip, self.state(cursors), now)?;
         self.unpushed.extend(made);
         Ok(outcomes)
     }
 
     /// Applies a plan to the tree; returns its commit, or `None` when it changes nothing.
-    fn apply(&mut self, plan: &CommitPlan, parent: Option<Id>, now: Timestamp) -> Result<Option<Id>, SinkError> {
+    fn apply(
+        &mut self,
+        plan: &CommitPlan,
+        parent: Option<Id>,
+        now: Timestamp,
+        obstructed: &mut Vec<Obstructed>,
+    ) -> Result<Option<Id>, SinkError> {
         for edit in &plan.edits {
             let path = edit.path();
             match edit {
-                Edit::Delete { .. } => self.tree.remove(path.as_str().as_bytes(), &self.objects)?,
-                Edit::Put { content, .. } => self.put(path, content)?,
+                Edit::Delete { .. } => self.delete(path)?,
+                Edit::Put { content, .. } => {
+                    if let Some(Blocked { at, obstacle }) = self.put(path, content)? {
+                        let at = String::from_utf8_lossy(&at).into_owned();
+                        obstructed.push(Obstructed { path: edit.path().clone(), at, obstacle });
+                    }
+                }
             }
         }
         let author = ident(plan.author.as_ref().unwrap_or(&self.committer), plan.date);
         self.add_commit(parent, author, message(&plan.message), now)
     }
 
-    /// Puts a file, unless the one that stands there means the same.
-    fn put(&mut self, path: &RepoPath, content: &[u8]) -> Result<(), SinkError> {
+    /// Deletes a file; a symbolic link or a submodule is none.
+    fn delete(&mut self, path: &RepoPath) -> Result<(), SinkError> {
         let at = path.as_str().as_bytes();
-        let standing = self.tree.get(at, &self.objects)?.filter(|file| file.is_regular());
+        match self.tree.get(at, &self.objects)? {
+            Some(file) if file.is_regular() => self.tree.remove(at, &self.objects),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a file, unless the one that stands there means the same. Returns what is nobody's to replace and in the way.
+    fn put(&mut self, path: &RepoPath, content: &[u8]) -> Result<Option<Blocked>, SinkError> {
+        let at = path.as_str().as_bytes();
+        let standing = self.tree.standing(at, &self.objects)?;
+        if let Some(blocked) = self.tree.blocked(at, standing, &self.objects)? {
+            return Ok(Some(blocked));
+        }
+        let standing = match standing {
+            Standing::File(file) => Some(file),
+            Standing::Folder | Standing::Nothing | Standing::Under(..) => None,
+        };
         if let Some(file) = standing
             && (self.objects.hash(Kind::Blob, content)? == file.id
                 || is_unchanged(path, &self.objects.read(file.id, Kind::Blob)?, content))
         {
-            return Ok(());
+            return Ok(None);
         }
         let id = self.objects.add(Kind::Blob, content.to_vec())?;
         let mode = standing.map_or(REGULAR, |standing| standing.mode);
-        self.tree.put(at, trees::File { id, mode }, &self.objects)
+        self.tree.put(at, trees::File { id, mode }, &self.objects)?;
+        Ok(None)
     }
 
     /// Adds a commit of the tree as it is, unless that is its parent's.
@@ -332,6 +405,11 @@ impl Store {
         let id = self.objects.add(Kind::Commit, self.sign(commit.encode())?)?;
         self.tree_id = tree;
         Ok(Some(id))
+    }
+
+    /// Returns the state as it is, but for the cursors.
+    fn state(&self, cursors: BTreeMap<String, String>) -> State {
+        State { remote: Some(self.remote.clone()), base: self.base, is_lost: self.lost.is_some(), cursors }
     }
 
     /// Makes what the batch has added durable, then moves the state and what is derived from it.
@@ -375,10 +453,14 @@ impl Store {
     /// After a failure, nothing half done stays.
     fn recover<T>(&mut self, result: Result<T, SinkError>) -> Result<T, SinkError> {
         if result.is_err() {
-            self.objects.take_added();
-            self.is_stale = true;
+            self.forget_unwritten();
         }
         result
+    }
+
+    fn forget_unwritten(&mut self) {
+        self.objects.take_added();
+        self.is_stale = true;
     }
 
     fn refresh(&mut self) -> Result<(), SinkError> {
@@ -414,6 +496,7 @@ impl Store {
             self.tree = Folder::of(self.tree_id);
             self.unpushed.clear();
             self.cursors.clear();
+            (self.checked, self.lost) = (None, None);
             return Ok(());
         };
         let commit = self.commit_of(id)?;
@@ -424,12 +507,16 @@ impl Store {
         self.tree = Folder::of(commit.tree);
         self.cursors = state.cursors;
         // Whichever comes first: the state knows what was replayed onto, the ref what was pushed after that.
-        let stops: Vec<_> = state.base.into_iter().chain(self.remote_tip()?).collect();
+        let remote_tip = self.remote_tip()?;
+        let stops: Vec<_> = state.base.into_iter().chain(remote_tip).collect();
         self.unpushed = self.first_parents(self.tip, &stops)?;
         self.base = match self.unpushed.front() {
             Some(oldest) => self.commit_of(oldest.id)?.parents.first().copied(),
             None => self.tip,
         };
+        let is_lost = state.is_lost && remote_tip.is_none();
+        self.lost = if is_lost { Some(self.first_parents(self.base, &[])?.len()) } else { None };
+        self.checked = None;
         self.show(self.tip);
         Ok(())
     }

@@ -10,8 +10,10 @@ use crate::{
 };
 
 mod rows;
+mod standing;
 
 use rows::{Rows, parse};
+pub(crate) use standing::{Blocked, Standing};
 
 /// A folder with all that is in it.
 #[derive(Debug)]
@@ -199,9 +201,11 @@ impl Folder {
 }
 
 /// One path at which two trees differ.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) path: Vec<u8>,
+    /// What stood there, unless it was a folder or nothing.
+    pub(crate) before: Option<File>,
     /// What stands there afterwards, unless it is a folder or nothing.
     pub(crate) file: Option<File>,
 }
@@ -238,7 +242,7 @@ fn compare(
         let length = path.len();
         path.extend_from_slice(name);
         if leaf(before) != leaf(after) {
-            changes.push(Change { path: path.clone(), file: leaf(after) });
+            changes.push(Change { path: path.clone(), before: leaf(before), file: leaf(after) });
         }
         if tree(before) != tree(after) {
             path.push(b'/');
@@ -261,6 +265,7 @@ fn split(path: &[u8]) -> (&[u8], Option<&[u8]>) {
 pub(crate) const REGULAR: u32 = 0o100_644;
 const EXECUTABLE: u32 = 0o100_755;
 const FOLDER: u32 = 0o40_000;
+const SUBMODULE: u32 = 0o160_000;
 
 #[cfg(test)]
 mod tests {
@@ -347,7 +352,7 @@ mod tests {
         let changes = difference(old, new, &objects).unwrap();
         assert!(changes.is_sorted_by_key(|change| change.file.is_some()));
         let mut replayed = Folder::of(old);
-        for Change { path, file } in &changes {
+        for Change { path, file, .. } in &changes {
             match file {
                 Some(file) => replayed.put(path, *file, &objects).unwrap(),
                 None => replayed.remove(path, &objects).unwrap(),

@@ -18,6 +18,7 @@ use tracing::Instrument;
 
 use crate::{
     branch::BranchName,
+    conflict::{Conflict, OnConflict, Rewrite},
     credentials::{Credentials, RemoteAccess},
     deflate::CompressionLevel,
     remedy::Remedy,
@@ -28,7 +29,7 @@ use crate::{
     url::{RemoteUrl, RemoteUrlError, default_state_dir},
     writer::{
         handle::{Handle, Line},
-        owner::{Owner, Pacing, Request},
+        owner::{Owner, Pacing, Request, Target},
         owners::Running,
         queue::Queue,
     },
@@ -106,7 +107,14 @@ impl GitWriter {
             transfer_limit: None,
             compression: CompressionLevel::default(),
             pacing: Pacing::default(),
+            on_conflict: OnConflict::default(),
+            start_at: StartAt::default(),
         }
+    }
+
+    /// Tries at once to push what waits for the remote or for a person, such as after a branch's protection was lifted.
+    pub async fn retry_now(&self) -> Result<(), SinkError> {
+        self.ask(|reply| Request::RetryNow { reply }).await
     }
 
     /// Commits what is queued, pushes for at most `limit`, and ends the writer, with all of its clones: other calls fail from
@@ -132,9 +140,8 @@ impl GitWriter {
         let Some(cli) = self.cli.upgrade() else { return Ok(()) };
         cli.set_access(access).await?;
         drop(cli);
-        if let Some(requests) = self.line.requests() {
-            let _ = requests.send(Request::Retry).await;
-        }
+        // One that has ended in this moment is the same.
+        let _ = self.retry_now().await;
         Ok(())
     }
 
@@ -214,6 +221,8 @@ pub struct GitWriterBuilder {
     transfer_limit: Option<Duration>,
     compression: CompressionLevel,
     pacing: Pacing,
+    on_conflict: OnConflict,
+    start_at: StartAt,
 }
 
 /// Where a branch is.
@@ -226,7 +235,7 @@ enum Place {
 }
 
 impl GitWriterBuilder {
-    /// Names the branch; `main` otherwise. One that the remote doesn't have begins at its default branch's tip.
+    /// Names the branch; `main` otherwise. One that the remote doesn't have begins where [`start_at`](Self::start_at) says.
     #[must_use]
     pub fn branch(mut self, branch: BranchName) -> Self {
         self.branch = branch;
@@ -277,6 +286,20 @@ impl GitWriterBuilder {
     #[must_use]
     pub fn transfer_limit(mut self, limit: Duration) -> Self {
         self.transfer_limit = Some(limit);
+        self
+    }
+
+    /// Sets what happens where somebody else has changed the same file; [`OnConflict::Ours`] otherwise.
+    #[must_use]
+    pub fn on_conflict(mut self, on_conflict: OnConflict) -> Self {
+        self.on_conflict = on_conflict;
+        self
+    }
+
+    /// Sets where a branch begins that the remote doesn't have; [`StartAt::DefaultBranch`] otherwise.
+    #[must_use]
+    pub fn start_at(mut self, start_at: StartAt) -> Self {
+        self.start_at = start_at;
         self
     }
 
@@ -442,7 +465,14 @@ impl GitWriterBuilder {
         let (pushed, pushed_seen) = watch::channel(0);
         let span = tracing::info_span!("git_writer", remote = %self.url, branch = %self.branch);
         let handle = Arc::new(Handle::new(remote));
-        let owner = Owner::open(store, &handle, self.branch.clone(), self.pacing, push_state, pushed);
+        let target = Target {
+            url: self.url.clone(),
+            branch: self.branch.clone(),
+            on_conflict: self.on_conflict,
+            start_at: self.start_at,
+            pacing: self.pacing,
+        };
+        let owner = Owner::open(store, &handle, target, push_state, pushed);
         let owner = owner.instrument(span.clone()).await?;
         // Its end is seen by whoever holds a writer: every call says `Closed`.
         let task = tokio::spawn(owner.run(received).instrument(span));
@@ -467,6 +497,17 @@ impl GitWriterBuilder {
 /// A writer's remote, and what of it takes other credentials, where there is such.
 type Opened = (Arc<dyn Remote>, Weak<CliRemote>);
 
+/// Where a branch begins that the remote doesn't have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StartAt {
+    /// At the tip of the remote's default branch, with all of its files and history. In an empty repository, at nothing.
+    #[default]
+    DefaultBranch,
+    /// At a first commit without a parent, which has only our own files.
+    Orphan,
+}
+
 /// What is not pushed, and why.
 #[derive(Clone, Debug, Default)]
 pub struct PushState {
@@ -476,6 +517,12 @@ pub struct PushState {
     pub unpushed_since: Option<Timestamp>,
     /// The latest push of this run.
     pub last_push: Option<LastPush>,
+    /// Branches with what [`OnConflict::Branch`] has put aside, until they are pushed.
+    pub aside: Vec<BranchName>,
+    /// The latest conflict with somebody else's commits of this run.
+    pub last_conflict: Option<Conflict>,
+    /// The latest rewrite of the remote's history that this run has met.
+    pub last_rewrite: Option<Rewrite>,
     /// What the writer does about it.
     pub phase: PushPhase,
 }
@@ -526,7 +573,10 @@ const QUEUE_BYTES: u32 = 64 << 20;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::{
+        path::Path,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
 
     use super::*;
     use crate::{
@@ -543,15 +593,19 @@ mod tests {
         /// So many answers to pushes are lost.
         lost: AtomicUsize,
         pushes: AtomicUsize,
+        /// All others.
+        reads: AtomicUsize,
     }
 
     #[async_trait::async_trait]
     impl Remote for Deaf {
         async fn tip(&self, branch: &BranchName) -> Result<RemoteTip, RemoteError> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
             self.remote.tip(branch).await
         }
 
         async fn fetch(&self, branch: &BranchName) -> Result<CommitId, RemoteError> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
             self.remote.fetch(branch).await
         }
 
@@ -569,10 +623,9 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_push_whose_answer_is_lost_is_found_to_have_arrived() {
-        let folder = tempfile::tempdir().unwrap();
-        let (state, remote) = (folder.path().join("state"), folder.path().join("remote.git"));
+    /// A writer to an empty repository in `folder`; so many answers to pushes are lost.
+    async fn start(folder: &Path, lost: usize) -> (GitWriter, Arc<Deaf>) {
+        let (state, remote) = (folder.join("state"), folder.join("remote.git"));
         create_bare(&remote, &BranchName::default()).await.unwrap();
         let url: RemoteUrl = remote.to_str().unwrap().parse().unwrap();
         let builder = GitWriter::open(url.clone(), Credentials::FromGit);
@@ -588,17 +641,49 @@ mod tests {
         let (git_dir, login_dir) = (config.git_dir(), config.login_dir(1));
         let store = Store::open(config).unwrap();
         let remote = CliRemote::open(url.clone(), Credentials::FromGit, &git_dir, &login_dir).await.unwrap();
-        let deaf = Arc::new(Deaf { remote, url, lost: AtomicUsize::new(2), pushes: AtomicUsize::new(0) });
+        let (pushes, reads) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let deaf = Arc::new(Deaf { remote, url, lost: AtomicUsize::new(lost), pushes, reads });
         let writer = builder.launch(store, Arc::<Deaf>::clone(&deaf)).await.unwrap().0;
+        (writer, deaf)
+    }
 
+    async fn push(writer: &GitWriter, path: &str, content: &str) {
+        let plans = vec![plan("put", [put(path, content)])];
+        let receipt = writer.commit(Batch { plans, cursors: BTreeMap::new() }).await.unwrap();
+        writer.pushed(&receipt).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_push_whose_answer_is_lost_is_found_to_have_arrived() {
+        let folder = tempfile::tempdir().unwrap();
+        let (writer, deaf) = start(folder.path(), 2).await;
         for n in 0..3 {
-            let plans = vec![plan("put", [put("file", &n.to_string())])];
-            let receipt = writer.commit(Batch { plans, cursors: BTreeMap::new() }).await.unwrap();
-            writer.pushed(&receipt).await.unwrap();
+            push(&writer, "file", &n.to_string()).await;
             let tip = deaf.tip(&BranchName::default()).await.unwrap();
             assert_eq!(writer.push_state().borrow().last_push.as_ref().map(|push| &push.commit), tip.branch.as_ref());
         }
         assert_eq!(deaf.pushes.load(Ordering::Relaxed), 5);
         assert_eq!(writer.close(Duration::from_secs(60)).await.unwrap().unpushed, 0);
+    }
+
+    #[tokio::test]
+    async fn a_foreign_push_costs_one_refused_push_one_fetch_and_one_push() {
+        let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (writer, counted) = start(ours.path(), 0).await;
+        push(&writer, "ours", "1").await;
+        let other = GitWriter::open(counted.url.clone(), Credentials::FromGit).state_dir(theirs.path().join("state"));
+        let other = other.start().await.unwrap();
+        for n in 0..3 {
+            push(&other, "theirs", &n.to_string()).await;
+            let before = (counted.pushes.load(Ordering::Relaxed), counted.reads.load(Ordering::Relaxed));
+            push(&writer, "ours", &format!("after {n}")).await;
+            let after = (counted.pushes.load(Ordering::Relaxed), counted.reads.load(Ordering::Relaxed));
+            assert_eq!((after.0 - before.0, after.1 - before.1), (2, 1), "pushes and reads");
+            push(&other, "theirs", &format!("on top of {n}")).await;
+            push(&writer, "ours", &format!("on top of that {n}")).await;
+        }
+        for writer in [writer, other] {
+            assert_eq!(writer.close(Duration::from_secs(60)).await.unwrap().unpushed, 0);
+        }
     }
 }

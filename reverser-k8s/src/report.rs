@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use reverser_core::{Change, Resource, SealError, message::Synced};
-use reverser_git::{CommitId, SinkError};
+use reverser_git::{CommitId, Obstructed, SinkError};
 
 use crate::api_error::ApiError;
 
@@ -43,6 +43,9 @@ pub enum Notice<'a> {
         /// Out of how many.
         of: usize,
     },
+    /// A file is not written, since somebody's symbolic link or submodule is in the way. Its next change, or the next
+    /// complete list, tries again.
+    Obstructed(&'a Obstructed),
     /// A complete list was read at the start.
     Listed {
         /// What was listed.
@@ -101,6 +104,7 @@ impl Reporter for LogReporter {
                 %resource, files, of,
                 "sweep held: so many files without an object look like a mistake; check, then allow mass deletion"
             ),
+            Notice::Obstructed(obstructed) => tracing::error!("{obstructed}"),
             Notice::Listed { resource, objects } => tracing::debug!(%resource, objects, "listed"),
             Notice::Recovered { source } => tracing::info!(source = resource_of(source), "watched again"),
             Notice::Refused(error) => tracing::warn!(%error, "left out"),

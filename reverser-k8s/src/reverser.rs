@@ -186,6 +186,11 @@ impl Reverser {
         let plan = self.pipeline.plan(&change, edit, Timestamp::now());
         let committed = self.sink.commit(Batch { plans: vec![plan], cursors: BTreeMap::new() }).await;
         let receipt = committed.inspect_err(|_not_written| self.forget(&change))?;
+        if !receipt.obstructed.is_empty() {
+            // Somebody may make place and record it again.
+            self.forget(&change);
+        }
+        self.tell_obstructed(&receipt);
         for outcome in &receipt.outcomes {
             self.tell(std::slice::from_ref(&change), outcome);
         }
@@ -321,7 +326,9 @@ impl Reverser {
         if *batch == Batch::default() {
             return Ok(vec![]);
         }
-        Ok(self.persist(|| self.sink.commit(batch.clone())).await?.outcomes)
+        let receipt = self.persist(|| self.sink.commit(batch.clone())).await?;
+        self.tell_obstructed(&receipt);
+        Ok(receipt.outcomes)
     }
 
     /// Asks the sink for as long as it takes, unless that is limited: what was read must not be lost to a full disk.
@@ -513,6 +520,10 @@ impl Reverser {
         if self.troubles.lock().unwrap_or_else(PoisonError::into_inner).went_on(source) {
             self.reporter.report(Notice::Recovered { source });
         }
+    }
+
+    fn tell_obstructed(&self, receipt: &Receipt) {
+        receipt.obstructed.iter().for_each(|obstructed| self.reporter.report(Notice::Obstructed(obstructed)));
     }
 
     fn tell(&self, changes: &[Change], outcome: &Outcome) {

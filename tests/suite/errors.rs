@@ -28,6 +28,7 @@ fn wrong_usage_exits_with_2_and_says_what_is_right() {
             (&["--context", "elsewhere"], &["--context", "elsewhere", "testbed"]),
             (&["--branch", "a..b"], &["--branch"]),
             (&["--committer", "nobody"], &["--committer"]),
+            (&["--on-conflict", "theirs"], &["--on-conflict", "ours, branch, stop"]),
             (&["--log-format", "xml"], &["--log-format", "json"]),
         ] {
             let arguments = [&["watch", "--repo", &repo][..], &scene.cluster(), wrong].concat();

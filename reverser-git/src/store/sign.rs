@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use jiff::Timestamp;
 
 use crate::{
-    commit::{State, is_signed, signed},
+    commit::{is_signed, signed},
     objects::Kind,
     sign::{Signer, sign},
     sink::SinkError,
@@ -38,8 +38,7 @@ impl Store {
             tip = Some(id);
         }
         tracing::info!(commits = objects.len() - first, "unpushed commits of a run without a signer are signed");
-        let state = State { remote: Some(self.remote.clone()), base: self.base, cursors: self.cursors.clone() };
-        self.write(tip, state, now)?;
+        self.write(tip, self.state(self.cursors.clone()), now)?;
         self.unpushed = chain;
         Ok(())
     }

@@ -17,13 +17,15 @@ use tokio::{
 use crate::{
     backoff::Backoff,
     branch::BranchName,
+    conflict::{Conflict, OnConflict, Rewrite},
     fault,
     objects::Id,
     remote::RemoteError,
     sign::Signer,
     sink::{CommitId, Receipt, SinkError},
-    store::{OpenError, Store, Work},
-    writer::{LastPush, PushPhase, PushState, handle::Handle},
+    store::{Committed, OpenError, Store, Work},
+    url::RemoteUrl,
+    writer::{LastPush, PushPhase, PushState, StartAt, handle::Handle},
 };
 
 mod consolidate;
@@ -77,8 +79,18 @@ pub(crate) enum Request {
         path: RepoPath,
         reply: oneshot::Sender<Result<Option<Vec<u8>>, SinkError>>,
     },
-    /// What a push failed for may be mended.
-    Retry,
+    RetryNow {
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// What the owner pushes to, when, and how it deals with others there: as the first writer of the branch has it.
+pub(crate) struct Target {
+    pub(crate) url: RemoteUrl,
+    pub(crate) branch: BranchName,
+    pub(crate) on_conflict: OnConflict,
+    pub(crate) start_at: StartAt,
+    pub(crate) pacing: Pacing,
 }
 
 /// Owns the store. Commits run one after the other on a thread that may block; at most one push runs beside them.
@@ -86,7 +98,7 @@ pub(crate) struct Owner {
     /// Locked by the blocking thread while it works, and by nobody else at that time: the owner waits for it.
     store: Arc<Mutex<Store>>,
     handles: Handles,
-    branch: BranchName,
+    target: Target,
     /// Where the remote's branch was when it was last seen: what the next push expects.
     expected: Option<CommitId>,
     /// How many batches were committed; what an earlier run has left to push counts as one.
@@ -99,6 +111,8 @@ pub(crate) struct Owner {
     /// The failure that was told last, until a push succeeds.
     told: Option<String>,
     last_push: Option<LastPush>,
+    last_conflict: Option<Conflict>,
+    last_rewrite: Option<Rewrite>,
     /// How many packs there were when joining them failed; there is no other try before they are twice as many.
     packs_kept: usize,
     push_state: watch::Sender<PushState>,
@@ -108,7 +122,6 @@ pub(crate) struct Owner {
 enum Phase {
     Idle,
     Pushing {
-        commit: CommitId,
         /// All batches up to this one are in it.
         sequence: u64,
     },
@@ -125,8 +138,7 @@ impl Owner {
     pub(crate) async fn open(
         store: Store,
         handle: &Arc<Handle>,
-        branch: BranchName,
-        pacing: Pacing,
+        target: Target,
         push_state: watch::Sender<PushState>,
         pushed: watch::Sender<u64>,
     ) -> Result<Self, OpenError> {
@@ -134,26 +146,29 @@ impl Owner {
         let mut owner = Self {
             store: Arc::new(Mutex::new(store)),
             handles: Handles::new(handle),
-            branch,
+            pace: Pace::new(target.pacing),
+            target,
             expected: known.clone(),
             sequence: 0,
             phase: Phase::Idle,
             round: JoinSet::new(),
             backoff: Backoff::new(SHORTEST_WAIT, LONGEST_WAIT),
-            pace: Pace::new(pacing),
             told: None,
             last_push: None,
+            last_conflict: None,
+            last_rewrite: None,
             packs_kept: 0,
             push_state,
             pushed,
         };
-        let seen = look(handle.remote.as_ref(), &owner.branch, known.as_ref(), is_fresh).await;
+        let start_at = Some(owner.target.start_at).filter(|_| is_fresh);
+        let seen = look(handle.remote.as_ref(), &owner.target.branch, known.as_ref(), start_at).await;
         fault::reached("remote-seen");
         match seen {
             Ok(Seen::Branch(tip)) => owner.meet(tip).await?,
             Ok(Seen::DefaultBranch(tip)) => {
                 let tip = Id::try_from(&tip)?;
-                owner.with_store(move |store| store.replay(tip, Timestamp::now())).await?;
+                owner.with_store(move |store| store.replay(tip, OnConflict::Ours, Timestamp::now())).await?;
             }
             Ok(Seen::Nothing) if known.is_some() => owner.meet_nothing().await?,
             Ok(Seen::Nothing) => {}
@@ -164,7 +179,7 @@ impl Owner {
             }
         }
         owner.with_store(|store| store.sign_unpushed(Timestamp::now())).await?;
-        let is_all_pushed = owner.store().unpushed().is_empty();
+        let is_all_pushed = owner.store().unpushed_count() == 0;
         owner.sequence = u64::from(!is_all_pushed);
         owner.publish();
         Ok(owner)
@@ -178,7 +193,7 @@ impl Owner {
             if !self.handles.is_one_closing() {
                 self.consolidate_when_due().await;
             }
-            self.push_when_due();
+            self.push_when_due().await;
             self.publish();
             let (is_waiting, due, rested) = (self.is_waiting(), self.due(), self.rests_until());
             tokio::select! {
@@ -261,12 +276,13 @@ impl Owner {
             Request::List { folder, under, reply } => {
                 drop(reply.send(self.with_store(move |store| store.list(folder.as_ref(), under.as_ref())).await));
             }
-            Request::Retry => {
+            Request::Push { sequence } => self.pace.ask(sequence),
+            Request::RetryNow { reply } => {
                 if let Phase::Waiting { due, .. } = &mut self.phase {
                     *due = Instant::now();
                 }
+                let _ = reply.send(());
             }
-            Request::Push { sequence } => self.pace.ask(sequence),
             Request::Read { path, reply } => drop(reply.send(self.with_store(move |store| store.read(&path)).await)),
         }
     }
@@ -280,12 +296,12 @@ impl Owner {
             return;
         }
         match self.with_store(move |store| store.commit(&batches, Timestamp::now())).await {
-            Ok(outcomes) => {
+            Ok(committed) => {
                 fault::reached("batch-durable");
-                for ((permit, reply), outcomes) in waiting.into_iter().zip(outcomes) {
+                for ((permit, reply), Committed { outcomes, obstructed }) in waiting.into_iter().zip(committed) {
                     self.sequence += 1;
                     drop(permit);
-                    drop(reply.send(Ok(Receipt { outcomes, sequence: self.sequence })));
+                    drop(reply.send(Ok(Receipt { outcomes, sequence: self.sequence, obstructed })));
                 }
             }
             Err(error) => {
@@ -313,12 +329,15 @@ impl Owner {
             }
         };
         self.push_state.send_replace(PushState {
-            unpushed: store.unpushed().len(),
+            unpushed: store.unpushed_count(),
             unpushed_since: store.unpushed().front().map(|unpushed| unpushed.at),
             last_push: self.last_push.clone(),
+            aside: store.asides().iter().map(|aside| aside.branch.clone()).collect(),
+            last_conflict: self.last_conflict.clone(),
+            last_rewrite: self.last_rewrite.clone(),
             phase,
         });
-        if store.unpushed().is_empty() {
+        if store.unpushed_count() == 0 {
             self.pushed.send_replace(self.sequence);
         }
     }

@@ -49,7 +49,7 @@ async fn fails(url: &str, access: impl Into<RemoteAccess>) -> RemoteError {
         Err(error) => error,
     };
     let state = tempfile::tempdir().unwrap();
-    let error = match builder(url, access, state.path()).start().await.unwrap_err() {
+    let error = match builder(url, access, state.path()).start_apart().await.unwrap_err() {
         OpenError::Remote(error) => error,
         other => panic!("{other:?}"),
     };

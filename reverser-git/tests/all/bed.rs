@@ -80,6 +80,35 @@ impl Bed {
 
     /// Somebody else commits a file and pushes it.
     pub(crate) fn others_commit(&self, path: &str, content: &str) {
+        self.others_say(&format!("others: {path}"), &[(path, Some(content))]);
+    }
+
+    /// Somebody else commits files (`None`: gone) with a message and pushes them, also where pushes are refused. Returns
+    /// the commit's id.
+    pub(crate) fn others_say(&self, message: &str, files: &[(&str, Option<&str>)]) -> String {
+        let clone = self.others_clone();
+        for (path, content) in files {
+            let file = clone.join(path);
+            match content {
+                Some(content) => {
+                    fs::create_dir_all(file.parent().unwrap()).unwrap();
+                    fs::write(file, content).unwrap();
+                }
+                None => {
+                    fs::remove_file(&file).unwrap();
+                    // A folder that has more stays.
+                    let _ = fs::remove_dir(file.parent().unwrap());
+                }
+            }
+        }
+        git(&clone, &["add", "--all"]);
+        git(&clone, &["commit", "--quiet", "--allow-empty", "-m", message]);
+        self.others_push(&[]);
+        git(&clone, &["rev-parse", "HEAD"]).trim().to_owned()
+    }
+
+    /// Somebody else's clone, at the tip of the remote's branch.
+    pub(crate) fn others_clone(&self) -> PathBuf {
         let clone = self.folder.join("clone");
         if !clone.exists() {
             git(&self.folder, &["clone", "--quiet", "remote.git", "clone"]);
@@ -90,12 +119,14 @@ impl Bed {
         if git_succeeds(&clone, &["rev-parse", "--verify", "--quiet", "origin/main"]) {
             git(&clone, &["reset", "--quiet", "--hard", "origin/main"]);
         }
-        let file = clone.join(path);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, content).unwrap();
-        git(&clone, &["add", "--all"]);
-        git(&clone, &["commit", "--quiet", "-m", &format!("others: {path}")]);
-        git(&clone, &["push", "--quiet", "origin", "HEAD:main"]);
+        clone
+    }
+
+    /// Moves the remote's branch to where somebody else's clone is; a hook there isn't asked.
+    pub(crate) fn others_push(&self, options: &[&str]) {
+        let clone = self.folder.join("clone");
+        let arguments = [&["fetch", "--quiet"], options, &[clone.to_str().unwrap(), "HEAD:refs/heads/main"]].concat();
+        git(&self.remote(), &arguments);
     }
 
     /// Ends the writer of a repository without a remote, and lets git look at it.

@@ -1,4 +1,4 @@
-use reverser_git::{DirectorySink, GitSink, MemorySink, Outcome, SinkError, testing};
+use reverser_git::{DirectorySink, GitSink, MemorySink, Outcome, testing};
 
 use crate::bed::{Bed, batch, plan};
 
@@ -39,14 +39,25 @@ async fn a_directory_follows_no_symbolic_link() {
     std::fs::write(outside.join("file"), "theirs").unwrap();
     std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
     std::os::unix::fs::symlink(outside.join("file"), inside.join("linked")).unwrap();
-    for path in ["link/new", "link/file", "linked"] {
-        let error = sink.commit(batch([plan(path, "ours")])).await.unwrap_err();
-        assert!(matches!(error, SinkError::Store { .. }), "{path}: {error:?}");
-    }
-    sink.commit(batch([testing::plan("delete", [testing::delete("link/file")])])).await.unwrap_err();
+    let plans = ["link/new", "link/file", "linked", "after"].map(|path| plan(path, "ours"));
+    let receipt = sink.commit(batch(plans)).await.unwrap();
+    let obstructed: Vec<_> =
+        receipt.obstructed.iter().map(|obstructed| (obstructed.path.as_str(), &*obstructed.at)).collect();
+    assert_eq!(obstructed, [("link/new", "link"), ("link/file", "link"), ("linked", "linked")]);
+    assert_eq!(receipt.outcomes[2..], [Outcome::Unchanged, Outcome::Written]);
+    let deletes = ["link/file", "linked"].map(testing::delete);
+    let receipt = sink.commit(batch([testing::plan("delete", deletes)])).await.unwrap();
+    assert_eq!(receipt.outcomes, [Outcome::Unchanged]);
     assert_eq!(std::fs::read_to_string(outside.join("file")).unwrap(), "theirs");
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
-    assert!(sink.list(None).await.unwrap().is_empty());
+    assert_eq!(sink.list(None).await.unwrap(), [testing::path("after")]);
+    assert!(inside.join("linked").is_symlink() && inside.join("link").is_symlink());
+
+    sink.commit(batch([plan("folder/x", "ours")])).await.unwrap();
+    std::os::unix::fs::symlink(&outside, inside.join("folder/link")).unwrap();
+    let receipt = sink.commit(batch([plan("folder", "ours")])).await.unwrap();
+    let text = receipt.obstructed[0].to_string();
+    assert!(text.starts_with("folder is not written: folder/link is a symbolic link"), "{text}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod access;
 mod bed;
+mod conflict;
 mod conformance;
 mod crash;
 mod dying;
@@ -15,6 +16,8 @@ mod probe;
 mod programs;
 mod push;
 mod race;
+mod replay;
+mod rewritten;
 mod sha256;
 mod share;
 mod sign;

@@ -123,47 +123,6 @@ async fn closing_ends_at_a_refusal_and_says_what_is_left() {
 }
 
 #[tokio::test]
-async fn unpushed_commits_stand_on_a_rewritten_history() {
-    let bed = Bed::new().await;
-    let writer = bed.start().await;
-    push(&writer, "a", "1").await;
-    push(&writer, "b", "1").await;
-    bed.others_commit("theirs", "1");
-    let clone = bed.folder("clone");
-    git(&clone, &["checkout", "--quiet", "--orphan", "fresh"]);
-    git(&clone, &["commit", "--quiet", "-m", "rewritten"]);
-    git(&clone, &["rm", "--quiet", "b"]);
-    git(&clone, &["commit", "--quiet", "-m", "without b"]);
-    git(&clone, &["push", "--quiet", "--force", "origin", "HEAD:main"]);
-    push(&writer, "c", "1").await;
-    bed.finish(writer).await;
-    assert_eq!(bed.subjects(), ["rewritten", "without b", "put c"]);
-}
-
-#[tokio::test]
-async fn a_branch_that_was_rewound_to_our_ancestor_is_not_brought_back() {
-    let bed = Bed::new().await;
-    let writer = bed.start().await;
-    push(&writer, "a", "1").await;
-    push(&writer, "removed", "1").await;
-    git(&bed.remote(), &["update-ref", "refs/heads/main", "main~1"]);
-    push(&writer, "b", "1").await;
-    bed.finish(writer).await;
-    assert_eq!(bed.subjects(), ["put a", "put b"]);
-}
-
-#[tokio::test]
-async fn a_branch_that_is_gone_is_pushed_again() {
-    let bed = Bed::new().await;
-    let writer = bed.start().await;
-    push(&writer, "a", "1").await;
-    git(&bed.remote(), &["update-ref", "-d", "refs/heads/main"]);
-    push(&writer, "b", "1").await;
-    bed.finish(writer).await;
-    assert_eq!(bed.subjects(), ["put a", "put b"]);
-}
-
-#[tokio::test]
 async fn two_writers_on_one_branch_lose_nothing() {
     let bed = Bed::new().await;
     let one = bed.start().await;

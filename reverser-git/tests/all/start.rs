@@ -6,7 +6,8 @@ use std::{
 };
 
 use reverser_git::{
-    BranchName, Credentials, GitSink, GitWriter, OpenError, Outcome, RemoteError, remote::create_bare, testing::path,
+    BranchName, Credentials, GitSink, GitWriter, OpenError, Outcome, RemoteError, StartAt, remote::create_bare,
+    testing::path,
 };
 
 use crate::bed::{Bed, commit, eventually, failure, git, push, pushed};
@@ -110,6 +111,25 @@ async fn a_branch_that_is_absent_begins_at_the_default_branch() {
     bed.finish(writer).await;
     assert_eq!(bed.log("clusters/one", "%s"), ["others: theirs", "put ours"]);
     assert_eq!(bed.subjects(), ["others: theirs"], "the default branch stays");
+}
+
+#[tokio::test]
+async fn an_orphan_branch_has_our_files_alone() {
+    let bed = Bed::new().await;
+    bed.others_commit("theirs", "1");
+    let builder = || bed.builder().branch("clusters/one".parse().unwrap()).start_at(StartAt::Orphan);
+    let writer = builder().start().await.unwrap();
+    push(&writer, "ours", "1").await;
+    bed.finish(writer).await;
+    // One that is there is gone on with.
+    fs::remove_dir_all(bed.state_dir()).unwrap();
+    let writer = builder().start().await.unwrap();
+    push(&writer, "more", "1").await;
+    bed.finish(writer).await;
+    assert_eq!(bed.log("clusters/one", "%s %p")[0], "put ours ");
+    assert_eq!(bed.log("clusters/one", "%s"), ["put ours", "put more"]);
+    assert_eq!(git(&bed.remote(), &["ls-tree", "--name-only", "clusters/one"]), "more\nours\n");
+    assert_eq!(bed.subjects(), ["others: theirs"]);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use reverser_core::CommitPlan;
-use reverser_git::{Batch, GitSink, SinkError, testing::path};
+use reverser_git::{Batch, GitSink, Obstacle, Outcome, SinkError, testing::path};
 
 use crate::bed::{Bed, batch, commit, git, id, plan, push, pushed};
 
@@ -95,10 +95,23 @@ async fn what_others_wrote_keeps_its_mode_and_its_place() {
     let listed: Vec<_> = writer.list(None).await.unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(listed, ["tool.sh"], "a link and a submodule are no files");
     assert_eq!(writer.read(&path("link")).await.unwrap(), None);
+
+    let deletes = ["link", "module", "link/x"].map(reverser_git::testing::delete);
+    let plans = ["link", "link/x", "module", "module/a/b"].map(|path| plan(path, "ours"));
+    let receipt = writer.commit(batch([reverser_git::testing::plan("delete", deletes)])).await.unwrap();
+    assert_eq!((receipt.outcomes, receipt.obstructed), (vec![Outcome::Unchanged], vec![]));
+    let receipt = writer.commit(batch(plans.into_iter().chain([plan("ours", "1")]))).await.unwrap();
+    let obstructed: Vec<_> =
+        receipt.obstructed.iter().map(|obstructed| (&*obstructed.at, obstructed.obstacle)).collect();
+    let (link, module) = (("link", Obstacle::SymbolicLink), ("module", Obstacle::Submodule));
+    assert_eq!(obstructed, [link, link, module, module]);
+    assert_eq!(receipt.obstructed[3].path, path("module/a/b"));
+    assert_eq!(receipt.outcomes[..4], [Outcome::Unchanged, Outcome::Unchanged, Outcome::Unchanged, Outcome::Unchanged]);
+    assert!(matches!(receipt.outcomes[4], Outcome::Committed(_)));
     bed.finish(writer).await;
     let tree = git(&bed.remote(), &["ls-tree", "main"]);
     let modes: Vec<_> = tree.lines().map(|line| (&line[..6], line.rsplit('\t').next().unwrap())).collect();
-    assert_eq!(modes, [("120000", "link"), ("160000", "module"), ("100755", "tool.sh")]);
+    assert_eq!(modes, [("120000", "link"), ("160000", "module"), ("100644", "ours"), ("100755", "tool.sh")]);
 }
 
 #[tokio::test]

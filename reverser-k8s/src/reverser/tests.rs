@@ -413,3 +413,37 @@ async fn an_object_that_comes_to_have_an_owner_leaves_and_what_vanished_is_swept
     reverser.sync(&mut [Box::new(Scripted::new("s", [later]))]).await.unwrap();
     assert_eq!(sink.list(None).await.unwrap(), ["v1/configmaps/shop/e.yaml".parse::<RepoPath>().unwrap()]);
 }
+
+/// Keeps what it is told of obstacles.
+#[derive(Clone, Debug, Default)]
+struct Obstacles(Arc<Mutex<Vec<String>>>);
+
+impl Reporter for Obstacles {
+    fn report(&self, notice: Notice<'_>) {
+        if let Notice::Obstructed(obstructed) = notice {
+            self.0.lock().unwrap().push(obstructed.to_string());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_is_in_the_way_is_told_and_holds_nothing_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, link) = (folder.path().join("plain"), folder.path().join("plain/v1"));
+    let sink = reverser_git::DirectorySink::open(plain).await.unwrap();
+    std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+    let told = Obstacles::default();
+    let reverser = Reverser::new(sink).reporter(told.clone()).build();
+    let object = body("a", 1, "web");
+    let reference = ObjectRef::of(&configmaps(), &object).unwrap();
+    let change = Change::new(reference, Operation::Create, Some(object));
+    let record = async || match reverser.record(change.clone()).await.unwrap() {
+        Recorded::Planned(receipt) => receipt.outcomes,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(record().await, [Outcome::Unchanged]);
+    let text = told.0.lock().unwrap().join("; ");
+    assert!(text.starts_with("v1/configmaps/shop/a.yaml is not written: v1 is a symbolic link"), "{text}");
+    std::fs::remove_file(link).unwrap();
+    assert_eq!(record().await, [Outcome::Written]);
+}

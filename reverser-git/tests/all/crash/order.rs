@@ -60,16 +60,16 @@ fn of_point(point: &str) -> Option<&'static str> {
     ORDER.into_iter().find(|step| *step == point)
 }
 
-/// Reads `4711  fsync(9</tmp/x/state/repository.git/objects/pack/tmp_reverser.pack>) = 0`. A call that another thread's
+/// Reads `4711  fsync(9</tmp/x/state/repository.git/objects/pack/tmp_reverser-main.pack>) = 0`. A call that another thread's
 /// interrupts has its arguments where it begins, and that is where it counts.
 fn of_call(call: &str) -> Option<&'static str> {
     let has = |part: &str| call.contains(part);
     let (is_sync, is_rename) = (has("fsync(") || has("fdatasync("), has("rename"));
     match () {
-        () if is_sync && has("pack/tmp_reverser.pack>") => Some("pack synced"),
-        () if is_rename && has("pack/tmp_reverser.pack\"") => Some("pack renamed"),
-        () if is_sync && has("pack/tmp_reverser.idx>") => Some("index synced"),
-        () if is_rename && has("pack/tmp_reverser.idx\"") => Some("index renamed"),
+        () if is_sync && has("pack/tmp_reverser-main.pack>") => Some("pack synced"),
+        () if is_rename && has("pack/tmp_reverser-main.pack\"") => Some("pack renamed"),
+        () if is_sync && has("pack/tmp_reverser-main.idx>") => Some("index synced"),
+        () if is_rename && has("pack/tmp_reverser-main.idx\"") => Some("index renamed"),
         () if is_sync && has("state/repository.git/objects/pack>") => Some("packs synced"),
         () if is_sync && has("refs/reverser/main.lock>") => Some("state synced"),
         () if is_rename && has("refs/reverser/main.lock\"") => Some("state renamed"),
