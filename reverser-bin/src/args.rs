@@ -21,6 +21,8 @@ mod group;
 
 pub(crate) use group::GroupArgs;
 
+use crate::size::Size;
+
 /// Reverse GitOps for Kubernetes: every accepted change of an API becomes clean YAML in Git.
 #[derive(Debug, Parser)]
 #[command(name = "reverser", version, max_term_width = 110, after_help = AFTER_HELP)]
@@ -252,6 +254,12 @@ pub(crate) struct PlaceArgs {
     /// and branch, below the user's state folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+    /// How much of the disk commits may take there that aren't pushed, such as 500MiB or 2GB
+    ///
+    /// At the limit recording waits until a push has succeeded. Nothing is lost: the API server keeps changes for some
+    /// minutes, and what it has forgotten by then becomes one [SYNC] commit.
+    #[arg(long, value_name = "SIZE", default_value_t = Size(1 << 30))]
+    pub(crate) state_limit: Size,
     /// Who commits, and who is the author where nobody is known to be, as 'Name <email>'
     #[arg(long, value_name = "IDENTITY", default_value = "reverser <reverser@cluster.local>")]
     pub(crate) committer: Signature,

@@ -30,6 +30,7 @@ use crate::{
     output::Output,
     replay, repository,
     sign::SignArgs,
+    size::Size,
     watch,
 };
 
@@ -296,6 +297,7 @@ fn repo_args(repo: &Path) -> anyhow::Result<RepoArgs> {
             on_conflict: ConflictChoice::default(),
             path: None,
             state_dir: Some(state_dir),
+            state_limit: Size(1 << 30),
             committer: repository::committer(),
             sign: SignArgs::default(),
             layout: None,

@@ -12,6 +12,7 @@ mod replay;
 mod repository;
 mod sanitize;
 mod sign;
+mod size;
 mod snapshot;
 mod watch;
 

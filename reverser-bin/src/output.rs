@@ -271,5 +271,7 @@ fn status(state: &PushState, commits: usize) -> String {
             chain(error)
         ),
     };
-    format!("{commits} commit{plural}, {push}")
+    let full =
+        if state.is_full { "; THE STATE FOLDER IS FULL (--state-limit), recording waits for a push" } else { "" };
+    format!("{commits} commit{plural}, {push}{full}")
 }

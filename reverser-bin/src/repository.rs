@@ -34,7 +34,8 @@ pub(crate) async fn open(url: &RemoteUrl, place: &PlaceArgs, output: &Output) ->
         .start_at(if place.orphan { StartAt::Orphan } else { StartAt::DefaultBranch })
         .on_conflict(place.on_conflict.into())
         .committer(place.committer.clone())
-        .push_interval(place.push_interval);
+        .push_interval(place.push_interval)
+        .unpushed_bytes(place.state_limit.0);
     if let Some(commits) = place.push_max_commits {
         writer = writer.push_max_commits(commits);
     }

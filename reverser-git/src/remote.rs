@@ -34,6 +34,12 @@ pub trait Remote: Debug + Send + Sync {
     /// than one that [`tip`](Self::tip) returned before.
     async fn fetch(&self, branch: &BranchName) -> Result<CommitId, RemoteError>;
 
+    /// Brings the contents of files that a writer compares with, where a fetch leaves contents at the remote and those of
+    /// `commit`, which is here, aren't. Does nothing where all is here already.
+    async fn fetch_contents(&self, _commit: &CommitId) -> Result<(), RemoteError> {
+        Ok(())
+    }
+
     /// Moves `branch` from `expected` (`None`: it doesn't exist) to `commit`.
     async fn push(
         &self,

@@ -5,7 +5,8 @@
 //! <state folder>/login[-<n>]/              what a writer logs in with, 0700; see remote/cli/login.rs
 //! <state folder>/repository.git/
 //!   git-at-work                            locked by each git that runs here: a start ends those of a killed writer
-//!   objects/pack/pack-<id>.{pack,idx}      one per group of batches, fsynced before a ref names it
+//!   objects/pack/pack-<id>.{pack,idx}      one per group of batches, fsynced before a ref names it, until they are joined
+//!   objects/pack/pack-<id>.promisor        that pack was fetched: what it names may have been left at the remote
 //!   refs/reverser/<branch>                 the only truth: a commit whose parent is the branch's tip and whose message
 //!                                          holds the cursors, so that both move or none
 //!   refs/heads/<branch>                    derived from it, for people
@@ -17,6 +18,9 @@
 //! Crash before the state moves: a pack that nothing names; the sources repeat. Crash before a push's answer is noted:
 //! the remote is ahead of `refs/remotes`; its tip is read at the next start, and only what it lacks is pushed.
 //!
+//! A crash while packs are joined: the joined pack, or those that it was made of, or both; what was half written is cleared
+//! at the next start.
+//!
 //! A repository without a remote is the user's own, and others may use it, too. There the lock is in
 //! `reverser/<branch>/`, `refs/reverser-moved/<branch>` is what `refs/remotes` is elsewhere, and `refs/heads/<branch>` moves as a
 //! remote's branch does.
@@ -25,7 +29,7 @@
 //! since neither gix nor git's defaults do it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -40,6 +44,7 @@ use crate::{
     deflate::CompressionLevel,
     fault,
     objects::{Id, Kind, ObjectFormat, Objects},
+    remote::cli::Compared,
     sign::Signer,
     sink::{Batch, Obstructed, Outcome, SinkError, is_unchanged, move_cursors},
     trees::{self, Blocked, Folder, REGULAR, Standing},
@@ -51,6 +56,7 @@ mod disk;
 mod error;
 mod foreign;
 mod history;
+mod join;
 mod leftovers;
 mod packs;
 mod pushing;
@@ -59,11 +65,15 @@ mod restore;
 mod sign;
 
 pub(crate) use aside::Aside;
-use disk::{Lock, Users, clear_logins, clear_own_leftovers, count_packs, lock, sync_folder, write_ref_file};
-pub(crate) use disk::{create, create_again, repository_in};
+use disk::{Lock, Users, clear_logins, clear_own_leftovers, lock, sync_folder, write_ref_file};
+pub(crate) use disk::{create, create_again, replace_config, repository_in};
 pub use error::OpenError;
+pub(crate) use join::Join;
+use join::PackFile;
 use leftovers::clear_leftovers;
 pub(crate) use leftovers::{at_work, clear_temporary_packs};
+use packs::Weight;
+pub(crate) use packs::{clear_failed_join, finish};
 pub(crate) use pushing::Pushable;
 pub(crate) use replay::{Conflicted, Replayed};
 pub(crate) use restore::Rewritten;
@@ -102,8 +112,12 @@ pub(crate) struct Store {
     has_state: bool,
     /// Whether a failure may have left memory other than the disk; nothing is done before it is read again.
     is_stale: bool,
-    /// How many packs there are.
-    packs: usize,
+    packs: Vec<PackFile>,
+    /// The names of packs that were written since a join began: one of them may be among those that it replaces, as nothing
+    /// named what it held when that was decided.
+    written: HashSet<String>,
+    /// What the unpushed commits take, the oldest first.
+    weights: Vec<Weight>,
     /// Held until the store is dropped.
     _lock: Lock,
 }
@@ -123,6 +137,14 @@ pub(crate) struct Committed {
     pub(crate) obstructed: Vec<Obstructed>,
 }
 
+/// Says which file it is.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} can't be read")]
+struct UnreadableFile {
+    path: RepoPath,
+    source: SinkError,
+}
+
 /// Where a store is and what it writes.
 #[derive(Clone, Debug)]
 pub(crate) struct StoreConfig {
@@ -135,6 +157,8 @@ pub(crate) struct StoreConfig {
     pub(crate) committer: Signature,
     pub(crate) signer: Option<Arc<dyn Signer>>,
     pub(crate) compression: CompressionLevel,
+    /// Whose contents have to be here.
+    pub(crate) compared: Compared,
 }
 
 /// A batch, and who commits it. Its paths are the repository's.
@@ -171,7 +195,7 @@ impl Store {
         }
         clear_logins(&config.state_dir, LOGIN).map_err(&failed)?;
         fault::reached("leftovers-cleared");
-        let packs = count_packs(&git_dir).map_err(&failed)?;
+        let packs = packs::list(&git_dir).map_err(&failed)?;
         let objects = Objects::open(&git_dir)?;
         let mut store = Self {
             tree: Folder::of(objects.empty_tree()),
@@ -195,6 +219,8 @@ impl Store {
             has_state: false,
             is_stale: true,
             packs,
+            written: HashSet::new(),
+            weights: Vec::new(),
             _lock: lock,
         };
         store.refresh()?;
@@ -216,8 +242,9 @@ impl Store {
             self.base = Some(tip);
         }
         self.lost = None;
+        self.drop_weights();
         // What was fetched is a pack too.
-        self.packs = count_packs(&self.git_dir).map_err(|error| self.failed("count the packs of", error))?;
+        self.list_packs()?;
         self.write_ref(&self.origin_ref(), tip)
     }
 
@@ -225,7 +252,7 @@ impl Store {
     pub(crate) fn read(&mut self, path: &RepoPath) -> Result<Option<Vec<u8>>, SinkError> {
         self.refresh()?;
         match self.tree.get(path.as_str().as_bytes(), &self.objects)? {
-            Some(file) if file.is_regular() => self.objects.read(file.id, Kind::Blob).map(Some),
+            Some(file) if file.is_regular() => self.content(path, file.id).map(Some),
             _ => Ok(None),
         }
     }
@@ -265,6 +292,15 @@ impl Store {
 
     pub(crate) fn unpushed(&self) -> &VecDeque<Unpushed> {
         &self.unpushed
+    }
+
+    pub(crate) fn tip(&self) -> Option<Id> {
+        self.tip
+    }
+
+    /// Returns the tip of the unpushed commits and what they stand upon; `None` when all is pushed.
+    pub(crate) fn unpushed_span(&self) -> Option<(Id, Option<Id>)> {
+        self.unpushed.back().map(|unpushed| (unpushed.id, self.base))
     }
 
     pub(crate) fn has_state(&self) -> bool {
@@ -378,7 +414,7 @@ impl Store {
         };
         if let Some(file) = standing
             && (self.objects.hash(Kind::Blob, content)? == file.id
-                || is_unchanged(path, &self.objects.read(file.id, Kind::Blob)?, content))
+                || is_unchanged(path, &self.content(path, file.id)?, content))
         {
             return Ok(None);
         }
@@ -386,6 +422,13 @@ impl Store {
         let mode = standing.map_or(REGULAR, |standing| standing.mode);
         self.tree.put(at, trees::File { id, mode }, &self.objects)?;
         Ok(None)
+    }
+
+    /// Reads a file. Those below the root of all edits are here, whatever else was left at the remote.
+    fn content(&self, path: &RepoPath, id: Id) -> Result<Vec<u8>, SinkError> {
+        let failed =
+            |source| SinkError::store("read from", &self.name(), UnreadableFile { path: path.clone(), source });
+        self.objects.read(id, Kind::Blob).map_err(failed)
     }
 
     /// Adds a commit of the tree as it is, unless that is its parent's.
@@ -427,8 +470,11 @@ impl Store {
             message: message(&state.encode()),
         };
         let id = self.objects.add(Kind::Commit, commit.encode())?;
-        self.write_pack()?;
+        let bytes = self.write_pack()?;
         self.write_ref(&self.state_ref(), id)?;
+        if tip != self.tip {
+            self.note_written(tip, bytes);
+        }
         self.has_state = true;
         self.show(tip);
         (self.tip, self.base, self.cursors) = (tip, state.base, state.cursors);

@@ -22,7 +22,10 @@ use crate::{
     credentials::{Credentials, RemoteAccess},
     deflate::CompressionLevel,
     remedy::Remedy,
-    remote::{CliRemote, Remote, RemoteError, cli::OwnRepository},
+    remote::{
+        CliRemote, Remote, RemoteError,
+        cli::{Compared, OwnRepository},
+    },
     sign::{Signer, sign},
     sink::{Batch, CommitId, GitSink, Receipt, SinkError},
     store::{self, OpenError, Store, StoreConfig, Work},
@@ -109,6 +112,7 @@ impl GitWriter {
             pacing: Pacing::default(),
             on_conflict: OnConflict::default(),
             start_at: StartAt::default(),
+            unpushed_bytes: UNPUSHED_BYTES,
         }
     }
 
@@ -223,6 +227,7 @@ pub struct GitWriterBuilder {
     pacing: Pacing,
     on_conflict: OnConflict,
     start_at: StartAt,
+    unpushed_bytes: u64,
 }
 
 /// Where a branch is.
@@ -286,6 +291,15 @@ impl GitWriterBuilder {
     #[must_use]
     pub fn transfer_limit(mut self, limit: Duration) -> Self {
         self.transfer_limit = Some(limit);
+        self
+    }
+
+    /// Limits what the state folder holds of commits that aren't pushed, in bytes on disk; 1 GiB otherwise. At the limit
+    /// `commit` waits until a push has succeeded, and [`PushState::is_full`] says so: nothing is refused or dropped, and all that
+    /// was committed before stays. The last batch that is let in may exceed it; one is always let in when all is pushed.
+    #[must_use]
+    pub fn unpushed_bytes(mut self, bytes: u64) -> Self {
+        self.unpushed_bytes = bytes;
         self
     }
 
@@ -369,11 +383,17 @@ impl GitWriterBuilder {
             Ok::<_, OpenError>((config.clone(), Store::open(config)?))
         };
         let (config, mut store) = owner::blocking(open).await?;
-        let (remote, cli) = self.remote(&config, 1).await?;
-        if !store.has_state() && config.repository.is_none() {
-            store.begin_with(remote.tip(&self.branch).await?.object_format)?;
-        }
-        Ok((config, store, (remote, cli)))
+        let remote = match &config.repository {
+            Some(git_dir) => self.own(git_dir),
+            None => {
+                let remote = self.cli(&config, 1).await?;
+                if !store.has_state() {
+                    store.begin_with(remote.tip(&self.branch).await?.object_format)?;
+                }
+                opened(remote.comparing_below(config.compared.clone())?)
+            }
+        };
+        Ok((config, store, remote))
     }
 
     fn store_config(&self) -> Result<StoreConfig, OpenError> {
@@ -387,6 +407,8 @@ impl GitWriterBuilder {
             (Some(folder), None) => (folder.clone(), None),
             (None, None) => (default_state_dir(&self.url, &self.branch).ok_or(OpenError::NoStateDir)?, None),
         };
+        let compared = Compared::default();
+        compared.add(self.under.clone());
         Ok(StoreConfig {
             state_dir,
             repository,
@@ -395,23 +417,23 @@ impl GitWriterBuilder {
             committer: self.committer.clone(),
             signer: self.signer.clone(),
             compression: self.compression,
+            compared,
         })
     }
 
     /// Returns the remote as the nth writer of a store sees it.
-    async fn remote(&self, config: &StoreConfig, writer: u32) -> Result<Opened, RemoteError> {
-        let url = self.url.clone();
-        if let Some(git_dir) = &config.repository {
-            return Ok((Arc::new(OwnRepository::new(url, git_dir.clone())), Weak::new()));
-        }
+    async fn cli(&self, config: &StoreConfig, writer: u32) -> Result<CliRemote, RemoteError> {
         let (git_dir, login_dir) = (config.git_dir(), config.login_dir(writer));
-        let mut remote = CliRemote::open(url, self.access.clone(), &git_dir, &login_dir).await?;
-        if let Some(limit) = self.transfer_limit {
-            remote = remote.transfer_limit(limit);
-        }
-        let remote = Arc::new(remote);
-        let cli = Arc::downgrade(&remote);
-        Ok((remote, cli))
+        let remote = CliRemote::open(self.url.clone(), self.access.clone(), &git_dir, &login_dir).await?;
+        Ok(match self.transfer_limit {
+            Some(limit) => remote.transfer_limit(limit),
+            None => remote,
+        })
+    }
+
+    /// Returns the repository that commits are made in as its own remote.
+    fn own(&self, git_dir: &Path) -> Opened {
+        (Arc::new(OwnRepository::new(self.url.clone(), git_dir.to_owned())), Weak::new())
     }
 
     async fn try_signer(&self) -> Result<(), OpenError> {
@@ -437,7 +459,14 @@ impl GitWriterBuilder {
         }
         self.try_signer().await?;
         running.writers += 1;
-        let (remote, cli) = self.remote(&running.config, running.writers).await?;
+        let (remote, cli) = match &running.config.repository {
+            Some(git_dir) => self.own(git_dir),
+            None => {
+                let compared = running.config.compared.clone();
+                compared.add(self.under.clone());
+                opened(self.cli(&running.config, running.writers).await?.comparing_below(compared)?)
+            }
+        };
         match remote.tip(&self.branch).await {
             Err(error) if error.remedy() == Remedy::FixConfiguration => return Err(error.into()),
             Err(error) => tracing::warn!(%error, "the remote can't be reached, going on with the local repository"),
@@ -446,8 +475,12 @@ impl GitWriterBuilder {
         let handle = Arc::new(Handle::new(remote));
         let (reply, joined) = oneshot::channel();
         let request = Request::Join { handle: Arc::downgrade(&handle), signer: self.signer.clone(), reply };
-        if requests.send(request).await.is_err() || joined.await.is_err() {
+        if requests.send(request).await.is_err() {
             return Ok(None);
+        }
+        match joined.await {
+            Ok(joined) => joined?,
+            Err(_ended) => return Ok(None),
         }
         let line = Line::new(requests, handle);
         let writer = self.writer(line, running.pushed.clone(), running.push_state.clone());
@@ -471,6 +504,7 @@ impl GitWriterBuilder {
             on_conflict: self.on_conflict,
             start_at: self.start_at,
             pacing: self.pacing,
+            unpushed_bytes: self.unpushed_bytes,
         };
         let owner = Owner::open(store, &handle, target, push_state, pushed);
         let owner = owner.instrument(span.clone()).await?;
@@ -497,6 +531,12 @@ impl GitWriterBuilder {
 /// A writer's remote, and what of it takes other credentials, where there is such.
 type Opened = (Arc<dyn Remote>, Weak<CliRemote>);
 
+fn opened(remote: CliRemote) -> Opened {
+    let remote = Arc::new(remote);
+    let cli = Arc::downgrade(&remote);
+    (remote, cli)
+}
+
 /// Where a branch begins that the remote doesn't have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -513,6 +553,11 @@ pub enum StartAt {
 pub struct PushState {
     /// How many commits the remote doesn't have.
     pub unpushed: usize,
+    /// What they take in the state folder, in bytes on disk.
+    pub unpushed_bytes: u64,
+    /// Whether batches wait because that has reached [its limit](GitWriterBuilder::unpushed_bytes). They are committed when
+    /// a push has succeeded.
+    pub is_full: bool,
     /// When the oldest of them was committed.
     pub unpushed_since: Option<Timestamp>,
     /// The latest push of this run.
@@ -570,6 +615,8 @@ const REQUESTS: usize = 1024;
 const TRIAL: &[u8] = b"reverser tries its signer\n";
 
 const QUEUE_BYTES: u32 = 64 << 20;
+
+const UNPUSHED_BYTES: u64 = 1 << 30;
 
 #[cfg(test)]
 mod tests {
@@ -637,6 +684,7 @@ mod tests {
             committer: builder.committer.clone(),
             signer: None,
             compression: builder.compression,
+            compared: Compared::default(),
         };
         let (git_dir, login_dir) = (config.git_dir(), config.login_dir(1));
         let store = Store::open(config).unwrap();

@@ -32,6 +32,44 @@ fn the_writer_conforms_over_http_with_a_password_and_latency() {
     });
 }
 
+/// Over HTTP as on a disk: one request more for the contents of a folder, none behind the writer's back, and whole copies of
+/// servers that don't filter.
+#[test]
+fn contents_that_nobody_compares_stay_at_a_server_that_filters() {
+    run(async {
+        let server = GitHttp::start().await.unwrap();
+        for (name, filters) in [("partial.git", true), ("full.git", false)] {
+            let repo = server.create(name).await.unwrap();
+            repo.git(&["config", "uploadpack.allowFilter", &filters.to_string()]).await.unwrap();
+            for (n, path) in ["mine/a.yaml", "mine/a.yaml", "other/b.yaml", "other/c.yaml"].into_iter().enumerate() {
+                repo.commit_as_other("main", path, &format!("n: {n}\n")).await.unwrap();
+            }
+            let state = tempfile::tempdir().unwrap();
+            let open = async || {
+                let builder = GitWriter::open(server.url(name).parse().unwrap(), reverser_git::Credentials::FromGit);
+                builder.state_dir(state.path().to_owned()).under("mine".parse().unwrap()).start().await.unwrap()
+            };
+            let writer = open().await;
+            let local = BareRepo::existing(state.path().join("repository.git"));
+            let objects = local.git(&["cat-file", "--batch-all-objects", "--batch-check=%(objecttype)"]).await.unwrap();
+            let blobs = objects.lines().filter(|line| *line == "blob").count();
+            assert_eq!(blobs, if filters { 1 } else { 4 }, "{name}");
+
+            let before = server.requests();
+            let plans =
+                vec![reverser_git::testing::plan("change", [reverser_git::testing::put("a.yaml", "at: mine\n")])];
+            let receipt = writer.commit(reverser_git::Batch { plans, ..Default::default() }).await.unwrap();
+            writer.pushed(&receipt).await.unwrap();
+            assert_eq!(server.requests() - before, 2, "a push asks for the refs, and sends; nothing is fetched");
+            assert_eq!(writer.close(LIMIT).await.unwrap().unpushed, 0);
+            local.fsck().await.unwrap();
+            repo.fsck().await.unwrap();
+            assert_eq!(repo.read("main", "mine/a.yaml").await.unwrap(), "at: mine\n");
+            assert_eq!(open().await.close(LIMIT).await.unwrap().unpushed, 0);
+        }
+    });
+}
+
 #[test]
 fn writers_that_share_a_branch_push_with_whichever_credentials_are_taken() {
     run(async {
@@ -62,7 +100,7 @@ fn writers_that_share_a_branch_push_with_whichever_credentials_are_taken() {
         // Each has its file, which goes with it.
         let files =
             || std::fs::read_dir(state.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let passwords = || files().filter(|name| name.starts_with("credentials")).count();
+        let passwords = || files().filter(|name| name.starts_with("login")).count();
         assert_eq!(passwords(), 2);
         assert_eq!(first.close(LIMIT).await.unwrap().unpushed, 0);
         put(&second, "e").await;

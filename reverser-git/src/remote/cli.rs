@@ -24,16 +24,20 @@ mod classes;
 mod command;
 mod login;
 mod own;
+pub(crate) mod packs;
+mod partial;
 mod porcelain;
 
 use classes::Class;
 use command::{Configuration, Failure, READ_LIMIT, TRANSFER_LIMIT, git, run};
 use login::{Login, Session};
 pub(crate) use own::OwnRepository;
+pub(crate) use partial::Compared;
+use partial::Partial;
 use porcelain::{RefUpdate, has_status, parse_format, parse_id, parse_push, parse_tip, parse_version, server_words};
 
-/// The oldest git that is supported: `init --initial-branch` needs 2.28, `fetch --no-write-fetch-head` 2.29,
-/// `repack --geometric` 2.32.
+/// The oldest git that is supported: `init --initial-branch` needs 2.28, `fetch --stdin` 2.29, `rev-list --disk-usage`
+/// 2.31, `pack-objects --stdin-packs` 2.32.
 pub const MINIMUM_GIT_VERSION: GitVersion = GitVersion { major: 2, minor: 32 };
 
 /// A remote that the installed `git` talks to.
@@ -42,6 +46,8 @@ pub struct CliRemote {
     /// The local bare repository: commits are pushed from and fetched into it.
     git_dir: PathBuf,
     login: Arc<Login>,
+    /// Which contents have to be here.
+    partial: Partial,
     /// For what moves commits.
     transfer_limit: Duration,
 }
@@ -58,7 +64,7 @@ impl CliRemote {
         // Commands run in a folder of their own.
         let git_dir = std::path::absolute(git_dir).map_err(|source| RemoteError::Spawn { source: Arc::new(source) })?;
         let login = Login::open(url.clone(), access.into().of(&url), login_dir).await?;
-        Ok(Self { url, git_dir, login, transfer_limit: TRANSFER_LIMIT })
+        Ok(Self { url, git_dir, login, partial: Partial::default(), transfer_limit: TRANSFER_LIMIT })
     }
 
     /// Limits how long a fetch or a push may take; 10 minutes otherwise. It is ended then, and counts as failed.
@@ -166,10 +172,8 @@ impl Remote for CliRemote {
             return Err(RemoteError::Local { source: Arc::new(store) });
         }
         let session = self.login.session().await?;
-        let mut command = session.git(&self.git_dir, "fetch");
-        // unpackLimit: a pack, since loose objects would wait for a gc that never comes.
-        command.args(["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--"]);
-        command.arg(self.url.as_str()).arg(format!("+{}:{incoming}", branch.full()));
+        let mut command = self.fetch_command(&session);
+        command.arg(format!("+{}:{incoming}", branch.full()));
         let output = self.run(command, "fetch from", self.transfer_limit).await;
         let output = output.inspect_err(|_| clear_temporary_packs(&self.git_dir))?;
         if !output.status.success() {
@@ -179,8 +183,14 @@ impl Remote for CliRemote {
         let mut command = git(Some(&self.git_dir), Configuration::Ours, None);
         command.args(["rev-parse", "--verify", "--quiet", &format!("{incoming}^{{commit}}")]);
         let output = self.run(command, "fetch from", READ_LIMIT).await?;
-        parse_id(String::from_utf8_lossy(&output.stdout).trim_end())
-            .ok_or_else(|| self.unreadable("fetch from", &output.stdout, &session))
+        let tip = parse_id(String::from_utf8_lossy(&output.stdout).trim_end())
+            .ok_or_else(|| self.unreadable("fetch from", &output.stdout, &session))?;
+        self.fetch_contents(&tip).await?;
+        Ok(tip)
+    }
+
+    async fn fetch_contents(&self, commit: &CommitId) -> Result<(), RemoteError> {
+        self.fetch_missing(commit).await
     }
 
     async fn push(
@@ -192,12 +202,19 @@ impl Remote for CliRemote {
         let target = branch.full();
         let expected = expected.map(CommitId::as_str).unwrap_or_default();
         let session = self.login.session().await?;
-        let mut command = session.git(&self.git_dir, "push");
-        command.args(["--porcelain", "--no-verify", "--no-follow-tags", "--no-recurse-submodules"]);
-        // The lease makes the swap exact. It forces nothing: our commit descends from the leased one.
-        command.arg(format!("--force-with-lease={target}:{expected}"));
-        command.args(["--", self.url.as_str(), &format!("{commit}:{target}")]);
-        let output = self.run(command, "push to", self.transfer_limit).await?;
+        let push = async || {
+            let mut command = session.git(&self.git_dir, "push");
+            command.args(["--porcelain", "--no-verify", "--no-follow-tags", "--no-recurse-submodules"]);
+            // The lease makes the swap exact. It forces nothing: our commit descends from the leased one.
+            command.arg(format!("--force-with-lease={target}:{expected}"));
+            command.args(["--", self.url.as_str(), &format!("{commit}:{target}")]);
+            self.run(command, "push to", self.transfer_limit).await
+        };
+        let mut output = push().await?;
+        if self.lacks_contents(&output) {
+            self.fetch_all_missing(commit).await?;
+            output = push().await?;
+        }
         let (url, branch) = (self.url.clone(), branch.clone());
         match parse_push(&output.stdout, &target) {
             Some(RefUpdate::Accept(pushed)) if output.status.success() => Ok(pushed),
@@ -236,24 +253,6 @@ pub async fn create_bare(folder: &Path, branch: &BranchName) -> Result<(), Remot
     }
     let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(RemoteError::Failed { action: "create", url, words })
-}
-
-/// Joins small packs, so that each is at least twice as large as the next smaller one.
-pub(crate) async fn consolidate(git_dir: &Path) -> io::Result<()> {
-    let mut command = git(Some(git_dir), Configuration::Ours, None);
-    command.args(["repack", "-q", "-d", "--geometric=2"]);
-    let joined = run(command, TRANSFER_LIMIT).await;
-    if !joined.as_ref().is_ok_and(|output| output.status.success()) {
-        clear_temporary_packs(git_dir);
-    }
-    match joined {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
-        Err(Failure::Spawn(source)) => Err(source),
-        Err(Failure::TimeOut(limit)) => {
-            Err(io::Error::new(io::ErrorKind::TimedOut, format!("git repack took longer than {limit:?}")))
-        }
-    }
 }
 
 /// Writes a commit without files into a bare repository; for [`CliRemote::try_push`].

@@ -47,6 +47,12 @@ pub(crate) fn create_again(git_dir: &Path, branch: &BranchName, format: ObjectFo
     create_with(git_dir, branch, format)
 }
 
+/// Writes the repository's configuration anew.
+pub(crate) fn replace_config(git_dir: &Path, config: &str) -> io::Result<()> {
+    write_synced(&git_dir.join("tmp_config"), &git_dir.join("config"), config.as_bytes())?;
+    sync_folder(git_dir)
+}
+
 /// The lock of a state folder, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Lock(File);
@@ -221,14 +227,6 @@ pub(super) fn clear_logins(state_dir: &Path, name: &str) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-pub(super) fn count_packs(git_dir: &Path) -> io::Result<usize> {
-    let mut packs = 0;
-    for entry in fs::read_dir(git_dir.join("objects/pack"))? {
-        packs += usize::from(entry?.path().extension().is_some_and(|extension| extension == "pack"));
-    }
-    Ok(packs)
 }
 
 /// Writes a file under another name, fsyncs it and moves it into place; the folder is the caller's to sync.

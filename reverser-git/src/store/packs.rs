@@ -1,28 +1,85 @@
-//! The packs of a store: written, counted, opened again when they were joined.
+//! The packs of a store: written, listed, and taken away when another one has all that they hold.
+
+use std::{collections::HashSet, fs, io, path::Path};
 
 use crate::{
-    objects::Objects,
+    objects::{Id, Objects},
     pack::Pack,
     sink::SinkError,
     store::{
         Store,
-        disk::{count_packs, write_pack_files},
+        disk::{sync_folder, write_pack_files, write_synced},
+        join::{Join, PackFile},
     },
 };
 
+/// What the packs take that were made for unpushed commits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weight {
+    /// The tip that they led to.
+    tip: Id,
+    bytes: u64,
+}
+
 impl Store {
+    /// Returns how many packs there are.
+    pub(crate) fn packs(&self) -> usize {
+        self.packs.len()
+    }
+
+    /// Returns which packs should be joined, if any.
+    pub(crate) fn join_due(&self) -> Option<Join> {
+        // A repository of the user's own is the user's to care for.
+        if self.is_shared { None } else { Join::due(&self.packs) }
+    }
+
+    /// Notes that packs are being joined from here on.
+    pub(crate) fn begin_join(&mut self) {
+        self.written.clear();
+    }
+
+    /// Removes the packs that `join` has made superfluous, since `made` has all that is needed of them; it is durable. git's
+    /// processes that have them open go on, those that look for an object look again.
+    pub(crate) fn adopt(&mut self, join: &Join, made: &str) -> Result<(), SinkError> {
+        let is_superfluous = |name: &&String| *name != made && !self.written.contains(*name);
+        let removed = remove(&self.git_dir, join.packs().iter().filter(is_superfluous));
+        // In any case: gix has to see what is there.
+        self.reopen()?;
+        removed.map_err(|error| self.failed("remove joined packs of", error))
+    }
+
     /// Opens the object database again, after packs were joined.
-    pub(crate) fn reopen(&mut self) -> Result<(), SinkError> {
+    pub(super) fn reopen(&mut self) -> Result<(), SinkError> {
         self.objects = Objects::open(&self.git_dir)?;
-        self.packs = count_packs(&self.git_dir).map_err(|error| self.failed("count the packs of", error))?;
+        self.list_packs()
+    }
+
+    pub(super) fn list_packs(&mut self) -> Result<(), SinkError> {
+        self.packs = list(&self.git_dir).map_err(|error| self.failed("list the packs of", error))?;
         Ok(())
     }
 
-    pub(crate) fn packs(&self) -> usize {
-        self.packs
+    /// Returns how many bytes the unpushed commits take, as far as is known.
+    pub(crate) fn unpushed_bytes(&self) -> u64 {
+        if self.unpushed.is_empty() { 0 } else { self.weights.iter().map(|weight| weight.bytes).sum() }
     }
 
-    pub(super) fn write_pack(&mut self) -> Result<(), SinkError> {
+    /// Takes in that the unpushed commits up to `tip` take so many bytes.
+    pub(crate) fn weigh(&mut self, tip: Id, bytes: u64) {
+        let Some(last) = self.unpushed.iter().position(|unpushed| unpushed.id == tip) else { return };
+        let measured: HashSet<_> = self.unpushed.iter().take(last + 1).map(|unpushed| unpushed.id).collect();
+        self.weights.retain(|weight| !measured.contains(&weight.tip));
+        self.weights.insert(0, Weight { tip, bytes });
+    }
+
+    /// Forgets what was measured of commits that are pushed, or were replayed.
+    pub(super) fn drop_weights(&mut self) {
+        let unpushed: HashSet<_> = self.unpushed.iter().map(|unpushed| unpushed.id).collect();
+        self.weights.retain(|weight| unpushed.contains(&weight.tip));
+    }
+
+    /// Writes what the batch has added; returns how many bytes that takes.
+    pub(super) fn write_pack(&mut self) -> Result<u64, SinkError> {
         let objects = self.objects.take_added();
         let failed = |error| self.failed("write a pack into", error);
         let pack = Pack::new(&objects, self.objects.format(), self.compression).map_err(|source| SinkError::Store {
@@ -32,7 +89,79 @@ impl Store {
         })?;
         write_pack_files(&self.git_dir, &self.branch, &pack.name.to_string(), &pack.pack, &pack.index)
             .map_err(failed)?;
-        self.packs += 1;
-        Ok(())
+        let bytes = (pack.pack.len() + pack.index.len()) as u64;
+        let name = format!("pack-{}", pack.name);
+        self.written.insert(name.clone());
+        // The same batch may have failed before, with its pack already in place.
+        self.packs.retain(|pack| pack.name != name);
+        self.packs.push(PackFile { name, bytes, is_promised: false });
+        Ok(bytes)
     }
+
+    /// Takes in that the commits up to `tip` were written into a pack of this size.
+    pub(super) fn note_written(&mut self, tip: Option<Id>, bytes: u64) {
+        if self.unpushed.is_empty() {
+            self.weights.clear();
+        }
+        self.weights.extend(tip.map(|tip| Weight { tip, bytes }));
+    }
+}
+
+/// Lists the packs that are complete. One that git is still fetching has a `.keep`, and isn't ours to touch.
+pub(super) fn list(git_dir: &Path) -> io::Result<Vec<PackFile>> {
+    let folder = git_dir.join("objects/pack");
+    let mut packs = Vec::new();
+    for entry in fs::read_dir(&folder)? {
+        let file = entry?.file_name();
+        let Some(name) = file.to_str().and_then(|file| file.strip_suffix(".idx")) else { continue };
+        if folder.join(format!("{name}.keep")).exists() {
+            continue;
+        }
+        let size = |extension: &str| fs::metadata(folder.join(format!("{name}.{extension}"))).map(|file| file.len());
+        let (Ok(pack), Ok(index)) = (size("pack"), size("idx")) else { continue };
+        packs.push(PackFile {
+            name: name.to_owned(),
+            bytes: pack + index,
+            is_promised: folder.join(format!("{name}.promisor")).exists(),
+        });
+    }
+    Ok(packs)
+}
+
+/// Makes the pack that git has just written durable, whatever git's version does, and marks it.
+pub(crate) fn finish(git_dir: &Path, name: &str, is_promised: bool) -> io::Result<()> {
+    let folder = git_dir.join("objects/pack");
+    if is_promised {
+        write_synced(&folder.join("tmp_promisor"), &folder.join(format!("{name}.promisor")), b"")?;
+    }
+    for extension in ["pack", "idx"] {
+        fs::File::open(folder.join(format!("{name}.{extension}")))?.sync_all()?;
+    }
+    sync_folder(&folder)
+}
+
+/// The index first: without it there is no pack.
+fn remove<'a>(git_dir: &Path, names: impl Iterator<Item = &'a String>) -> io::Result<()> {
+    let folder = git_dir.join("objects/pack");
+    for name in names {
+        for extension in ["idx", "pack", "rev", "promisor"] {
+            match fs::remove_file(folder.join(format!("{name}.{extension}"))) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    sync_folder(&folder)
+}
+
+/// Removes what a git that failed to join packs has left, when no other git is at work here.
+pub(crate) fn clear_failed_join(git_dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(git_dir.join("objects/pack"))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if ["tmp_pack_", "tmp_idx_", "tmp_rev_"].iter().any(|begin| name.to_string_lossy().starts_with(begin)) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }

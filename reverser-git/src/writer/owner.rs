@@ -1,7 +1,7 @@
 //! The task that owns a writer's repository: commits what it is sent, pushes what it has committed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use reverser_core::RepoPath;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc, oneshot, watch},
+    sync::{self, OwnedSemaphorePermit, mpsc, oneshot, watch},
     task::JoinSet,
     time::{Instant, sleep_until},
 };
@@ -30,10 +30,13 @@ use crate::{
 
 mod consolidate;
 mod handles;
+mod hold;
 mod pace;
 mod push;
 
+use consolidate::Joined;
 use handles::Handles;
+use hold::Held;
 use pace::Pace;
 pub(crate) use pace::Pacing;
 use push::{Round, Seen, look};
@@ -59,7 +62,7 @@ pub(crate) enum Request {
     Join {
         handle: Weak<Handle>,
         signer: Option<Arc<dyn Signer>>,
-        reply: oneshot::Sender<()>,
+        reply: oneshot::Sender<Result<(), RemoteError>>,
     },
     /// It has waited for its pushes. When it is the last one the answer comes after the owner's end.
     Leave {
@@ -91,6 +94,8 @@ pub(crate) struct Target {
     pub(crate) on_conflict: OnConflict,
     pub(crate) start_at: StartAt,
     pub(crate) pacing: Pacing,
+    /// How much room there is for what isn't pushed.
+    pub(crate) unpushed_bytes: u64,
 }
 
 /// Owns the store. Commits run one after the other on a thread that may block; at most one push runs beside them.
@@ -101,6 +106,10 @@ pub(crate) struct Owner {
     target: Target,
     /// Where the remote's branch was when it was last seen: what the next push expects.
     expected: Option<CommitId>,
+    /// Batches that wait for room, in their order.
+    held: VecDeque<Held>,
+    /// Whether it was said that there is no room left.
+    told_full: bool,
     /// How many batches were committed; what an earlier run has left to push counts as one.
     sequence: u64,
     phase: Phase,
@@ -113,6 +122,12 @@ pub(crate) struct Owner {
     last_push: Option<LastPush>,
     last_conflict: Option<Conflict>,
     last_rewrite: Option<Rewrite>,
+    /// The join of packs under way, alone.
+    joining: JoinSet<Joined>,
+    /// No other one begins before this, unless packs are many.
+    join_pause: Instant,
+    /// Held by whatever must not run beside a fetch, and by fetches.
+    fetching: Arc<sync::Mutex<()>>,
     /// How many packs there were when joining them failed; there is no other try before they are twice as many.
     packs_kept: usize,
     push_state: watch::Sender<PushState>,
@@ -143,12 +158,18 @@ impl Owner {
         pushed: watch::Sender<u64>,
     ) -> Result<Self, OpenError> {
         let (is_fresh, known) = (!store.has_state(), store.remote_tip()?.map(CommitId::from));
+        if let Some(tip) = store.tip().map(CommitId::from) {
+            // Only another folder than before lacks contents.
+            handle.remote.fetch_contents(&tip).await?;
+        }
         let mut owner = Self {
             store: Arc::new(Mutex::new(store)),
             handles: Handles::new(handle),
             pace: Pace::new(target.pacing),
             target,
             expected: known.clone(),
+            held: VecDeque::new(),
+            told_full: false,
             sequence: 0,
             phase: Phase::Idle,
             round: JoinSet::new(),
@@ -157,6 +178,9 @@ impl Owner {
             last_push: None,
             last_conflict: None,
             last_rewrite: None,
+            joining: JoinSet::new(),
+            join_pause: Instant::now(),
+            fetching: Arc::default(),
             packs_kept: 0,
             push_state,
             pushed,
@@ -181,6 +205,7 @@ impl Owner {
         owner.with_store(|store| store.sign_unpushed(Timestamp::now())).await?;
         let is_all_pushed = owner.store().unpushed_count() == 0;
         owner.sequence = u64::from(!is_all_pushed);
+        owner.weigh_unpushed().await;
         owner.publish();
         Ok(owner)
     }
@@ -189,23 +214,28 @@ impl Owner {
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut leaving = None;
         loop {
-            // Not while somebody counts the seconds: it may take longer than there are left.
+            self.commit_held().await;
+            // Not while somebody counts the seconds: a push may wait for it.
             if !self.handles.is_one_closing() {
-                self.consolidate_when_due().await;
+                self.consolidate_when_due();
             }
             self.push_when_due().await;
             self.publish();
-            let (is_waiting, due, rested) = (self.is_waiting(), self.due(), self.rests_until());
+            let (is_waiting, due, rested, join_pause) =
+                (self.is_waiting(), self.due(), self.rests_until(), self.join_pause());
             tokio::select! {
                 request = requests.recv() => match request {
                     Some(request) => self.serve(request, &mut requests, &mut leaving).await,
                     None => break,
                 },
                 Some(round) = self.round.join_next() => self.settle(round).await,
+                Some(joined) = self.joining.join_next() => self.settle_join(joined).await,
                 () = sleep_until(due), if is_waiting => {}
                 () = sleep_until(rested.unwrap_or(due)), if rested.is_some() => {}
+                () = sleep_until(join_pause.unwrap_or(due)), if join_pause.is_some() => {}
             }
         }
+        self.joining.shutdown().await;
         // Ends a push under way and frees the state folder before anybody hears of it.
         self.round.shutdown().await;
         drop(self);
@@ -219,22 +249,18 @@ impl Owner {
         requests: &mut mpsc::Receiver<Request>,
         leaving: &mut Option<oneshot::Sender<()>>,
     ) {
-        let (mut batches, mut waiting) = (Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(request) = next {
             match request {
-                Request::Commit { work, permit, reply } => {
-                    batches.push(work);
-                    waiting.push((permit, reply));
-                }
+                Request::Commit { work, permit, reply } => self.held.push_back(Held { work, permit, reply }),
                 other => {
-                    self.commit(std::mem::take(&mut batches), std::mem::take(&mut waiting)).await;
+                    self.commit_held().await;
                     self.answer(other, requests, leaving).await;
                 }
             }
             next = requests.try_recv().ok();
         }
-        self.commit(batches, waiting).await;
+        self.commit_held().await;
     }
 
     async fn answer(
@@ -251,19 +277,15 @@ impl Owner {
                 // What waits is tried at once, and what failed before is not what is told.
                 self.wake();
                 self.publish();
-                let _ = reply.send(self.sequence);
+                // What is held counts: it is committed when there is room.
+                let _ = reply.send(self.sequence + self.held.len() as u64);
             }
             Request::Commit { .. } => {}
             Request::Cursors { reply } => drop(reply.send(self.store().cursors().clone())),
             // Whoever comes after the last one has left finds another owner.
             Request::Join { reply, .. } if leaving.is_some() => drop(reply),
             Request::Join { handle, signer, reply } => {
-                self.handles.join(handle);
-                if let Some(signer) = signer {
-                    self.store().sign_with(signer);
-                }
-                self.wake();
-                let _ = reply.send(());
+                let _ = reply.send(self.join(handle, signer).await);
             }
             Request::Leave { handle, reply } => {
                 if self.handles.leave(handle) {
@@ -317,6 +339,20 @@ impl Owner {
         }
     }
 
+    async fn join(&mut self, handle: Weak<Handle>, signer: Option<Arc<dyn Signer>>) -> Result<(), RemoteError> {
+        let tip = self.store().tip().map(CommitId::from);
+        if let (Some(tip), Some(handle)) = (tip, handle.upgrade()) {
+            // Its folder may be one whose contents were left at the remote.
+            handle.remote.fetch_contents(&tip).await?;
+        }
+        self.handles.join(handle);
+        if let Some(signer) = signer {
+            self.store().sign_with(signer);
+        }
+        self.wake();
+        Ok(())
+    }
+
     fn publish(&self) {
         let store = self.store();
         let phase = match &self.phase {
@@ -330,6 +366,8 @@ impl Owner {
         };
         self.push_state.send_replace(PushState {
             unpushed: store.unpushed_count(),
+            unpushed_bytes: store.unpushed_bytes(),
+            is_full: self.is_held_back(&store),
             unpushed_since: store.unpushed().front().map(|unpushed| unpushed.at),
             last_push: self.last_push.clone(),
             aside: store.asides().iter().map(|aside| aside.branch.clone()).collect(),

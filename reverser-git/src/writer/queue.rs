@@ -28,7 +28,7 @@ impl Queue {
 }
 
 /// What a batch takes of the queue: contents, paths, messages, and a little for each plan.
-fn size(batch: &Batch) -> u32 {
+pub(super) fn size(batch: &Batch) -> u32 {
     let of_edit = |edit: &Edit| {
         let content = match edit {
             Edit::Put { content, .. } => content.len(),

@@ -12,6 +12,8 @@ mod hostile;
 mod keys;
 mod local;
 mod pace;
+mod packs;
+mod partial;
 mod probe;
 mod programs;
 mod push;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
     branch::BranchName,
@@ -38,7 +38,7 @@ impl Owner {
             Ok(None) => self.phase = Phase::Idle,
             Ok(Some(push)) => {
                 self.phase = Phase::Pushing { sequence: self.sequence };
-                self.round.spawn(round(remote, self.target.branch.clone(), push));
+                self.round.spawn(round(remote, self.target.branch.clone(), push, Arc::clone(&self.fetching)));
             }
             Err(error) => {
                 tracing::error!(%error, "what is to be pushed could not be read");
@@ -262,9 +262,10 @@ pub(super) async fn look(
     }
 }
 
-async fn round(remote: Arc<dyn Remote>, branch: BranchName, push: Push) -> Round {
+async fn round(remote: Arc<dyn Remote>, branch: BranchName, push: Push, fetching: Arc<Mutex<()>>) -> Round {
     let remote = remote.as_ref();
     if push.is_stray {
+        let _alone = fetching.lock().await;
         return fetched(look(remote, &branch, None, None).await);
     }
     let mut done = Done { main: None, asides: Vec::new(), error: None };
@@ -274,7 +275,10 @@ async fn round(remote: Arc<dyn Remote>, branch: BranchName, push: Push) -> Round
         fault::reached("push-answered");
         match answer {
             Ok(pushed) => done.main = Some((commit, pushed)),
-            Err(error) if error.may_be_moved_tip() => return moved(remote, &branch, push.expected, error).await,
+            Err(error) if error.may_be_moved_tip() => {
+                let _alone = fetching.lock().await;
+                return moved(remote, &branch, push.expected, error).await;
+            }
             Err(error) => return Round::Failed(error),
         }
     }

@@ -122,18 +122,16 @@ async fn pushes_go_on_and_fetches_wait_for_room(bed: &Bed, disk: &Disk) {
 
 async fn packs_are_joined_once_there_is_room(bed: &Bed, disk: &Disk) {
     let writer = bed.start().await;
-    while bed.packs() < 30 {
+    commit(&writer, "large", &noise(400_000)).await;
+    // Enough for more packs, until they are worth being joined, not for all of them once more.
+    disk.leave(300_000);
+    for _ in 0..12 {
         commit(&writer, "noise", &noise(20_000)).await;
     }
-    // Enough for some more packs, not for all of them once more.
-    disk.leave(200_000);
-    for _ in 0..4 {
-        commit(&writer, "noise", &noise(20_000)).await;
-    }
-    assert!(bed.packs() >= 32, "{}", bed.packs());
+    assert!(bed.packs() > 12, "{}", bed.packs());
     disk.free();
     let mut last = None;
-    while bed.packs() >= 32 {
+    while bed.packs() >= 8 {
         last = Some(id(&commit(&writer, "noise", &noise(2_000)).await));
     }
     let left = files(&bed.local()).into_iter().filter(|file| file.contains("/pack/tmp_") || file.contains("/.tmp-"));
