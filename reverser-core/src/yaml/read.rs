@@ -97,9 +97,41 @@ pub(super) fn expand(value: Value, objects: &mut Vec<Value>) {
 /// assert!(!same_meaning(b"a: 1\n", b"a: '1'\n"));
 /// ```
 pub fn same_meaning(a: &[u8], b: &[u8]) -> bool {
+    if differs_at_first_sight(a, b) {
+        return false;
+    }
     let read = |bytes| std::str::from_utf8(bytes).ok().and_then(|text| parse(text).ok());
     match (read(a), read(b)) {
         (Some(a), Some(b)) => a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| is_same(a, b)),
+        _ => false,
+    }
+}
+
+/// Whether the first line that differs is the same key with another plain word or number, which is most of what changes:
+/// up to there both have been read alike, and whatever the line stands in, even a block of text or a quoted one, differs with
+/// it. Saves reading both. Where it says no, they may differ all the same.
+fn differs_at_first_sight(a: &[u8], b: &[u8]) -> bool {
+    let mut lines = a.split(|byte| *byte == b'\n').zip(b.split(|byte| *byte == b'\n'));
+    let Some((a, b)) = lines.find(|(a, b)| a != b) else { return false };
+    let colon = |line: &[u8]| line.windows(2).position(|pair| pair == b": ");
+    let (Some(end), Some(other)) = (colon(a), colon(b)) else { return false };
+    let is_key = |byte: &u8| byte.is_ascii_alphanumeric() || b" -./_".contains(byte);
+    end == other
+        && a[..end] == b[..end]
+        && a[..end].iter().all(is_key)
+        && is_plain_value(&a[end + 2..])
+        && is_plain_value(&b[end + 2..])
+}
+
+/// Whether no other spelling means the same: a decimal number, or a word that is longer than `false` and begins like none.
+fn is_plain_value(value: &[u8]) -> bool {
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"-./_:".contains(byte);
+    match value {
+        [b'0'] => true,
+        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+        [first, .., last] => {
+            first.is_ascii_alphabetic() && *last != b':' && value.len() > "false".len() && value.iter().all(is_word)
+        }
         _ => false,
     }
 }
@@ -185,6 +217,34 @@ mod tests {
 
     fn refused(text: &str) -> String {
         parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_differs_at_first_sight_differs() {
+        for (a, b) in [
+            ("a: 1\nb: 3\n", "a: 1\nb: 4\n"),
+            ("image: web:1.25.3\n", "image: web:1.25.4\n"),
+            ("text: |\n  key: foobar\n", "text: |\n  key: foobaz\n"),
+            ("text: 'x\n  key: foobar\n  '\n", "text: 'x\n  key: foobars\n  '\n"),
+            ("key: foobar\n  and more\n", "key: foobarand\n  more\n"),
+        ] {
+            assert!(differs_at_first_sight(a.as_bytes(), b.as_bytes()), "{a:?} {b:?}");
+            assert!(parse(a).unwrap_or_default() != parse(b).unwrap_or_default(), "{a:?} {b:?}");
+        }
+        for (a, b) in [
+            ("a: 16\n", "a: 0x10\n"),
+            ("a: 1\n", "a: 01\n"),
+            ("a: true\n", "a: yes\n"),
+            ("a: False\n", "a: false\n"),
+            ("a: foobar\n", "a: 'foobar'\n"),
+            ("# note: foobar\n", "# note: foobaz\n"),
+            ("a: 1 # foobar\n", "a: 1 # foobaz\n"),
+            ("a: foobar baz\n", "a: foobar\n  baz\n"),
+            ("a: foobar\nb: 1\n", "b: 1\na: foobar\n"),
+            ("a: 1\n", "a: 1\n"),
+        ] {
+            assert!(!differs_at_first_sight(a.as_bytes(), b.as_bytes()), "{a:?} {b:?}");
+        }
     }
 
     #[test]
