@@ -18,8 +18,10 @@ use tempfile::TempDir;
 pub(crate) enum Layout {
     /// All in one folder.
     Flat,
-    /// Five kinds in up to twenty namespaces: as the default layout has them, at most 1,000 in a folder with 100,000 files.
+    /// Five kinds in up to 100 namespaces, as the default layout has them: 200 in a folder with 100,000 files.
     Spread,
+    /// Likewise in up to 20 namespaces: 1,000 in a folder.
+    Wide,
 }
 
 impl Layout {
@@ -30,7 +32,7 @@ impl Layout {
         }
         let kinds =
             ["apps/v1/deployments", "v1/configmaps", "v1/services", "batch/v1/jobs", "networking.k8s.io/v1/ingresses"];
-        let namespaces = (files / 250).clamp(2, 20);
+        let namespaces = (files / 250).clamp(2, if self == Self::Wide { 20 } else { 100 });
         let (kind, namespace) = (kinds[n % kinds.len()], n / kinds.len() % namespaces);
         format!("{kind}/team-{namespace:02}/workload-{n:06}.yaml")
     }

@@ -23,6 +23,14 @@ pub(crate) async fn single_updates(size: Size) {
     }
 }
 
+/// Folders as large as they should be at most.
+pub(crate) async fn wide(size: Size) {
+    let files = size.files[2];
+    let edit = |turn, n| bed::update(Layout::Wide, n, files, turn, size.commits);
+    let measured = measure(Layout::Wide, files, size.commits, size.turns, edit).await;
+    measured.print(&format!("{files} files, 1000 in a folder, {} updates", size.commits), 3.0);
+}
+
 /// A third each of creates, updates and deletes.
 pub(crate) async fn mixed(size: Size) {
     let files = size.files[1];

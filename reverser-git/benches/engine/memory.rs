@@ -28,11 +28,14 @@ pub(crate) async fn resident(size: Size) {
     assert!(output.status.success(), "{output:?}");
     let words: Vec<f64> =
         String::from_utf8(output.stdout).unwrap().split_whitespace().map(|word| word.parse().unwrap()).collect();
-    let [loaded, most] = words[..] else { panic!("not two figures: {words:?}") };
+    let [loaded, most, anonymous, mapped] = words[..] else { panic!("not four figures: {words:?}") };
     print(&format!(
         "resident with {files} files: {loaded:.0} MB with all trees, {most:.0} MB at most with {} commits in one batch; ratio {:.2} (limit {LIMIT_MB} MB)",
         size.commits,
         most / LIMIT_MB
+    ));
+    print(&format!(
+        "  after it {anonymous:.0} MB of its own, and {mapped:.0} MB of packs and program that are mapped from disk"
     ));
 }
 
@@ -46,7 +49,7 @@ pub(crate) async fn run(state_dir: &Path, files: usize, commits: usize) {
     bed::settle(&writer).await;
     let loaded = status("VmRSS");
     bed::commit(&writer, bed::plans(commits, AFTER, |n| bed::update(Layout::Spread, n, files, AFTER, commits))).await;
-    print(&format!("{loaded} {}", status("VmHWM")));
+    print(&format!("{loaded} {} {} {}", status("VmHWM"), status("RssAnon"), status("RssFile")));
     bed::settle(&writer).await;
 }
 
