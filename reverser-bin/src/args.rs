@@ -13,15 +13,13 @@ use reverser_core::{
     TemplateLayout, TemplateMessage,
     sanitize::{DropError, FieldRule},
 };
-use reverser_git::{BranchName, OnConflict, RemoteUrl};
+use reverser_git::{BranchName, CompressionLevel, OnConflict, RemoteUrl};
 
-use crate::{access::AccessArgs, sign::SignArgs};
+use crate::{access::AccessArgs, sign::SignArgs, size::Size};
 
 mod group;
 
 pub(crate) use group::GroupArgs;
-
-use crate::size::Size;
 
 /// Reverse GitOps for Kubernetes: every accepted change of an API becomes clean YAML in Git.
 #[derive(Debug, Parser)]
@@ -263,6 +261,9 @@ pub(crate) struct PlaceArgs {
     /// Who commits, and who is the author where nobody is known to be, as 'Name <email>'
     #[arg(long, value_name = "IDENTITY", default_value = "reverser <reverser@cluster.local>")]
     pub(crate) committer: Signature,
+    /// How hard the local copy's packs, which are what is pushed, are compressed: 0 (not at all) to 9 (smallest)
+    #[arg(long, value_name = "LEVEL", default_value_t, hide_short_help = true)]
+    pub(crate) compression: CompressionLevel,
     #[command(flatten)]
     pub(crate) sign: SignArgs,
     /// Where each object's file stands, such as '{namespace}/{kind|lower}.{group}/{name}.yaml' [default:

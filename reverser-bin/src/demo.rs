@@ -300,6 +300,7 @@ fn repo_args(repo: &Path) -> anyhow::Result<RepoArgs> {
             state_limit: Size(1 << 30),
             committer: repository::committer(),
             sign: SignArgs::default(),
+            compression: reverser_git::CompressionLevel::default(),
             layout: None,
             message: None,
             group_message: None,

@@ -35,7 +35,8 @@ pub(crate) async fn open(url: &RemoteUrl, place: &PlaceArgs, output: &Output) ->
         .on_conflict(place.on_conflict.into())
         .committer(place.committer.clone())
         .push_interval(place.push_interval)
-        .unpushed_bytes(place.state_limit.0);
+        .unpushed_bytes(place.state_limit.0)
+        .compression(place.compression);
     if let Some(commits) = place.push_max_commits {
         writer = writer.push_max_commits(commits);
     }
