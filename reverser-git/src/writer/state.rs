@@ -1,0 +1,70 @@
+//! What a writer tells: what is not pushed and why, and how it ended.
+
+use jiff::Timestamp;
+
+use crate::{
+    branch::BranchName,
+    conflict::{Conflict, Rewrite},
+    remote::RemoteError,
+    sink::CommitId,
+};
+
+/// What is not pushed, and why.
+#[derive(Clone, Debug, Default)]
+pub struct PushState {
+    /// How many commits the remote doesn't have.
+    pub unpushed: usize,
+    /// What they take in the state folder, in bytes on disk.
+    pub unpushed_bytes: u64,
+    /// Whether batches wait because that has reached [its limit](GitWriterBuilder::unpushed_bytes). They are committed when
+    /// a push has succeeded.
+    pub is_full: bool,
+    /// When the oldest of them was committed.
+    pub unpushed_since: Option<Timestamp>,
+    /// The latest push of this run.
+    pub last_push: Option<LastPush>,
+    /// Branches with what [`OnConflict::Branch`] has put aside, until they are pushed.
+    pub aside: Vec<BranchName>,
+    /// The latest conflict with somebody else's commits of this run.
+    pub last_conflict: Option<Conflict>,
+    /// The latest rewrite of the remote's history that this run has met.
+    pub last_rewrite: Option<Rewrite>,
+    /// What the writer does about it.
+    pub phase: PushPhase,
+}
+
+/// A push that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastPush {
+    /// The branch's tip since then.
+    pub commit: CommitId,
+    /// When the remote had it.
+    pub at: Timestamp,
+}
+
+/// What the writer does about its unpushed commits.
+#[derive(Clone, Debug, Default)]
+pub enum PushPhase {
+    /// There are none.
+    #[default]
+    Idle,
+    /// A push is under way.
+    Pushing,
+    /// The last attempt failed; [`RemoteError::remedy`] says what helps.
+    Waiting {
+        /// Why.
+        error: RemoteError,
+        /// When the next attempt begins; sooner when there is new work.
+        retry_at: Timestamp,
+    },
+}
+
+/// How a writer ended.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    /// How many commits of the branch the remote doesn't have, those of the other writers that share it included; none when it has
+    /// all that were made before the close. They are on disk; the other writers or the next start push them.
+    pub unpushed: usize,
+    /// Why, when a push failed.
+    pub error: Option<RemoteError>,
+}
