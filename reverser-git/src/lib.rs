@@ -38,6 +38,7 @@
 //! ```
 
 pub mod backoff;
+mod blocking;
 mod branch;
 mod commit;
 mod conflict;

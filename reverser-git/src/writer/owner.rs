@@ -1,13 +1,12 @@
 //! The task that owns a writer's repository: commits what it is sent, pushes what it has committed.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use jiff::Timestamp;
-use reverser_core::RepoPath;
 use tokio::{
     sync::{self, OwnedSemaphorePermit, mpsc, oneshot, watch},
     task::JoinSet,
@@ -16,6 +15,7 @@ use tokio::{
 
 use crate::{
     backoff::Backoff,
+    blocking::blocking,
     branch::BranchName,
     conflict::{Conflict, OnConflict, Rewrite},
     fault,
@@ -33,6 +33,7 @@ mod handles;
 mod hold;
 mod pace;
 mod push;
+mod request;
 
 use consolidate::Joined;
 use handles::Handles;
@@ -40,52 +41,7 @@ use hold::Held;
 use pace::Pace;
 pub(crate) use pace::Pacing;
 use push::{Round, Seen, look};
-
-/// What the owner is asked to do.
-#[derive(Debug)]
-pub(crate) enum Request {
-    /// A writer is being closed. The answer is the sequence of its last batch, or a later one.
-    Close {
-        handle: Arc<Handle>,
-        reply: oneshot::Sender<u64>,
-    },
-    Commit {
-        work: Work,
-        /// Given back when the batch is durable.
-        permit: OwnedSemaphorePermit,
-        reply: oneshot::Sender<Result<Receipt, SinkError>>,
-    },
-    Cursors {
-        reply: oneshot::Sender<BTreeMap<String, String>>,
-    },
-    /// Another writer of the same branch.
-    Join {
-        handle: Weak<Handle>,
-        signer: Option<Arc<dyn Signer>>,
-        reply: oneshot::Sender<Result<(), RemoteError>>,
-    },
-    /// It has waited for its pushes. When it is the last one the answer comes after the owner's end.
-    Leave {
-        handle: Arc<Handle>,
-        reply: oneshot::Sender<()>,
-    },
-    /// Somebody waits until all batches up to this one are pushed.
-    Push {
-        sequence: u64,
-    },
-    List {
-        folder: Option<RepoPath>,
-        under: Option<RepoPath>,
-        reply: oneshot::Sender<Result<Vec<RepoPath>, SinkError>>,
-    },
-    Read {
-        path: RepoPath,
-        reply: oneshot::Sender<Result<Option<Vec<u8>>, SinkError>>,
-    },
-    RetryNow {
-        reply: oneshot::Sender<()>,
-    },
-}
+pub(crate) use request::Request;
 
 /// What the owner pushes to, when, and how it deals with others there: as the first writer of the branch has it.
 pub(crate) struct Target {
@@ -411,14 +367,6 @@ impl Owner {
 fn lock(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
     // A panic under the lock has ended the owner.
     store.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs what may block on a thread for that; a panic there is one here.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }
 
 /// A push that failed is tried again after this at the earliest, and after [`LONGEST_WAIT`] at the latest.

@@ -12,6 +12,7 @@ use tokio::{
 use tracing::Instrument;
 
 use crate::{
+    blocking::blocking,
     remedy::Remedy,
     remote::{
         CliRemote, Remote, RemoteError,
@@ -24,7 +25,7 @@ use crate::{
         GitWriter, GitWriterBuilder, PushState,
         builder::Place,
         handle::{Handle, Line},
-        owner::{self, Owner, Request, Target},
+        owner::{Owner, Request, Target},
         owners::{self, Running},
         queue::Queue,
     },
@@ -40,7 +41,7 @@ impl GitWriterBuilder {
     /// can't sign; a branch is signed once one of its writers has one, by the first.
     pub async fn start(self) -> Result<GitWriter, OpenError> {
         let (url, branch) = (self.url.clone(), self.branch.clone());
-        let slot = owner::blocking(move || owners::slot(url.canonical(), branch)).await;
+        let slot = blocking(move || owners::slot(url.canonical(), branch)).await;
         let mut slot = slot.lock().await;
         if let Some(running) = slot.as_mut() {
             if let Some(writer) = self.join(running).await? {
@@ -71,7 +72,7 @@ impl GitWriterBuilder {
             let config = builder.store_config()?;
             Ok::<_, OpenError>((config.clone(), Store::open(config)?))
         };
-        let (config, mut store) = owner::blocking(open).await?;
+        let (config, mut store) = blocking(open).await?;
         let remote = match &config.repository {
             Some(git_dir) => self.own(git_dir),
             None => {
@@ -127,9 +128,7 @@ impl GitWriterBuilder {
 
     async fn try_signer(&self) -> Result<(), OpenError> {
         match self.signer.clone() {
-            Some(signer) => {
-                owner::blocking(move || sign(signer.as_ref(), TRIAL)).await.map(drop).map_err(OpenError::Sign)
-            }
+            Some(signer) => blocking(move || sign(signer.as_ref(), TRIAL)).await.map(drop).map_err(OpenError::Sign),
             None => Ok(()),
         }
     }
