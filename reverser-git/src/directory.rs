@@ -13,7 +13,10 @@ use std::{
 
 use reverser_core::{CommitPlan, Edit, RepoPath};
 
-use crate::sink::{Batch, GitSink, Obstacle, Obstructed, Outcome, Receipt, SinkError, is_unchanged, move_cursors};
+use crate::{
+    blocking::blocking,
+    sink::{Batch, GitSink, Obstacle, Obstructed, Outcome, Receipt, SinkError, is_unchanged, move_cursors},
+};
 
 /// Writes files into a folder. Each file is replaced by a rename, so that a reader sees the old or the new one.
 ///
@@ -47,10 +50,7 @@ impl DirectorySink {
         let writer = Arc::clone(&self.writer);
         // A panic under the lock leaves nothing half done in memory.
         let work = move || work(&mut writer.lock().unwrap_or_else(PoisonError::into_inner));
-        match tokio::task::spawn_blocking(work).await {
-            Ok(result) => result.map_err(|error| SinkError::store(action, &self.name, error)),
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        blocking(work).await.map_err(|error| SinkError::store(action, &self.name, error))
     }
 }
 

@@ -27,6 +27,7 @@ use tokio::process::Command;
 
 use super::command::{Configuration, READ_LIMIT, SSH_COMMAND, git, run, users_ssh_command};
 use crate::{
+    blocking::blocking,
     credentials::{AccessError, RemoteAccess},
     remote::RemoteError,
     url::RemoteUrl,
@@ -70,11 +71,8 @@ impl Login {
     /// Replaces what the next command logs in with, unless nothing can come of it.
     pub(super) async fn replace_access(self: &Arc<Self>, access: RemoteAccess) -> Result<(), RemoteError> {
         let (login, trial) = (Arc::clone(self), access.clone());
-        let read = tokio::task::spawn_blocking(move || Material::read(&login.url, &trial)).await;
-        match read {
-            Ok(material) => material.map_err(|reason| self.refused(reason))?,
-            Err(error) => std::panic::resume_unwind(error.into_panic()), // nobody cancels it
-        };
+        let read = blocking(move || Material::read(&login.url, &trial)).await;
+        read.map_err(|reason| self.refused(reason))?;
         self.shared().access = access;
         Ok(())
     }
@@ -82,10 +80,7 @@ impl Login {
     /// Returns what one command needs, as things are at this moment.
     pub(super) async fn session(self: &Arc<Self>) -> Result<Session, RemoteError> {
         let login = Arc::clone(self);
-        let session = match tokio::task::spawn_blocking(move || login.write()).await {
-            Ok(session) => session?,
-            Err(error) => std::panic::resume_unwind(error.into_panic()), // nobody cancels it
-        };
+        let session = blocking(move || login.write()).await?;
         if session.material.has_key() && self.shared().checked != session.material {
             session.check_key().await.map_err(|reason| self.refused(reason))?;
             self.shared().checked = session.material.clone();

@@ -3,6 +3,7 @@
 use std::{fs::File, io, path::PathBuf};
 
 use crate::{
+    blocking::blocking,
     branch::BranchName,
     remote::{
         Pushed, Refusal, Remote, RemoteError, RemoteTip, TipMove,
@@ -56,7 +57,7 @@ impl OwnRepository {
     /// gits before 2.36 don't fsync refs.
     async fn sync(&self, branch: &BranchName) -> io::Result<()> {
         let file = self.git_dir.join(branch.full());
-        let synced = tokio::task::spawn_blocking(move || {
+        let sync = move || {
             for path in file.ancestors().take(2) {
                 match File::open(path) {
                     // Packed meanwhile, by a git that may do that.
@@ -65,8 +66,8 @@ impl OwnRepository {
                 }
             }
             Ok(())
-        });
-        synced.await?
+        };
+        blocking(sync).await
     }
 }
 
