@@ -3,7 +3,6 @@
 use std::{
     fs::{self, OpenOptions},
     io,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,6 +13,7 @@ use crate::{
     credentials::RemoteAccess,
     objects::ObjectFormat,
     remote::{CliRemote, Refusal, Remote, RemoteError, RemoteTip, cli},
+    scratch::Scratch,
     store,
     url::RemoteUrl,
 };
@@ -32,10 +32,10 @@ impl RemoteProbe {
     /// Returns a probe with a scratch repository in the folder for temporary files, which goes with it.
     pub async fn open(url: RemoteUrl, access: impl Into<RemoteAccess>) -> Result<Self, RemoteError> {
         let failed = |source| RemoteError::Scratch { source: Arc::new(source) };
-        let scratch = Scratch::create().map_err(failed)?;
-        let git_dir = scratch.git_dir();
+        let scratch = Scratch::create("probe").map_err(failed)?;
+        let git_dir = repository_in(&scratch);
         store::create(&git_dir, &BranchName::default()).map_err(failed)?;
-        let remote = CliRemote::open(url.clone(), access, &git_dir, &scratch.0.join("login")).await?;
+        let remote = CliRemote::open(url.clone(), access, &git_dir, &scratch.path().join("login")).await?;
         Ok(Self { url, remote, scratch })
     }
 
@@ -51,9 +51,9 @@ impl RemoteProbe {
         let format = self.remote.tip(branch).await?.object_format;
         if format != ObjectFormat::Sha1 {
             // Only what has the remote's format can be pushed.
-            store::create_again(&self.scratch.git_dir(), branch, format).map_err(failed)?;
+            store::create_again(&repository_in(&self.scratch), branch, format).map_err(failed)?;
         }
-        let commit = cli::empty_commit(&self.scratch.git_dir()).await.map_err(failed)?;
+        let commit = cli::empty_commit(&repository_in(&self.scratch)).await.map_err(failed)?;
         self.remote.try_push(&commit).await?;
         let Some(folder) = self.url.is_local_path() else { return Ok(()) };
         if is_checked_out(folder, branch) {
@@ -72,34 +72,14 @@ impl RemoteProbe {
     }
 }
 
+fn repository_in(scratch: &Scratch) -> PathBuf {
+    scratch.path().join("repository.git")
+}
+
 /// Whether a push to the branch would pull the rug from under a working tree: git's receive.denyCurrentBranch.
 fn is_checked_out(folder: &Path, branch: &BranchName) -> bool {
     let head = fs::read_to_string(folder.join(".git/HEAD")).unwrap_or_default();
     head.trim_end().strip_prefix("ref: ") == Some(&branch.full())
-}
-
-/// A folder for the time of a probe.
-#[derive(Debug)]
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn create() -> io::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("reverser-probe-{:016x}", random()));
-        // Others may not read the credentials; a folder of that name that stands there is an error.
-        fs::DirBuilder::new().mode(0o700).create(&folder)?;
-        Ok(Self(folder))
-    }
-
-    fn git_dir(&self) -> PathBuf {
-        self.0.join("repository.git")
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What stays is in the folder for temporary files.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 fn try_write(repository: &Path) -> io::Result<()> {

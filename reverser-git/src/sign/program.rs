@@ -2,23 +2,19 @@
 
 use std::{
     env,
-    fs::{self, DirBuilder, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Write},
-    os::unix::{
-        fs::{DirBuilderExt, OpenOptionsExt},
-        process::CommandExt,
-    },
-    path::{Path, PathBuf},
+    os::unix::{fs::OpenOptionsExt, process::CommandExt},
+    path::PathBuf,
     process::{Command, Output, Stdio},
     sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
-
 use crate::{
-    backoff::random,
+    process_group::{ProcessGroup, Signal},
+    scratch::Scratch,
     sign::{SignError, Signer},
 };
 
@@ -96,19 +92,19 @@ impl ProgramSigner {
     /// ssh-keygen's place for git knows just this.
     fn sign_by_ssh_keygen(&self, payload: &[u8]) -> Result<String, SignError> {
         let failed = |source| SignError::Scratch { source: Arc::new(source) };
-        let scratch = Scratch::create().map_err(failed)?;
+        let scratch = Scratch::create("sign").map_err(failed)?;
         let mut command = Command::new(&self.program);
         command.args(["-Y", "sign", "-n", "git", "-f"]);
         match literal_key(&self.key) {
             // -U: the private part is in the agent.
             Some(key) => {
-                command.arg(scratch.write("key.pub", format!("{key}\n").as_bytes()).map_err(failed)?).arg("-U")
+                command.arg(write(&scratch, "key.pub", format!("{key}\n").as_bytes()).map_err(failed)?).arg("-U")
             }
             None => command.arg(&self.key),
         };
-        command.arg(scratch.write("commit", payload).map_err(failed)?);
+        command.arg(write(&scratch, "commit", payload).map_err(failed)?);
         let output = self.run(command, b"")?;
-        match fs::read(scratch.0.join("commit.sig")) {
+        match fs::read(scratch.path().join("commit.sig")) {
             Ok(signature) => self.text(signature),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.refused(&output)),
             Err(error) => Err(failed(error)),
@@ -132,7 +128,7 @@ impl ProgramSigner {
         let spawned = command.spawn();
         let mut child =
             spawned.map_err(|source| SignError::Spawn { program: self.program.clone(), source: Arc::new(source) })?;
-        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let group = ProcessGroup::of(child.id());
         // A thread each, since either may wait for ever; they end with the program.
         if let Some(mut stdin) = child.stdin.take() {
             let input = input.to_vec();
@@ -147,8 +143,7 @@ impl ProgramSigner {
             Ok(Err(source)) => Err(SignError::Spawn { program: self.program.clone(), source: Arc::new(source) }),
             Err(_elapsed) => {
                 if let Some(group) = group {
-                    // One that has ended in this moment is as good.
-                    let _ended = kill_process_group(group, Signal::KILL);
+                    group.end(Signal::KILL);
                 }
                 Err(SignError::TimeOut { program: self.program.clone(), limit: self.limit })
             }
@@ -195,28 +190,11 @@ fn literal_key(key: &str) -> Option<&str> {
     key.strip_prefix("key::").or_else(|| key.starts_with("ssh-").then_some(key))
 }
 
-/// A folder for the time of a signature, which others can't look into.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn create() -> io::Result<Self> {
-        let folder = env::temp_dir().join(format!("reverser-sign-{:016x}", random()));
-        DirBuilder::new().mode(0o700).create(&folder)?;
-        Ok(Self(folder))
-    }
-
-    fn write(&self, name: &str, content: &[u8]) -> io::Result<PathBuf> {
-        let path: PathBuf = Path::new(&self.0).join(name);
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?.write_all(content)?;
-        Ok(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What stays is in the folder for temporary files.
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// Writes a file that is read by a program.
+fn write(scratch: &Scratch, name: &str, content: &[u8]) -> io::Result<PathBuf> {
+    let path = scratch.path().join(name);
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?.write_all(content)?;
+    Ok(path)
 }
 
 /// What git takes for the beginning of a signature, `gpg-interface.c`.

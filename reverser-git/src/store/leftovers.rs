@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use crate::process_group::{ProcessGroup, Signal};
 
 /// Ends what is still at work here, then removes what git would stumble over or keep for ever: locks, refs whose content a
 /// power failure has swallowed, files that were being written, and packs that lack their index or their content.
@@ -112,8 +112,7 @@ fn end_orphans(git_dir: &Path) -> io::Result<()> {
     tracing::warn!(folder = %git_dir.display(), "a git of an earlier run is still at work here, and is ended");
     for signal in [Signal::TERM, Signal::KILL] {
         for group in groups_with_input(&fs::canonicalize(&path)?) {
-            // One that has ended in this moment is as good.
-            let _ended = kill_process_group(group, signal);
+            group.end(signal);
         }
         if let Ok(locked) = is_done.recv_timeout(ORPHANS_END) {
             return locked;
@@ -138,13 +137,13 @@ fn at_work_file(git_dir: &Path) -> PathBuf {
 
 /// Returns the process groups, each led by a git, whose standard input is this file. Where there is no `/proc` there are
 /// none, and they are waited for.
-fn groups_with_input(file: &Path) -> Vec<Pid> {
+fn groups_with_input(file: &Path) -> Vec<ProcessGroup> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let id = |entry: fs::DirEntry| {
         let has_it = fs::read_link(entry.path().join("fd/0")).is_ok_and(|input| input == file);
         entry.file_name().to_str().filter(|_| has_it)?.parse().ok()
     };
-    processes.filter_map(Result::ok).filter_map(id).filter_map(Pid::from_raw).collect()
+    processes.filter_map(Result::ok).filter_map(id).filter_map(ProcessGroup::of).collect()
 }
 
 /// A push that is under way is nearly always done by then.

@@ -9,10 +9,14 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{process::Command, time::timeout};
 
-use crate::{remote::RemoteError, store::at_work, url::RemoteUrl};
+use crate::{
+    process_group::{ProcessGroup, Signal},
+    remote::RemoteError,
+    store::at_work,
+    url::RemoteUrl,
+};
 
 /// Whose configuration a git command sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,27 +93,25 @@ const LOCAL_VARIABLES: [&str; 10] = [
 /// Runs a command to its end, within a limit. When it is not waited for until then, all that it has started ends with it.
 pub(super) async fn run(mut command: Command, limit: Duration) -> Result<Output, Failure> {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(Failure::Spawn)?;
-    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+    let mut unfinished = Unfinished(child.id().and_then(ProcessGroup::of));
     let output = timeout(limit, child.wait_with_output()).await;
     match output {
         Ok(output) => {
-            group.0 = None;
+            unfinished.0 = None;
             output.map_err(Failure::Spawn)
         }
         Err(_elapsed) => Err(Failure::TimeOut(limit)),
     }
 }
 
-/// A process group of our own making, ended with this: git leaves the work to children, which a push that is killed would
-/// leave behind.
-struct Group(Option<Pid>);
+/// Ended with this: git leaves the work to children, which a push that is killed would leave behind.
+struct Unfinished(Option<ProcessGroup>);
 
-impl Drop for Group {
+impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let Some(leader) = self.0 {
-            // Not SIGKILL: a receive-pack on this machine would leave the branch locked for ever. One that has ended in this
-            // moment is as good.
-            let _ended = kill_process_group(leader, Signal::TERM);
+        if let Some(group) = self.0 {
+            // Not SIGKILL: a receive-pack on this machine would leave the branch locked for ever.
+            group.end(Signal::TERM);
         }
     }
 }
