@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 use reverser_git::{ClientCertificate, Credentials, KnownHosts, RemoteAccess, Secret};
 
+use crate::args::LOGIN;
+
 /// How the repository is reached and logged in to. Secrets come from files alone: arguments can be seen by others.
 #[derive(Debug, Default, Args)]
 pub(crate) struct AccessArgs {
-    /// The user name, with --password-file; forges take any beside a token
+    /// The user name; forges take any beside a token
     #[arg(long, help_heading = LOGIN, value_name = "NAME", requires = "password_file", group = "user")]
     username: Option<String>,
-    /// The file with the user name, in the place of --username
+    /// The file with the user name, in place of --username
     #[arg(long, help_heading = LOGIN, value_name = "FILE", requires = "password_file", group = "user")]
     username_file: Option<PathBuf>,
     /// The file with the password or token, over https
@@ -20,41 +22,52 @@ pub(crate) struct AccessArgs {
     /// be those of a mounted Secret. With a flag that says how to log in, git reads no configuration of yours or the system's.
     #[arg(long, help_heading = LOGIN, value_name = "FILE", requires = "user", group = "login")]
     password_file: Option<PathBuf>,
-    /// The file with a token that is sent as 'Authorization: Bearer', over https
+    /// The file with a token for 'Authorization: Bearer', over https
     #[arg(long, help_heading = LOGIN, value_name = "FILE", group = "login")]
     token_file: Option<PathBuf>,
-    /// A command that prints user name and password, over https: it speaks git's credential protocol, gets 'get' as its last
-    /// argument, and is run by the shell
+    /// A command that prints user name and password, over https
+    ///
+    /// It speaks git's credential protocol, gets 'get' as its last argument, and is run by the shell. Its arguments can be seen
+    /// by others: no secrets there.
     #[arg(long, help_heading = LOGIN, value_name = "COMMAND", group = "login")]
     credential_command: Option<String>,
-    /// The file with the private key, over ssh; its permissions don't matter
+    /// The file with the private key, over ssh
+    ///
+    /// Its permissions don't matter.
     #[arg(long, help_heading = LOGIN, value_name = "FILE", groups = ["login", "ssh"])]
     ssh_key: Option<PathBuf>,
     /// The file with the passphrase of --ssh-key
     #[arg(long, help_heading = LOGIN, value_name = "FILE", requires = "ssh_key")]
     ssh_passphrase_file: Option<PathBuf>,
-    /// Log in with the keys of the agent that SSH_AUTH_SOCK names, over ssh
+    /// Log in with the keys of the agent at SSH_AUTH_SOCK, over ssh
     #[arg(long, help_heading = LOGIN, groups = ["login", "ssh"])]
     ssh_agent: bool,
-    /// The file with the server's host keys, for --ssh-key and --ssh-agent: what ssh-keyscan prints, once compared
+    /// The file with the server's host keys
+    ///
+    /// What ssh-keyscan prints. --ssh-key and --ssh-agent need it, or --trust-host-on-first-use. Compare the keys with what the server's operator
+    /// publishes.
     #[arg(long, help_heading = LOGIN, value_name = "FILE", requires = "ssh")]
     known_hosts: Option<PathBuf>,
-    /// Trust the host key that the server shows at the first connection, and only that one from then on
+    /// Trust the host key of the first connection
+    ///
+    /// It is kept in the state folder, and any other is refused from then on.
     #[arg(long, help_heading = LOGIN, requires = "ssh", conflicts_with = "known_hosts")]
     trust_host_on_first_use: bool,
-    /// The file with the certificate authorities to trust, in PEM, over https; it replaces those of the system
+    /// The file with the authorities to trust, in PEM
+    ///
+    /// Over https, in the place of the system's.
     #[arg(long, help_heading = LOGIN, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// The file with a certificate to show to the server, in PEM, over https
+    /// The file with a certificate to show, in PEM, over https
     #[arg(long, help_heading = LOGIN, value_name = "FILE", requires = "client_key")]
     client_certificate: Option<PathBuf>,
     /// The file with the private key of --client-certificate
     #[arg(long, help_heading = LOGIN, value_name = "FILE", requires = "client_certificate")]
     client_key: Option<PathBuf>,
-    /// The proxy to go through, over https: http://host:port [default: https_proxy and no_proxy]
+    /// The proxy, http://host:port [default: https_proxy, no_proxy]
     #[arg(long, help_heading = LOGIN, value_name = "URL", group = "way")]
     proxy: Option<String>,
-    /// The file with the proxy's URL, in the place of --proxy: for one with user and password
+    /// The file with the proxy's URL, for one with a password
     #[arg(long, help_heading = LOGIN, value_name = "FILE", group = "way")]
     proxy_file: Option<PathBuf>,
 }
@@ -100,9 +113,6 @@ impl AccessArgs {
         Credentials::FromGit
     }
 }
-
-/// On each flag, since clap would put all that follow under it too.
-const LOGIN: &str = "Logging in to the repository (default: what your git finds)";
 
 fn secret(literal: Option<&String>, file: Option<&PathBuf>) -> Option<Secret> {
     let literal = literal.map(|literal| Secret::Literal(literal.clone()));

@@ -18,8 +18,11 @@ use reverser_git::{BranchName, CompressionLevel, OnConflict, RemoteUrl};
 use crate::{access::AccessArgs, sign::SignArgs, size::Size};
 
 mod group;
+mod heading;
 
 pub(crate) use group::GroupArgs;
+use heading::{CLUSTER, COMMITS, MANIFESTS, OUTPUT, REPOSITORY, SELECTION};
+pub(crate) use heading::{LOGIN, SIGNING};
 
 /// Reverse GitOps for Kubernetes: every accepted change of an API becomes clean YAML in Git.
 #[derive(Debug, Parser)]
@@ -106,8 +109,8 @@ pub(crate) struct CheckArgs {
     pub(crate) select: SelectArgs,
     #[command(flatten)]
     pub(crate) clean: CleanArgs,
-    /// The API server's audit log, if authors are to be named from it
-    #[arg(long, value_name = "FILE")]
+    /// The API server's audit log, if authors are named from it
+    #[arg(long, help_heading = CLUSTER, value_name = "FILE")]
     pub(crate) audit_log: Option<PathBuf>,
 }
 
@@ -150,14 +153,16 @@ pub(crate) struct SanitizeArgs {
     /// What to write: YAML documents, or JSON values one after the other
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) output: ManifestFormat,
-    /// Write what is removed instead, as a unified diff; the exit code is 0 whether there is a difference or not
+    /// Write what is removed instead, as a unified diff
+    ///
+    /// The exit code is 0 whether there is a difference or not.
     #[arg(long, conflicts_with = "output")]
     pub(crate) diff: bool,
     #[command(flatten)]
     pub(crate) clean: CleanArgs,
-    /// With --profile minimal: ask the API server by dry runs what it puts back, and remove that
+    /// With --profile minimal: ask the API server for defaults, by dry runs
     ///
-    /// It finds defaults where the object itself doesn't show them, those of CRDs and admission webhooks too. Nothing is
+    /// What it puts back is removed. It finds defaults where the object itself doesn't show them, those of CRDs and admission webhooks too. Nothing is
     /// stored. It takes the verb create on the objects' resources, and about a hundred requests for a Deployment.
     #[arg(long)]
     pub(crate) defaults_from_cluster: bool,
@@ -175,10 +180,12 @@ pub(crate) enum ManifestFormat {
 #[derive(Debug, Args)]
 pub(crate) struct SnapshotArgs {
     /// Write into this folder
-    #[arg(long, value_name = "DIR", conflicts_with = "repo", required_unless_present = "repo")]
+    #[arg(long, help_heading = REPOSITORY, value_name = "DIR", conflicts_with = "repo", required_unless_present = "repo")]
     pub(crate) out: Option<PathBuf>,
-    /// Commit to this repository and push: a path (created when absent), or a file, http(s), ssh or scp-like URL
-    #[arg(long, value_name = "REPO")]
+    /// Commit to this repository and push: a path or a URL
+    ///
+    /// A path where nothing is becomes a bare repository. A URL is file, http(s), ssh or scp-like.
+    #[arg(long, help_heading = REPOSITORY, value_name = "REPO")]
     pub(crate) repo: Option<RemoteUrl>,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
@@ -191,7 +198,7 @@ pub(crate) struct SnapshotArgs {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     /// Remove files of vanished objects however many they are
-    #[arg(long)]
+    #[arg(long, help_heading = SELECTION)]
     pub(crate) allow_mass_delete: bool,
 }
 
@@ -209,24 +216,26 @@ pub(crate) struct WatchArgs {
     pub(crate) group: GroupArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
-    /// Name authors from the API server's audit log: this file, followed as it grows
+    /// Name authors from this audit log of the API server
     ///
-    /// The log's level has to be RequestResponse for what is watched. Without it, or where it says nothing about a change,
+    /// The file is followed as it grows and rotates. Its level has to be RequestResponse for what is watched. Without it, or where it says nothing about a change,
     /// the author is the committer.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = CLUSTER, value_name = "FILE")]
     pub(crate) audit_log: Option<PathBuf>,
     /// Remove files of vanished objects however many they are
     ///
     /// Otherwise, when a list lacks more than 20 objects and more than half of those that Git has, their files stay and a
     /// message says so: a wrong kubeconfig looks like that.
-    #[arg(long)]
+    #[arg(long, help_heading = SELECTION)]
     pub(crate) allow_mass_delete: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RepoArgs {
-    /// The repository: a path (created when absent), or a file, http(s), ssh or scp-like URL
-    #[arg(long, value_name = "REPO")]
+    /// The repository: a path or a URL
+    ///
+    /// A path where nothing is becomes a bare repository. A URL is file, http(s), ssh or scp-like.
+    #[arg(long, help_heading = REPOSITORY, value_name = "REPO")]
     pub(crate) repo: RemoteUrl,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
@@ -234,101 +243,107 @@ pub(crate) struct RepoArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PlaceArgs {
-    /// The branch to commit to; made from the remote's default branch when absent
-    #[arg(long, value_name = "BRANCH", default_value = "main")]
+    /// The branch to commit to
+    ///
+    /// One that isn't there begins at the remote's default branch, with its files and history.
+    #[arg(long, help_heading = REPOSITORY, value_name = "BRANCH", default_value = "main")]
     pub(crate) branch: BranchName,
-    /// Make an absent branch without history: with none of the default branch's files and commits
-    #[arg(long)]
+    /// Let an absent branch begin without files and history
+    #[arg(long, help_heading = REPOSITORY)]
     pub(crate) orphan: bool,
-    /// What happens where somebody else has pushed a change of the same file before ours
+    /// The folder inside the repository [default: its root]
+    #[arg(long, help_heading = REPOSITORY, value_name = "DIR", value_parser = folder)]
+    pub(crate) path: Option<RepoPath>,
+    /// Who commits, and is the author where nobody is known, as 'Name <email>'
+    #[arg(long, help_heading = REPOSITORY, value_name = "IDENTITY", default_value = "reverser <reverser@cluster.local>")]
+    pub(crate) committer: Signature,
+    /// What happens where somebody else has changed the same file
     ///
     /// Files are taken whole. What another reverser has pushed is no conflict: the later resourceVersion wins.
-    #[arg(long, value_name = "CHOICE", value_enum, default_value_t)]
+    #[arg(long, help_heading = REPOSITORY, value_name = "CHOICE", value_enum, default_value_t)]
     pub(crate) on_conflict: ConflictChoice,
-    /// The folder inside the repository [default: its root]
-    #[arg(long, value_name = "DIR", value_parser = folder)]
-    pub(crate) path: Option<RepoPath>,
-    /// Where the local copy of the repository is kept, with what isn't pushed yet [default: a folder for this repository
-    /// and branch, below the user's state folder]
-    #[arg(long, value_name = "DIR")]
+    /// Where the local copy is kept, with what isn't pushed yet
+    ///
+    /// It is what survives a restart: in a Pod, put it on a volume. By default a folder for this repository and branch, below the
+    /// user's state folder ($XDG_STATE_HOME/reverser, or ~/.local/state/reverser).
+    #[arg(long, help_heading = REPOSITORY, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// How much of the disk commits may take there that aren't pushed, such as 500MiB or 2GB
+    /// How much unpushed commits may take on disk: 500MiB, 2GB
     ///
     /// At the limit recording waits until a push has succeeded. Nothing is lost: the API server keeps changes for some
     /// minutes, and what it has forgotten by then becomes one [SYNC] commit.
-    #[arg(long, value_name = "SIZE", default_value_t = Size(1 << 30))]
+    #[arg(long, help_heading = REPOSITORY, value_name = "SIZE", default_value_t = Size(1 << 30))]
     pub(crate) state_limit: Size,
-    /// Who commits, and who is the author where nobody is known to be, as 'Name <email>'
-    #[arg(long, value_name = "IDENTITY", default_value = "reverser <reverser@cluster.local>")]
-    pub(crate) committer: Signature,
     /// How hard the local copy's packs, which are what is pushed, are compressed: 0 (not at all) to 9 (smallest)
-    #[arg(long, value_name = "LEVEL", default_value_t, hide_short_help = true)]
+    #[arg(long, help_heading = REPOSITORY, value_name = "LEVEL", default_value_t, hide_short_help = true)]
     pub(crate) compression: CompressionLevel,
     #[command(flatten)]
+    pub(crate) access: AccessArgs,
+    #[command(flatten)]
     pub(crate) sign: SignArgs,
-    /// Where each object's file stands, such as '{namespace}/{kind|lower}.{group}/{name}.yaml' [default:
-    /// [<group>/]<version>/<resource>/[<namespace>/]<name>.yaml]
+    /// Where each object's file stands
     ///
-    /// {group}, {version}, {resource}, {kind}, {namespace} and {name} are the object's; {kind|lower} is the kind in lower
+    /// Such as '{namespace}/{kind|lower}.{group}/{name}.yaml'. {group}, {version}, {resource}, {kind}, {namespace} and {name} are the object's; {kind|lower} is the kind in lower
     /// case. The core group is _core and cluster-scoped objects are in _cluster, or what {group|default("_x")} and
     /// {namespace|default("_x")} say. A template by which two objects could get the same file is refused. Files of another
-    /// layout stay where they are.
-    #[arg(long, value_name = "TEMPLATE")]
+    /// layout stay where they are. By default [<group>/]<version>/<resource>/[<namespace>/]<name>.yaml.
+    #[arg(long, help_heading = MANIFESTS, value_name = "TEMPLATE")]
     pub(crate) layout: Option<TemplateLayout>,
-    /// What the commit of a change says, such as '{{ operation|lower }} {{ kind }} {{ namespace }}/{{ name }}'
-    /// [default: [UPDATE] apps/v1/deployments/web, namespace and reason below]
+    /// What the commit of a change says, as a Jinja template
     ///
-    /// A Jinja template with operation, group, version, kind, resource, namespace, name, uid, resourceVersion, actor, evidence
-    /// and reason; what there isn't is empty. The first line is the subject. Trailers follow in any case.
-    #[arg(long, value_name = "TEMPLATE", value_parser = change_message)]
+    /// Such as '{{ operation|lower }} {{ kind }} {{ namespace }}/{{ name }}', with operation, group, version, kind, resource, namespace, name, uid, resourceVersion, actor, evidence
+    /// and reason; what there isn't is empty. The first line is the subject. Trailers follow in any case. By default
+    /// [UPDATE] apps/v1/deployments/web, with namespace and reason below.
+    #[arg(long, help_heading = COMMITS, value_name = "TEMPLATE", value_parser = change_message)]
     pub(crate) message: Option<String>,
-    /// What the commit of several changes says, such as '{{ actor or "several" }}: {{ total }} objects' [default:
-    /// [CREATE] 3 objects, one line for each below]
+    /// What the commit of several changes says, as a Jinja template
     ///
-    /// A Jinja template with changes, total, operation, actor, actors, reasons, and objects, a list with operation, group,
-    /// version, kind, resource, namespace, name, uid, resourceVersion and actors each; more says how many it lacks.
-    #[arg(long, value_name = "TEMPLATE", value_parser = group_message)]
+    /// Such as '{{ actor or "several" }}: {{ total }} objects', with changes, total, operation, actor, actors, reasons, and objects, a list with operation, group,
+    /// version, kind, resource, namespace, name, uid, resourceVersion and actors each; more says how many it lacks. By default
+    /// [CREATE] 3 objects, with a line for each below.
+    #[arg(long, help_heading = COMMITS, value_name = "TEMPLATE", value_parser = group_message)]
     pub(crate) group_message: Option<String>,
-    /// What the commit of a complete list says, such as 'Bring {{ total }} objects in line' [default: [SYNC] 15 objects,
-    /// counts below]
+    /// What the commit of a complete list says, as a Jinja template
     ///
-    /// A Jinja template with total, removed and objects, a list by resource with group, version, kind, resource and
-    /// count each.
-    #[arg(long, value_name = "TEMPLATE", value_parser = sync_message)]
+    /// Such as 'Bring {{ total }} objects in line', with total, removed and objects, a list by resource with group, version, kind, resource and
+    /// count each. By default [SYNC] 15 objects, with counts below.
+    #[arg(long, help_heading = COMMITS, value_name = "TEMPLATE", value_parser = sync_message)]
     pub(crate) sync_message: Option<String>,
-    /// How long commits wait at most after a push before the next one takes them, such as 5s; 0: no longer than that push
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0")]
+    /// How long after a push the next one waits for more: 5s
+    ///
+    /// 0: no longer than the push under way, so that a branch at rest is pushed at once.
+    #[arg(long, help_heading = COMMITS, value_name = "DURATION", value_parser = duration, default_value = "0")]
     pub(crate) push_interval: Duration,
     /// So many commits don't wait for --push-interval [default: it alone counts]
-    #[arg(long, value_name = "COMMITS")]
+    #[arg(long, help_heading = COMMITS, value_name = "COMMITS")]
     pub(crate) push_max_commits: Option<NonZeroUsize>,
-    #[command(flatten)]
-    pub(crate) access: AccessArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ClusterArgs {
-    /// The kubeconfig [default: $KUBECONFIG, ~/.kube/config, or the Pod's service account]
-    #[arg(long, value_name = "FILE")]
+    /// The kubeconfig [default: $KUBECONFIG, ~/.kube/config, or the Pod's own]
+    #[arg(long, help_heading = CLUSTER, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// The kubeconfig's context [default: its current one]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, help_heading = CLUSTER, value_name = "NAME")]
     pub(crate) context: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SelectArgs {
-    /// Only these resources, as kubectl names them: deployments.apps, cm, quizsessions [default: all but noise]
-    #[arg(short, long, value_name = "RESOURCE", value_delimiter = ',', num_args = 1..)]
+    /// Only these: deployments.apps, cm [default: all but noise]
+    #[arg(short, long, help_heading = SELECTION, value_name = "RESOURCE", value_delimiter = ',', num_args = 1..)]
     pub(crate) resource: Vec<String>,
     /// Only these namespaces
-    #[arg(short, long, value_name = "NAMESPACE", value_delimiter = ',', num_args = 1..)]
+    #[arg(short, long, help_heading = SELECTION, value_name = "NAMESPACE", value_delimiter = ',', num_args = 1..)]
     pub(crate) namespace: Vec<String>,
     /// Only objects with these labels: app=web,tier!=test
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    #[arg(short = 'l', long, help_heading = SELECTION, value_name = "SELECTOR")]
     pub(crate) selector: Option<LabelSelector>,
-    /// Also capture this kind of noise, which no user authors (`reverser watch --help` lists them with reasons)
-    #[arg(long, value_name = "NOISE", value_delimiter = ',', hide_possible_values = true)]
+    /// Also capture this kind of noise, which no user authors
+    ///
+    /// `reverser watch --help` lists the kinds at its end, with reasons.
+    #[arg(long, help_heading = SELECTION, value_name = "NOISE", value_delimiter = ',', hide_possible_values = true)]
     pub(crate) include: Vec<Include>,
     #[command(flatten)]
     pub(crate) filters: FilterArgs,
@@ -336,17 +351,19 @@ pub(crate) struct SelectArgs {
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct FilterArgs {
-    /// Only what this filter takes: 'namespace=shop-* name!=*-test user!=system:*'; may be repeated, one has to hold
+    /// Only what this filter takes: 'namespace=a-* user!=bot'
     ///
-    /// A filter is terms that all have to hold, separated by blanks: resource, group, version, kind, namespace, name,
+    /// May be repeated: what one of them takes is recorded. A filter is terms that all have to hold, separated by blanks: resource, group, version, kind, namespace, name,
     /// label, annotation (KEY or KEY=VALUE), owner (KIND or KIND/NAME), manager (a field manager), user, operation
     /// (create, update, delete). TERM=VALUE, or TERM!=VALUE for the opposite; * and ? are wildcards, | separates
     /// alternatives, and a value with a blank stands in double quotes: label="app in (web,api)". Users and operations say
     /// which changes are recorded, the others which objects.
-    #[arg(long, value_name = "FILTER", value_parser = filter)]
+    #[arg(long, help_heading = SELECTION, value_name = "FILTER", value_parser = filter)]
     pub(crate) only: Vec<Filter>,
-    /// Nothing that this filter takes; may be repeated
-    #[arg(long, value_name = "FILTER", value_parser = filter)]
+    /// Nothing that this filter takes
+    ///
+    /// May be repeated: what one of them takes is left out.
+    #[arg(long, help_heading = SELECTION, value_name = "FILTER", value_parser = filter)]
     pub(crate) except: Vec<Filter>,
 }
 
@@ -354,16 +371,16 @@ pub(crate) struct FilterArgs {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct CleanArgs {
     /// How much is removed of each object
-    #[arg(long, value_name = "PROFILE", value_enum, default_value_t)]
+    #[arg(long, help_heading = MANIFESTS, value_name = "PROFILE", value_enum, default_value_t)]
     pub(crate) profile: ProfileName,
-    /// Keep what stands at this path, whatever else would remove it: .spec.nodeName, Pod:.spec.nodeName
+    /// Keep what stands at this path: Pod:.spec.nodeName
     ///
-    /// [KIND[.GROUP]:]PATH, in kubectl's JSONPath: .metadata.annotations["example.com/x"], .spec.containers[*].image,
+    /// Whatever else would remove it. [KIND[.GROUP]:]PATH, in kubectl's JSONPath: .metadata.annotations["example.com/x"], .spec.containers[*].image,
     /// .spec.containers[?(@.name=="istio-proxy")]; .metadata.labels["kro.run/"*] is all keys that begin so.
-    #[arg(long, value_name = "[KIND:]PATH", value_parser = rule)]
+    #[arg(long, help_heading = MANIFESTS, value_name = "[KIND:]PATH", value_parser = rule)]
     pub(crate) keep: Vec<FieldRule>,
     /// Remove what stands at this path, whoever wrote it
-    #[arg(long, value_name = "[KIND:]PATH", value_parser = drop_rule)]
+    #[arg(long, help_heading = MANIFESTS, value_name = "[KIND:]PATH", value_parser = drop_rule)]
     pub(crate) drop: Vec<FieldRule>,
 }
 
@@ -421,8 +438,10 @@ impl ValueEnum for ProfileName {
 
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct OutputArgs {
-    /// How logs look [default: lines for people on a terminal, text elsewhere]
-    #[arg(long, value_name = "FORMAT", value_enum)]
+    /// How logs look [default: lines for people on a terminal]
+    ///
+    /// Where standard output is no terminal, the default is text.
+    #[arg(long, help_heading = OUTPUT, value_name = "FORMAT", value_enum)]
     pub(crate) log_format: Option<LogFormat>,
 }
 
@@ -520,6 +539,24 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn each_flag_that_commands_share_stands_under_a_heading_and_has_a_short_line() {
+        let mut cli = Cli::command();
+        cli.build();
+        for name in ["check", "replay", "snapshot", "watch"] {
+            let command = cli.find_subcommand(name).unwrap();
+            for flag in command.get_opts().filter(|flag| flag.get_id() != "help") {
+                let line = flag.get_help().unwrap().to_string();
+                assert!(flag.get_help_heading().is_some(), "{name} --{}", flag.get_id());
+                assert!(
+                    line.chars().count() <= 75 || flag.is_hide_short_help_set(),
+                    "{name} --{}: {line}",
+                    flag.get_id()
+                );
+            }
+        }
     }
 
     #[test]

@@ -6,29 +6,35 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use reverser_git::{ProgramSigner, SignFormat, Signer, SshSigner};
 
+use crate::args::SIGNING;
+
 /// Who signs commits; nobody without these.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct SignArgs {
-    /// Sign commits with this SSH private key: ed25519 or ecdsa, in OpenSSH's format
+    /// Sign commits with this SSH private key: ed25519 or ecdsa
     ///
-    /// No program or agent is needed. The file is read again when it changes. While it can't be read nothing is committed.
-    #[arg(long, value_name = "FILE", conflicts_with = "sign_key_id")]
+    /// The key is in OpenSSH's format. No program or agent is needed. The file is read again when it changes. While it can't be read nothing is committed.
+    #[arg(long, help_heading = SIGNING, value_name = "FILE", conflicts_with = "sign_key_id")]
     pub(crate) sign_key: Option<PathBuf>,
     /// The file that holds the passphrase of --sign-key
-    #[arg(long, value_name = "FILE", requires = "sign_key")]
+    #[arg(long, help_heading = SIGNING, value_name = "FILE", requires = "sign_key")]
     pub(crate) sign_passphrase_file: Option<PathBuf>,
-    /// Sign commits through a program, with this key, named as for git's user.signingKey
+    /// Sign commits through a program, with this key
     ///
-    /// For openpgp and x509 a key id, fingerprint or e-mail address; for ssh a file with a key, or with the public key of one
+    /// It is named as for git's user.signingKey: for openpgp and x509 a key id, fingerprint or e-mail address; for ssh a file with a key, or with the public key of one
     /// that is in the agent. The program is run as git runs it, has no terminal to ask at, and 30 s for a signature. While it
     /// fails nothing is committed.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, help_heading = SIGNING, value_name = "KEY")]
     pub(crate) sign_key_id: Option<String>,
-    /// What the program for --sign-key-id makes, as git's gpg.format [default: openpgp]
-    #[arg(long, value_name = "FORMAT", value_enum, requires = "sign_key_id")]
+    /// What that program makes, as git's gpg.format
+    ///
+    /// openpgp when nothing is said.
+    #[arg(long, help_heading = SIGNING, value_name = "FORMAT", value_enum, requires = "sign_key_id")]
     pub(crate) sign_format: Option<FormatName>,
-    /// The program for --sign-key-id, as git's gpg.program [default: gpg, gpgsm or ssh-keygen]
-    #[arg(long, value_name = "PROGRAM", requires = "sign_key_id")]
+    /// That program, as git's gpg.program [default: the format's]
+    ///
+    /// gpg for openpgp, gpgsm for x509, ssh-keygen for ssh.
+    #[arg(long, help_heading = SIGNING, value_name = "PROGRAM", requires = "sign_key_id")]
     pub(crate) sign_program: Option<PathBuf>,
 }
 

@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, time::Duration};
 use clap::{Args, ValueEnum, builder::PossibleValue};
 use reverser_core::{Batching, Grouping};
 
-use super::duration;
+use super::{duration, heading::COMMITS};
 
 /// Which changes become one commit, and how long they gather for that.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -13,24 +13,25 @@ pub(crate) struct GroupArgs {
     /// Which changes become one commit
     ///
     /// A replayed log is grouped by its own times, and a complete list is one commit in any case.
-    #[arg(long, value_name = "GROUPING", value_enum, default_value_t)]
+    #[arg(long, help_heading = COMMITS, display_order = 1, value_name = "GROUPING", value_enum, default_value_t)]
     pub(crate) group: GroupingName,
-    /// Commit what has gathered so long after the last change [default: 0 with --group change, 2s with actor,
-    /// --group-max-age with interval]
+    /// Commit what has gathered so long after the last change
     ///
-    /// With --group change it gathers for one push, and each change is still a commit of its own. What has gathered isn't
-    /// in Git: a crash loses nothing of it, as the next start reads it again.
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    /// By default 0 with --group change, 2s with actor, and --group-max-age with interval. With --group change it gathers for one
+    /// push, and each change is still a commit of its own. What has gathered isn't in Git: a crash loses nothing of it, as the
+    /// next start reads it again.
+    #[arg(long, help_heading = COMMITS, display_order = 2, value_name = "DURATION", value_parser = duration)]
     pub(crate) group_quiet: Option<Duration>,
-    /// Commit what has gathered so long after its first change, whatever still comes [default: 10s, or five times
-    /// --group-quiet where that is longer]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    /// Commit it so long after its first change [default: 10s]
+    ///
+    /// Whatever still comes. With a --group-quiet of more than 2s the default is five times that.
+    #[arg(long, help_heading = COMMITS, display_order = 3, value_name = "DURATION", value_parser = duration)]
     pub(crate) group_max_age: Option<Duration>,
-    /// Commit what has gathered when it is so many changes [default: 1000]
-    #[arg(long, value_name = "CHANGES")]
+    /// Commit it when it is so many changes [default: 1000]
+    #[arg(long, help_heading = COMMITS, display_order = 4, value_name = "CHANGES")]
     pub(crate) group_max_changes: Option<NonZeroUsize>,
-    /// Commit what has gathered when it is so many bytes of manifests [default: 8388608]
-    #[arg(long, value_name = "BYTES")]
+    /// Commit it when it is so many bytes [default: 8388608]
+    #[arg(long, help_heading = COMMITS, display_order = 5, value_name = "BYTES")]
     pub(crate) group_max_bytes: Option<NonZeroUsize>,
 }
 
