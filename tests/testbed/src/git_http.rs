@@ -303,9 +303,8 @@ async fn ask_git(root: &Path, user: Option<String>, request: Request) -> io::Res
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    if parts.headers.contains_key(header::CONTENT_LENGTH) {
-        git.env("CONTENT_LENGTH", header(header::CONTENT_LENGTH)); // else it reads to the end of a chunked body
-    }
+    // It would wait for so much, busily and for ever, when the client goes away before; without, it reads to the end.
+    git.env_remove("CONTENT_LENGTH");
     if let Some(user) = user {
         git.env("REMOTE_USER", user);
     }

@@ -46,6 +46,20 @@ async fn another_committer_shows_up_in_a_fetch() {
 }
 
 #[tokio::test]
+async fn a_client_that_goes_away_in_the_middle_of_a_push_leaves_no_git_behind() {
+    let server = GitHttp::start().await.unwrap();
+    server.create("team.git").await.unwrap();
+    let mut client = TcpStream::connect(server.address).await.unwrap();
+    let head = "POST /team.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nContent-Length: 464\r\n\
+                Content-Type: application/x-git-receive-pack-request\r\n\r\n";
+    client.write_all(format!("{head}00a5").as_bytes()).await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut answer = vec![];
+    let read = tokio::time::timeout(Duration::from_secs(10), client.read_to_end(&mut answer)).await;
+    read.expect("git waits for what never comes").unwrap();
+}
+
+#[tokio::test]
 async fn without_the_right_password_nothing_can_be_read() {
     let server = GitHttp::start().await.unwrap();
     server.create("team.git").await.unwrap();
