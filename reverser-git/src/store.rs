@@ -75,7 +75,7 @@ use join::PackFile;
 use leftovers::clear_leftovers;
 pub(crate) use leftovers::{at_work, clear_temporary_packs};
 use packs::Weight;
-pub(crate) use packs::{clear_failed_join, finish};
+pub(crate) use packs::{JoinDue, clear_failed_join, finish};
 pub(crate) use pushing::Pushable;
 pub(crate) use replay::{Conflicted, Replayed};
 pub(crate) use restore::Rewritten;

@@ -36,22 +36,26 @@ impl Join {
         }
     }
 
-    /// Returns the join that is due, if any.
-    pub(crate) fn due(packs: &[PackFile]) -> Option<Self> {
+    /// Returns the join that is due, if any, and fits into `room`: the bytes that a joined pack may take beside those that it is
+    /// made of. Where everything can't be written once more, small packs still can.
+    pub(crate) fn due(packs: &[PackFile], room: u64) -> Option<Self> {
         let classes = [false, true].map(|is_promised| Class::of(packs, is_promised));
         let (rest, whole) = (classes[0].rest() + classes[1].rest(), classes[0].largest() + classes[1].largest());
         let smaller = packs.len().saturating_sub(classes.iter().filter(|class| !class.0.is_empty()).count());
         if rest * REST_PART > whole && (smaller >= FEW_PACKS || rest >= SMALL_REST) {
             let [ours, promised] = &classes;
-            return Some(if ours.rest() >= promised.rest() {
-                Self::Rewrite { packs: ours.names(ours.0.len()), kept: promised.names(promised.0.len()) }
-            } else {
-                Self::Merge { packs: promised.names(promised.0.len()), is_promised: true }
-            });
+            let is_promised = promised.rest() > ours.rest();
+            if classes[usize::from(is_promised)].bytes() <= room {
+                return Some(if is_promised {
+                    Self::Merge { packs: promised.names(promised.0.len()), is_promised }
+                } else {
+                    Self::Rewrite { packs: ours.names(ours.0.len()), kept: promised.names(promised.0.len()) }
+                });
+            }
         }
         let is_promised = classes[1].0.len() > classes[0].0.len();
         let class = &classes[usize::from(is_promised)];
-        let joined = class.smallest();
+        let joined = class.smallest(room);
         (packs.len() >= MANY_PACKS && joined > 1).then(|| Self::Merge { packs: class.names(joined), is_promised })
     }
 }
@@ -66,6 +70,10 @@ impl<'a> Class<'a> {
         Self(packs)
     }
 
+    fn bytes(&self) -> u64 {
+        self.largest() + self.rest()
+    }
+
     fn largest(&self) -> u64 {
         self.0.last().map_or(0, |pack| pack.bytes)
     }
@@ -75,15 +83,15 @@ impl<'a> Class<'a> {
     }
 
     /// Returns how many of the smallest are joined: those that are cheap in any case, then those that are less than twice as
-    /// large as what is joined already, so that each byte is copied a few times only.
-    fn smallest(&self) -> usize {
+    /// large as what is joined already, so that each byte is copied a few times only; as far as there is room.
+    fn smallest(&self, room: u64) -> usize {
         let mut bytes = 0;
         self.0
             .iter()
             .take_while(|pack| {
                 pack.bytes < (2 * bytes).max(CHEAP) && {
                     bytes += pack.bytes;
-                    true
+                    bytes <= room
                 }
             })
             .count()
@@ -120,34 +128,45 @@ mod tests {
         ours.chain(promised.iter().enumerate().map(pack(true, "promised"))).collect()
     }
 
+    fn due(packs: &[PackFile]) -> Option<Join> {
+        Join::due(packs, u64::MAX)
+    }
+
     #[test]
     fn a_few_small_packs_stay() {
-        assert_eq!(Join::due(&[]), None);
-        assert_eq!(Join::due(&packs(&[10, 20, 30], &[])), None);
-        assert_eq!(Join::due(&packs(&[100 << 20, 1 << 20, 1 << 20], &[300 << 20, 5 << 20])), None);
+        assert_eq!(due(&[]), None);
+        assert_eq!(due(&packs(&[10, 20, 30], &[])), None);
+        assert_eq!(due(&packs(&[100 << 20, 1 << 20, 1 << 20], &[300 << 20, 5 << 20])), None);
     }
 
     #[test]
     fn what_has_grown_by_a_fifth_is_rewritten_in_its_class() {
         let many = [vec![1 << 20], vec![30 << 10; 7]].concat();
         let names = |class: &str, count| (0..count).map(|n| format!("{class}-{n}")).collect::<Vec<_>>();
-        let Some(Join::Rewrite { mut packs, kept }) = Join::due(&packs(&many, &[1 << 10])) else {
-            panic!("no rewrite")
-        };
+        let Some(Join::Rewrite { mut packs, kept }) = due(&packs(&many, &[1 << 10])) else { panic!("no rewrite") };
         packs.sort();
         assert_eq!((packs, kept), (names("ours", 8), names("promised", 1)));
-        let due = Join::due(&self::packs(&[1 << 10], &many));
-        assert!(matches!(due, Some(Join::Merge { is_promised: true, packs }) if packs.len() == 8));
+        let of_promised = due(&self::packs(&[1 << 10], &many));
+        assert!(matches!(of_promised, Some(Join::Merge { is_promised: true, packs }) if packs.len() == 8));
         // Beside a large pack of the other class it isn't worth it.
-        assert_eq!(Join::due(&self::packs(&many, &[100 << 20])), None);
+        assert_eq!(due(&self::packs(&many, &[100 << 20])), None);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_and_small_packs_are_joined_as_far_as_they_do() {
+        let many = packs(&[vec![1 << 20], vec![30 << 10; 7]].concat(), &[]);
+        let bytes = many.iter().map(|pack| pack.bytes).sum();
+        assert!(matches!(Join::due(&many, bytes), Some(Join::Rewrite { .. })));
+        assert_eq!(Join::due(&many, bytes - 1), None);
+        let more = packs(&[vec![1 << 20], vec![30 << 10; 23]].concat(), &[]);
+        let fit = |room| Join::due(&more, room).map_or(0, |join| join.packs().len());
+        assert_eq!([0, 59 << 10, 60 << 10, 10 * (30 << 10)].map(fit), [0, 0, 2, 10]);
     }
 
     #[test]
     fn many_packs_are_joined_from_the_smallest_on() {
         let large = [vec![1 << 30, 30 << 20], vec![30 << 10; 22]].concat();
-        let Some(Join::Merge { packs, is_promised: false }) = Join::due(&packs(&large, &[])) else {
-            panic!("no merge")
-        };
+        let Some(Join::Merge { packs, is_promised: false }) = due(&packs(&large, &[])) else { panic!("no merge") };
         assert_eq!(packs.len(), 22, "neither of the large ones");
     }
 
@@ -161,7 +180,7 @@ mod tests {
                 let bytes = each + n % 7 * 100;
                 written += bytes;
                 standing.push(PackFile { name: n.to_string(), bytes, is_promised: n % 5 == 0 });
-                if let Some(join) = Join::due(&standing) {
+                if let Some(join) = due(&standing) {
                     let is_joined = |pack: &PackFile| join.packs().contains(&pack.name);
                     let bytes = standing.iter().filter(|pack| is_joined(pack)).map(|pack| pack.bytes).sum();
                     let is_promised = matches!(join, Join::Merge { is_promised: true, .. });

@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, fs, io, path::Path};
 
+use rustix::fs::statvfs;
+
 use crate::{
     objects::{Id, Objects},
     pack::Pack,
@@ -21,6 +23,15 @@ pub(super) struct Weight {
     bytes: u64,
 }
 
+/// What is to be done about packs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum JoinDue {
+    Join(Join),
+    /// Some should be joined, and the disk has no room for that.
+    NoRoom,
+    Nothing,
+}
+
 impl Store {
     /// Returns how many packs there are.
     pub(crate) fn packs(&self) -> usize {
@@ -28,9 +39,12 @@ impl Store {
     }
 
     /// Returns which packs should be joined, if any.
-    pub(crate) fn join_due(&self) -> Option<Join> {
+    pub(crate) fn join_due(&self) -> JoinDue {
         // A repository of the user's own is the user's to care for.
-        if self.is_shared { None } else { Join::due(&self.packs) }
+        if self.is_shared || Join::due(&self.packs, u64::MAX).is_none() {
+            return JoinDue::Nothing;
+        }
+        Join::due(&self.packs, room(&self.git_dir)).map_or(JoinDue::NoRoom, JoinDue::Join)
     }
 
     /// Notes that packs are being joined from here on.
@@ -106,6 +120,17 @@ impl Store {
         self.weights.extend(tip.map(|tip| Weight { tip, bytes }));
     }
 }
+
+/// Returns how many bytes may be written here that aren't a commit's; no limit where the file system doesn't say.
+fn room(git_dir: &Path) -> u64 {
+    match statvfs(git_dir) {
+        Ok(system) if system.f_blocks > 0 => system.f_bavail.saturating_mul(system.f_frsize).saturating_sub(MARGIN),
+        _ => u64::MAX,
+    }
+}
+
+/// What a join leaves for commits beside it: many small batches, or one of some thousand changes.
+const MARGIN: u64 = 8 << 20;
 
 /// Lists the packs that are complete. One that git is still fetching has a `.keep`, and isn't ours to touch.
 pub(super) fn list(git_dir: &Path) -> io::Result<Vec<PackFile>> {

@@ -86,6 +86,8 @@ pub(crate) struct Owner {
     fetching: Arc<sync::Mutex<()>>,
     /// How many packs there were when joining them failed; there is no other try before they are twice as many.
     packs_kept: usize,
+    /// Whether it was said that the disk has no room for joining packs.
+    told_no_room: bool,
     push_state: watch::Sender<PushState>,
     pushed: watch::Sender<u64>,
 }
@@ -138,6 +140,7 @@ impl Owner {
             join_pause: Instant::now(),
             fetching: Arc::default(),
             packs_kept: 0,
+            told_no_room: false,
             push_state,
             pushed,
         };

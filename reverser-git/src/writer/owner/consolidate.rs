@@ -28,7 +28,7 @@ use crate::{
     objects::Id,
     remote::cli::packs as git,
     sink::CommitId,
-    store::{Join, clear_failed_join, finish},
+    store::{Join, JoinDue, clear_failed_join, finish},
     writer::owner::{Owner, blocking},
 };
 
@@ -52,7 +52,23 @@ impl Owner {
         if !self.joining.is_empty() || is_paused || packs < 2 * self.packs_kept {
             return;
         }
-        let Some(join) = self.store().join_due() else { return };
+        let due = self.store().join_due();
+        let join = match due {
+            JoinDue::Join(join) => join,
+            JoinDue::NoRoom => {
+                self.join_pause = Instant::now() + ROOM_PAUSE;
+                if !std::mem::replace(&mut self.told_no_room, true) {
+                    tracing::warn!(
+                        packs,
+                        "packs should be joined, and the disk has no room for that: commits go on, and it is looked at \
+                         again; free some space"
+                    );
+                }
+                return;
+            }
+            JoinDue::Nothing => return,
+        };
+        self.told_no_room = false;
         let mut store = self.store();
         store.begin_join();
         let (git_dir, span) = (store.git_dir().to_owned(), store.unpushed_span());
@@ -93,7 +109,7 @@ impl Owner {
     /// Returns when joining packs may go on that waits for its pause to pass.
     pub(super) fn join_pause(&self) -> Option<Instant> {
         let waits = self.joining.is_empty() && Instant::now() < self.join_pause;
-        (waits && self.store().join_due().is_some()).then_some(self.join_pause)
+        (waits && self.store().join_due() != JoinDue::Nothing).then_some(self.join_pause)
     }
 }
 
@@ -142,6 +158,9 @@ pub(super) async fn weigh(git_dir: &Path, tip: Id, base: Option<Id>) -> Option<u
 
 /// So many times as long as it took is paused between two joins, which is a fifth of one core at most.
 const PAUSE: u32 = 4;
+
+/// How long a disk that has no room is left alone.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
 
 /// From here on there is no pause.
 const CROWD: usize = 40;

@@ -22,7 +22,7 @@ async fn a_full_disk_stops_commits_alone_and_only_until_there_is_room() {
     let bed = Bed::new().await;
     let state = bed.state_dir();
     fs::create_dir(&state).unwrap();
-    let mount = "mount -t tmpfs -o size=4m tmpfs \"$0\" && exec \"$@\"";
+    let mount = "mount -t tmpfs -o size=16m tmpfs \"$0\" && exec \"$@\"";
     let own = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, state.to_str().unwrap()];
     let trial = Command::new(own[0]).args(&own[1..]).arg("true").output();
     match trial {
@@ -41,6 +41,7 @@ fn play(wrapper: &[&str], disk: &str, bed: &Bed) {
         .args(["--exact", "crash::full::a_process_meets_a_full_disk", "--nocapture"])
         .env(DISK, disk)
         .env(FOLDER, bed.folder(""))
+        .env("REVERSER_FAULT_LOG", bed.folder("passed"))
         .output()
         .unwrap();
     assert!(output.status.success(), "{disk}: {}", String::from_utf8_lossy(&output.stderr));
@@ -56,7 +57,10 @@ async fn a_process_meets_a_full_disk() {
             pushes_go_on_and_fetches_wait_for_room(&bed, &disk).await;
             packs_are_joined_once_there_is_room(&bed, &disk).await;
         }
-        Some(bed) => commits_fail_until_there_is_room(&bed, &Disk::Limit).await,
+        Some(bed) => {
+            commits_fail_until_there_is_room(&bed, &Disk::Limit).await;
+            a_join_that_finds_no_room_leaves_nothing(&bed).await;
+        }
         // Not within the other tests' process, whose files have no such limit.
         None => assert!(getrlimit(Resource::Fsize).current.is_none()),
     }
@@ -123,22 +127,57 @@ async fn pushes_go_on_and_fetches_wait_for_room(bed: &Bed, disk: &Disk) {
 async fn packs_are_joined_once_there_is_room(bed: &Bed, disk: &Disk) {
     let writer = bed.start().await;
     commit(&writer, "large", &noise(400_000)).await;
+    let begun = met(bed, "consolidation-begun");
     // Enough for more packs, until they are worth being joined, not for all of them once more.
-    disk.leave(300_000);
-    for _ in 0..12 {
-        commit(&writer, "noise", &noise(20_000)).await;
-    }
-    assert!(bed.packs() > 12, "{}", bed.packs());
-    disk.free();
+    disk.leave(600_000);
     let mut last = None;
-    while bed.packs() >= 8 {
-        last = Some(id(&commit(&writer, "noise", &noise(2_000)).await));
+    for _ in 0..30 {
+        last = Some(id(&commit(&writer, "noise", &noise(20_000)).await));
     }
-    let left = files(&bed.local()).into_iter().filter(|file| file.contains("/pack/tmp_") || file.contains("/.tmp-"));
-    assert_eq!(left.collect::<Vec<_>>(), [""; 0]);
+    assert!(bed.packs() > 30, "{}", bed.packs());
+    assert_eq!(met(bed, "consolidation-begun"), begun, "commits need the room that there is");
+    disk.free();
+    eventually("joined packs", || async { (bed.packs() < 8).then_some(()) }).await;
+    assert_eq!(half_packs(bed), [""; 0]);
     bed.finish(writer).await;
     let tip = git(&bed.remote(), &["rev-parse", "main"]);
     assert_eq!(Some(tip.trim()), last.as_ref().map(|id| id.as_str()));
+}
+
+async fn a_join_that_finds_no_room_leaves_nothing(bed: &Bed) {
+    let writer = bed.start().await;
+    let begun = met(bed, "consolidation-begun");
+    // Each pack has its room, and all in one have not.
+    limit_files(Some(100_000));
+    let mut commits = 0;
+    while met(bed, "consolidation-begun") == begun {
+        commit(&writer, "noise", &noise(40_000)).await;
+        commits += 1;
+        assert!(commits < 30, "no join was tried");
+    }
+    let ended = || (met(bed, "consolidation-made") == met(bed, "consolidation-begun")).then_some(());
+    eventually("the end of the join", || async { ended() }).await;
+    eventually("nothing left of it", || async { half_packs(bed).is_empty().then_some(()) }).await;
+    assert!(bed.packs() >= commits, "{} packs of {commits}", bed.packs());
+    limit_files(None);
+    // Packs that couldn't be joined are tried again when they are twice as many.
+    for _ in 0..=bed.packs() {
+        commit(&writer, "noise", &noise(1_000)).await;
+    }
+    eventually("joined packs", || async { (bed.packs() < 8).then_some(()) }).await;
+    bed.finish(writer).await;
+}
+
+/// How often the process came to a point.
+fn met(bed: &Bed, point: &str) -> usize {
+    let passed = fs::read_to_string(bed.folder("passed")).unwrap();
+    passed.lines().filter(|passed| *passed == point).count()
+}
+
+/// What a git is writing, or has left.
+fn half_packs(bed: &Bed) -> Vec<String> {
+    let is_half = |file: &String| file.contains("/pack/tmp_pack") || file.contains("/pack/tmp_idx");
+    files(&bed.local()).into_iter().filter(is_half).collect()
 }
 
 async fn start_again(bed: &Bed) -> GitWriter {
