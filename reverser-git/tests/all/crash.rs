@@ -199,7 +199,8 @@ impl Scene {
                 }
             }
             End::KilledAfter(..) | End::KilledAt(_) => {
-                assert_eq!(status.signal(), Some(9), "{round:?} was never met: {status}: {said:?}");
+                let errors = fs::read_to_string(self.errors()).unwrap();
+                assert_eq!(status.signal(), Some(9), "{round:?} was never met: {status}: {said:?}, {errors}");
             }
         }
         self.check(&format!("{round:?}"));
@@ -262,6 +263,11 @@ impl Scene {
         (last + 1, self.others.len())
     }
 
+    /// What the last process had to complain about.
+    fn errors(&self) -> PathBuf {
+        self.folder.join("errors")
+    }
+
     /// Where a process notes the points that it passes.
     fn passed(&self) -> PathBuf {
         self.folder.join("passed")
@@ -310,7 +316,7 @@ impl Process {
             Some(fault) => command.env("REVERSER_FAULT", fault),
             None => command.env_remove("REVERSER_FAULT"),
         };
-        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command.stderr(File::create(scene.errors()).unwrap()).spawn().unwrap();
         let (sender, lines) = channel();
         let output = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));

@@ -146,26 +146,30 @@ async fn packs_are_joined_once_there_is_room(bed: &Bed, disk: &Disk) {
 
 async fn a_join_that_finds_no_room_leaves_nothing(bed: &Bed) {
     let writer = bed.start().await;
-    let begun = met(bed, "consolidation-begun");
-    // Each pack has its room, and all in one have not.
-    limit_files(Some(100_000));
-    let mut commits = 0;
-    while met(bed, "consolidation-begun") == begun {
-        commit(&writer, "noise", &noise(40_000)).await;
-        commits += 1;
-        assert!(commits < 30, "no join was tried");
-    }
+    // Each pack has its room, and the least that are joined have not.
+    limit_files(Some(50_000));
+    let commits = commit_until_packs_are_joined(bed, &writer).await;
     let ended = || (met(bed, "consolidation-made") == met(bed, "consolidation-begun")).then_some(());
     eventually("the end of the join", || async { ended() }).await;
     eventually("nothing left of it", || async { half_packs(bed).is_empty().then_some(()) }).await;
     assert!(bed.packs() >= commits, "{} packs of {commits}", bed.packs());
     limit_files(None);
-    // Packs that couldn't be joined are tried again when they are twice as many.
-    for _ in 0..=bed.packs() {
-        commit(&writer, "noise", &noise(1_000)).await;
-    }
+    // It is tried again when packs are twice as many.
+    commit_until_packs_are_joined(bed, &writer).await;
     eventually("joined packs", || async { (bed.packs() < 8).then_some(()) }).await;
     bed.finish(writer).await;
+}
+
+/// Returns how many commits that took.
+async fn commit_until_packs_are_joined(bed: &Bed, writer: &GitWriter) -> usize {
+    let begun = met(bed, "consolidation-begun");
+    for commits in 0..1_000 {
+        if met(bed, "consolidation-begun") > begun {
+            return commits;
+        }
+        commit(writer, "noise", &noise(40_000)).await;
+    }
+    panic!("packs aren't joined: {}", bed.packs());
 }
 
 /// How often the process came to a point.
