@@ -24,6 +24,7 @@ mod handle;
 mod owner;
 mod owners;
 mod queue;
+mod shared;
 mod start;
 mod state;
 

@@ -15,7 +15,7 @@ use crate::{
     branch::BranchName,
     store::StoreConfig,
     url::CanonicalUrl,
-    writer::{PushState, owner::Request},
+    writer::{PushState, owner::Request, shared::Shared},
 };
 
 /// An owner that runs, or has ended and is not forgotten yet.
@@ -26,6 +26,8 @@ pub(super) struct Running {
     pub(super) pushed: watch::Receiver<u64>,
     pub(super) push_state: watch::Receiver<PushState>,
     pub(super) config: StoreConfig,
+    /// What the first writer has chosen for all.
+    pub(super) shared: Shared,
     /// How many writers it has had, for the names of their files.
     pub(super) writers: u32,
     pub(super) task: JoinHandle<()>,

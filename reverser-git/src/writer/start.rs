@@ -35,10 +35,19 @@ impl GitWriterBuilder {
     /// Opens the local repository, meets the remote and starts the writer; when this process writes to the branch already,
     /// joins its owner, or waits for the end of one that is ending.
     ///
+    /// # Errors
     /// A remote that can't be reached is an error only at the first start: later ones go on with what is on disk. One that
     /// refuses these credentials is an error for whoever joins, too: nobody writes with the others' alone. Credentials that
-    /// can't be used, such as a file that isn't there, are one each time, and so is a signer that
-    /// can't sign; a branch is signed once one of its writers has one, by the first.
+    /// can't be used, such as a file that isn't there, are one each time, and so is a signer that can't sign.
+    ///
+    /// # Several writers of a branch
+    /// | option | whose counts |
+    /// |---|---|
+    /// | the URL and how to log in, [`transfer_limit`](Self::transfer_limit) | each writer's, for what goes through it: pushes go through the first, and through the next one when it is refused or gone |
+    /// | [`under`](Self::under), [`committer`](Self::committer), [`queue_bytes`](Self::queue_bytes) | each writer's own |
+    /// | [`state_dir`](Self::state_dir) | the first one's; another one is an error, [`OpenError::SharedBranch`] |
+    /// | [`signer`](Self::signer) | the first that is given: from then on all commits of the branch are signed by it |
+    /// | [`start_at`](Self::start_at), [`on_conflict`](Self::on_conflict), [`push_interval`](Self::push_interval), [`push_max_commits`](Self::push_max_commits), [`unpushed_bytes`](Self::unpushed_bytes), [`compression`](Self::compression) | the first one's, until the last writer is gone; a warning names those that a later one has chosen otherwise |
     pub async fn start(self) -> Result<GitWriter, OpenError> {
         let (url, branch) = (self.url.clone(), self.branch.clone());
         let slot = blocking(move || owners::slot(url.canonical(), branch)).await;
@@ -52,8 +61,8 @@ impl GitWriterBuilder {
         let (config, store, (remote, cli)) = self.open().await?;
         let (writer, requests, task) = self.launch(store, remote).await?;
         let writer = GitWriter { cli, ..writer };
-        let (pushed, push_state) = (writer.pushed.clone(), writer.push_state.clone());
-        *slot = Some(Running { requests, pushed, push_state, config, writers: 1, task });
+        let (pushed, push_state, shared) = (writer.pushed.clone(), writer.push_state.clone(), self.shared);
+        *slot = Some(Running { requests, pushed, push_state, config, shared, writers: 1, task });
         Ok(writer)
     }
 
@@ -106,7 +115,7 @@ impl GitWriterBuilder {
             branch: self.branch.clone(),
             committer: self.committer.clone(),
             signer: self.signer.clone(),
-            compression: self.compression,
+            compression: self.shared.compression(),
             compared,
         })
     }
@@ -170,9 +179,24 @@ impl GitWriterBuilder {
             Ok(joined) => joined?,
             Err(_ended) => return Ok(None),
         }
+        self.tell_what_is_not_taken(running);
         let line = Line::new(requests, handle);
         let writer = self.writer(line, running.pushed.clone(), running.push_state.clone());
         Ok(Some(GitWriter { cli, ..writer }))
+    }
+
+    /// Says what of this writer's choices doesn't count, as the first one has chosen otherwise.
+    fn tell_what_is_not_taken(&self, running: &Running) {
+        let options = running.shared.contradicted_by(&self.shared);
+        if !options.is_empty() {
+            tracing::warn!(
+                remote = %self.url,
+                branch = %self.branch,
+                options = options.join(", "),
+                "the branch has a writer that has chosen these otherwise, and its choices count: name the same for all writers \
+                 of a branch, or leave them out"
+            );
+        }
     }
 
     /// Starts an owner.
@@ -189,10 +213,10 @@ impl GitWriterBuilder {
         let target = Target {
             url: self.url.clone(),
             branch: self.branch.clone(),
-            on_conflict: self.on_conflict,
-            start_at: self.start_at,
-            pacing: self.pacing,
-            unpushed_bytes: self.unpushed_bytes,
+            on_conflict: self.shared.on_conflict(),
+            start_at: self.shared.start_at(),
+            pacing: self.shared.pacing(),
+            unpushed_bytes: self.shared.unpushed_bytes(),
         };
         let owner = Owner::open(store, &handle, target, push_state, pushed);
         let owner = owner.instrument(span.clone()).await?;

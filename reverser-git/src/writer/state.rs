@@ -16,14 +16,14 @@ pub struct PushState {
     pub unpushed: usize,
     /// What they take in the state folder, in bytes on disk.
     pub unpushed_bytes: u64,
-    /// Whether batches wait because that has reached [its limit](GitWriterBuilder::unpushed_bytes). They are committed when
+    /// Whether batches wait because that has reached [its limit](crate::GitWriterBuilder::unpushed_bytes). They are committed when
     /// a push has succeeded.
     pub is_full: bool,
     /// When the oldest of them was committed.
     pub unpushed_since: Option<Timestamp>,
     /// The latest push of this run.
     pub last_push: Option<LastPush>,
-    /// Branches with what [`OnConflict::Branch`] has put aside, until they are pushed.
+    /// Branches with what [`OnConflict::Branch`](crate::OnConflict::Branch) has put aside, until they are pushed.
     pub aside: Vec<BranchName>,
     /// The latest conflict with somebody else's commits of this run.
     pub last_conflict: Option<Conflict>,

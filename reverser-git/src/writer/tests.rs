@@ -68,7 +68,7 @@ async fn start(folder: &Path, lost: usize) -> (GitWriter, Arc<Deaf>) {
         branch: BranchName::default(),
         committer: builder.committer.clone(),
         signer: None,
-        compression: builder.compression,
+        compression: builder.shared.compression(),
         compared: Compared::default(),
     };
     let (git_dir, login_dir) = (config.git_dir(), config.login_dir(1));

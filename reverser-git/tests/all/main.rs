@@ -11,6 +11,7 @@ mod dying;
 mod hostile;
 mod keys;
 mod local;
+mod log;
 mod pace;
 mod packs;
 mod partial;

@@ -4,10 +4,14 @@ use std::{collections::BTreeMap, fs, time::Duration};
 
 use reverser_core::Signature;
 use reverser_git::{
-    Batch, Credentials, GitSink, GitWriter, GitWriterBuilder, OpenError, RemoteError, SinkError, testing, testing::path,
+    Batch, Credentials, GitSink, GitWriter, GitWriterBuilder, OnConflict, OpenError, RemoteError, SinkError, testing,
+    testing::path,
 };
 
-use crate::bed::{Bed, LIMIT, commit, failure, git, push, pushed};
+use crate::{
+    bed::{Bed, LIMIT, commit, failure, git, push, pushed},
+    log::Log,
+};
 
 /// With the state folder left to whoever came first.
 fn by_address(address: &str) -> GitWriterBuilder {
@@ -136,6 +140,22 @@ async fn another_state_folder_for_a_branch_is_refused_and_says_which_one_is_in_u
     std::os::unix::fs::symlink(bed.state_dir(), &link).unwrap();
     bed.builder().state_dir(link).start().await.unwrap();
     bed.finish(writer).await;
+}
+
+#[tokio::test]
+async fn a_choice_that_another_writer_has_made_otherwise_before_is_named_in_a_warning() {
+    let bed = Bed::new().await;
+    let first = bed.builder().on_conflict(OnConflict::Branch).unpushed_bytes(1 << 20).start().await.unwrap();
+    let log = Log::begin();
+    let is_told = || log.text().contains("has chosen these otherwise");
+    let like_the_first = bed.builder().on_conflict(OnConflict::Branch).start().await.unwrap();
+    assert!(!is_told(), "{}", log.text());
+    let other = bed.builder().on_conflict(OnConflict::Stop).unpushed_bytes(1 << 30).start().await.unwrap();
+    assert!(is_told() && log.text().contains("on_conflict, unpushed_bytes"), "{}", log.text());
+    for writer in [like_the_first, other] {
+        writer.close(LIMIT).await.unwrap();
+    }
+    bed.finish(first).await;
 }
 
 #[tokio::test]

@@ -1,18 +1,19 @@
 //! Where secrets are not: in arguments and environments of processes, in logs, in errors.
 
 use std::{
-    fs, io,
+    fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
 };
 
 use reverser_git::{Credentials, GitSink, KnownHosts, RemoteAccess, Secret};
 use reverser_testbed::{BareRepo, GitHttp, HttpProxy, Sshd};
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::builder;
-use crate::bed::{LIMIT, commit, eventually, failure, pushed};
+use crate::{
+    bed::{LIMIT, commit, eventually, failure, pushed},
+    log::Log,
+};
 
 /// A pre-receive hook that waits in the middle of a push.
 struct Gate {
@@ -117,35 +118,9 @@ async fn no_process_shows_a_secret_while_git_pushes_over_ssh() {
     is_not_seen(&server.url("team.git"), &repo, access, "IdentityFile=key", &["passphrase-visible", middle]).await;
 }
 
-/// What is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 #[tokio::test]
 async fn neither_logs_nor_errors_repeat_a_secret_that_was_refused() {
-    let log = Log::default();
-    // For this thread, which is the only one of this test's runtime.
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let log = Log::begin();
     let (server, ssh) = (GitHttp::start().await.unwrap(), Sshd::start().await.unwrap());
     let proxy = HttpProxy::start(Some(("out", "right"))).await.unwrap();
     let (http, repo) = (server.url("team.git"), server.create("team.git").await.unwrap());
@@ -195,7 +170,7 @@ async fn neither_logs_nor_errors_repeat_a_secret_that_was_refused() {
         let closed = writer.close(LIMIT).await.unwrap();
         said += &format!("{closed:?}\n");
     }
-    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let logged = log.text();
     assert!(logged.matches("a push failed").count() >= 6, "{logged}");
     assert!(!said.contains("hush") && !logged.contains("hush"), "{said}\n{logged}");
 }
