@@ -30,7 +30,7 @@ impl Pace {
 
     /// Notes that a push has ended well.
     pub(super) fn rest(&mut self, now: Instant) {
-        self.rests_until = now.checked_add(self.pacing.interval);
+        self.rests_until = Some(now + self.pacing.interval.min(LONGEST));
     }
 
     /// Notes that somebody waits for all batches up to this one.
@@ -48,6 +48,9 @@ impl Pace {
         self.rests_until.filter(|until| *until > now)
     }
 }
+
+/// What is longer is for ever; added to an instant, `Duration::MAX` would be past the end of time, and nothing would wait.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[cfg(test)]
 mod tests {
@@ -67,6 +70,16 @@ mod tests {
         pace.ask(6);
         assert_eq!(pace.waits_until(later, 1, 5), None, "asked for");
         assert_eq!(pace.waits_until(later, 1, 6), Some(now + interval), "what was asked for is there");
+    }
+
+    #[test]
+    fn an_interval_without_an_end_waits_until_somebody_asks() {
+        let mut pace = Pace::new(Pacing { interval: Duration::MAX, max_commits: None });
+        let now = Instant::now();
+        pace.rest(now);
+        assert!(pace.waits_until(now + Duration::from_secs(3600), 1, 1).is_some());
+        pace.ask(2);
+        assert_eq!(pace.waits_until(now, 1, 1), None);
     }
 
     #[test]
