@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use crate::url::RemoteUrl;
+use crate::{remedy::Remedy, url::RemoteUrl};
 
 mod secret;
 
@@ -216,6 +216,13 @@ pub enum AccessError {
         /// What is wrong with it.
         fault: &'static str,
     },
+}
+
+impl AccessError {
+    /// Returns what helps.
+    pub fn remedy(&self) -> Remedy {
+        Remedy::FixConfiguration
+    }
 }
 
 impl From<SecretError> for AccessError {

@@ -1,11 +1,26 @@
 //! A durable Git writer: small authored commits, pushed as an exact compare-and-swap, never forced, never lost.
 //!
 //! ```text
-//! plans ─► GitSink ─► commit ──────────────────────────► push ───────────────► remote
-//! plans ─► GitSink ─┘ local bare repository: one pack,   compare-and-swap; on
-//!    one owner for    fsync, one ref; this is the queue  a moved tip fetch, replay
-//!    each branch
+//! writers of a branch        its owner, and a bare repository on this disk         the remote
+//!
+//! GitWriter ─► queue ─┐      no-ops left    signed    one pack, fsync,     push
+//!                     ├────► out, trees ──► commits ─► one ref: this is ──────────► the branch moves from
+//! GitWriter ─► queue ─┘      in memory                 the queue                    the tip that we saw,
+//!                                 ▲                        │                        or not at all
+//!                                 │ our commits again,     │ packs are joined          │
+//!                                 └ on top of theirs ◄──── │ beside it      fetch ◄────┘ somebody else was there
 //! ```
+//!
+//! - **One owner for each branch of a repository**, however its address is written: all [`GitWriter`]s of a process for it share one
+//!   task, one order of commits and one push. [`GitWriterBuilder::start`] says whose options count.
+//! - **A local repository** that needs no network to be opened again. Where the remote can leave contents out, it has commits and
+//!   trees, and of contents what is compared. Its packs are joined in the background, so that they stay few.
+//! - **Nothing is forced.** Somebody else's commits are fetched and ours made again on top, with their authors and dates;
+//!   [`OnConflict`] says what becomes of a file that both have changed. A history that was rewritten is told, and ours written again.
+//! - **Signed or not at all**: by a [`Signer`], an SSH key in this process ([`SshSigner`]) or a program such as gpg ([`ProgramSigner`]).
+//! - **Bounded**: at a limit [`commit`](GitSink::commit) waits, for memory ([`queue_bytes`](GitWriterBuilder::queue_bytes)) and for the
+//!   disk ([`unpushed_bytes`](GitWriterBuilder::unpushed_bytes)).
+//! - **It says what is wrong**: [`GitWriter::push_state`], and each error has a [`Remedy`].
 //!
 //! [`GitWriter::open`] is for a repository with a remote and [`GitWriter::local`] for one without, [`DirectorySink`] for a plain
 //! folder and `MemorySink` (feature `testing`) for the tests of programs that embed this: all of them are a [`GitSink`].

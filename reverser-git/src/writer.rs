@@ -40,11 +40,11 @@ pub use state::{Closed, LastPush, PushPhase, PushState};
 ///
 /// # One owner for each branch
 /// All writers of a process to one branch of a repository share one task and one state folder, however they write its
-/// address ([`RemoteUrl::canonical`]): their commits are in one order, and they never race. Each has its own folder
-/// ([`under`](GitWriterBuilder::under)), its own committer and its own queue; of the cursors there is one map, so their sources need names
-/// of their own. A push takes what all of them have committed, with the address and the credentials of the one that was opened
-/// first; when these are refused, or when that one is gone, with those of the next. The task runs on the runtime in which the first of
-/// them was started, and needs it for as long as there are others.
+/// address ([`RemoteUrl::canonical`]): their commits are in one order, and they never race. Each has its own folder, committer and
+/// queue, and [`start`](GitWriterBuilder::start) says of each option whose counts; of the cursors there is one map, so their sources
+/// need names of their own. A push takes what all of them have committed, with the address and the credentials of the one that was
+/// opened first; when these are refused, or when that one is gone, with those of the next. The task runs on the runtime in which the
+/// first of them was started, and needs it for as long as there are others.
 ///
 /// When the last writer is dropped without [`close`](Self::close), the push under way is given up; the next start goes on
 /// with it.
@@ -80,6 +80,22 @@ impl GitWriter {
     /// [`commit`](GitSink::commit) on; the branch moves to it in the next moment, and [`pushed`](GitSink::pushed) waits for that. While
     /// somebody has the branch in a working tree it stays, as git has it for pushes, and
     /// [`push_state`](Self::push_state) says so.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let repository = folder.path().join("audit.git");
+    /// use std::time::Duration;
+    ///
+    /// use reverser_git::{GitSink, GitWriter};
+    ///
+    /// let writer = GitWriter::local(&repository)?.under("cluster".parse()?).start().await?;
+    /// assert!(writer.list(None).await?.is_empty());
+    /// writer.close(Duration::from_secs(10)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn local(folder: &Path) -> Result<GitWriterBuilder, RemoteUrlError> {
         Ok(GitWriterBuilder::new(RemoteUrl::from_path(folder)?, Credentials::FromGit.into(), Place::Here))
     }
@@ -94,8 +110,8 @@ impl GitWriter {
     /// or when others write to the branch.
     ///
     /// It ends earlier at a failure that only a person can mend, which [`Closed`] has then. The last writer of a branch ends the task
-    /// that owns it, whose state folder is free when this returns. Two closings at once
-    /// are one, with the limit of the first, and both hear how it ended; a closing that nobody waits for is done all the same.
+    /// that owns it, whose state folder is free when this returns. Two closings at once are one, with the limit of the first, and
+    /// both hear how it ended; a closing that nobody waits for is done all the same.
     pub async fn close(&self, limit: Duration) -> Result<Closed, SinkError> {
         let mut outcome = self.line.close(limit, &self.pushed, &self.push_state).ok_or_else(|| self.closed())?;
         let closed = outcome.wait_for(Option::is_some).await.map_err(|_| self.closed())?.clone();

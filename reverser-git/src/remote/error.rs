@@ -180,8 +180,8 @@ impl RemoteError {
     /// passes.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Access { .. }
-            | Self::Authentication { .. }
+            Self::Access { reason, .. } => reason.remedy(),
+            Self::Authentication { .. }
             | Self::Certificate { .. }
             | Self::Conflict { .. }
             | Self::HostKey { .. }

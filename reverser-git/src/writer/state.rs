@@ -11,6 +11,7 @@ use crate::{
 
 /// What is not pushed, and why.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct PushState {
     /// How many commits the remote doesn't have.
     pub unpushed: usize,
@@ -61,6 +62,7 @@ pub enum PushPhase {
 
 /// How a writer ended.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Closed {
     /// How many commits of the branch the remote doesn't have, those of the other writers that share it included; none when it has
     /// all that were made before the close. They are on disk; the other writers or the next start push them.
