@@ -4,7 +4,7 @@
 //! <state folder>/lock                      held while a writer is alive; has its process id
 //! <state folder>/login[-<n>]/              what a writer logs in with, 0700; see remote/cli/login.rs
 //! <state folder>/repository.git/
-//!   git-at-work                            locked by each git that runs here: a start ends those of a killed writer
+//!   git-at-work[-<n>]                      locked by each git that runs here: a start ends those of a killed writer
 //!   objects/pack/pack-<id>.{pack,idx}      one per group of batches, fsynced before a ref names it, until they are joined
 //!   objects/pack/pack-<id>.promisor        that pack was fetched: what it names may have been left at the remote
 //!   refs/reverser/<branch>                 the only truth: a commit whose parent is the branch's tip and whose message
@@ -73,9 +73,9 @@ pub use error::OpenError;
 pub(crate) use join::Join;
 use join::PackFile;
 use leftovers::clear_leftovers;
-pub(crate) use leftovers::{at_work, clear_temporary_packs};
+pub(crate) use leftovers::{GitInput, at_work, clear_temporary_packs};
 use packs::Weight;
-pub(crate) use packs::{JoinDue, clear_failed_join, finish};
+pub(crate) use packs::{JoinDue, finish};
 pub(crate) use pushing::Pushable;
 pub(crate) use replay::{Conflicted, Replayed};
 pub(crate) use restore::Rewritten;

@@ -16,7 +16,6 @@ use crate::{
     objects::ObjectFormat,
     remote::{Pushed, Refusal, Remote, RemoteError, RemoteTip},
     sink::{CommitId, SinkError},
-    store::clear_temporary_packs,
     url::RemoteUrl,
 };
 
@@ -174,10 +173,8 @@ impl Remote for CliRemote {
         let session = self.login.session().await?;
         let mut command = self.fetch_command(&session);
         command.arg(format!("+{}:{incoming}", branch.full()));
-        let output = self.run(command, "fetch from", self.transfer_limit).await;
-        let output = output.inspect_err(|_| clear_temporary_packs(&self.git_dir))?;
+        let output = self.run(command, "fetch from", self.transfer_limit).await?;
         if !output.status.success() {
-            clear_temporary_packs(&self.git_dir);
             return Err(self.failed("fetch from", &output, &session));
         }
         let mut command = git(Some(&self.git_dir), Configuration::Ours, None);

@@ -4,9 +4,13 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs::{self, File},
-    io,
+    io::{self, Seek, Write},
     path::{Path, PathBuf},
-    sync::mpsc,
+    process::Stdio,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -59,19 +63,17 @@ fn is_leftover(entry: &fs::DirEntry) -> bool {
 }
 
 /// Removes what a git that failed or was ended here has left of the packs that it was writing: on a full disk that is most of
-/// the room there was. Another git that is writing one fails, and is run again.
-pub(crate) fn clear_temporary_packs(git_dir: &Path) {
-    let Ok(entries) = fs::read_dir(git_dir.join("objects/pack")) else { return };
-    for entry in entries.filter_map(Result::ok) {
+/// the room there was. No other git may be writing one: nothing tells whose they are.
+pub(crate) fn clear_temporary_packs(git_dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(git_dir.join("objects/pack"))? {
+        let entry = entry?;
         let name = entry.file_name();
         // Not our own, `tmp_reverser`: commits go on meanwhile.
-        let is_temporary = ["tmp_pack_", "tmp_idx_", "tmp_rev_", ".tmp-"]
-            .iter()
-            .any(|start| name.to_string_lossy().starts_with(start));
-        if is_temporary && let Err(error) = fs::remove_file(entry.path()) {
-            tracing::warn!(file = %entry.path().display(), %error, "a file that git has left could not be removed");
+        if ["tmp_pack_", "tmp_idx_", "tmp_rev_"].iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            fs::remove_file(entry.path())?;
         }
     }
+    Ok(())
 }
 
 /// Removes the files of packs that aren't whole. What is in them is elsewhere, or was never promised: a pack has both before
@@ -96,10 +98,22 @@ fn clear_half_packs(folder: &Path) -> io::Result<()> {
 /// Ends the commands of git that a killed process has left running: they would find their files gone, and move refs
 /// that somebody else moves.
 ///
-/// Each has [`at_work`]'s file, locked, as its standard input, which goes with it.
+/// Each has [`at_work`]'s file or a [`GitInput`], locked, as its standard input, which goes with it.
 fn end_orphans(git_dir: &Path) -> io::Result<()> {
-    let path = at_work_file(git_dir);
-    let file = File::create(&path)?;
+    end_orphans_with(git_dir, &git_dir.join(AT_WORK))?;
+    for entry in fs::read_dir(git_dir)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(INPUT) {
+            end_orphans_with(git_dir, &entry.path())?;
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends those that have this file as their standard input.
+fn end_orphans_with(git_dir: &Path, path: &Path) -> io::Result<()> {
+    let file = File::create(path)?;
     if file.try_lock().is_ok() {
         return Ok(());
     }
@@ -111,7 +125,7 @@ fn end_orphans(git_dir: &Path) -> io::Result<()> {
     }
     tracing::warn!(folder = %git_dir.display(), "a git of an earlier run is still at work here, and is ended");
     for signal in [Signal::TERM, Signal::KILL] {
-        for group in groups_with_input(&fs::canonicalize(&path)?) {
+        for group in groups_with_input(&fs::canonicalize(path)?) {
             group.end(signal);
         }
         if let Ok(locked) = is_done.recv_timeout(ORPHANS_END) {
@@ -125,15 +139,49 @@ fn end_orphans(git_dir: &Path) -> io::Result<()> {
 /// Returns the standard input for a git that works in this repository: it tells the next start that it does. `None` where
 /// there is no writer's repository.
 pub(crate) fn at_work(git_dir: &Path) -> Option<File> {
-    let file = File::open(at_work_file(git_dir)).ok()?;
+    let file = File::open(git_dir.join(AT_WORK)).ok()?;
     file.try_lock_shared().ok()?;
     Some(file)
 }
 
-/// Always empty. Not `.lock`: that is what is cleared.
-fn at_work_file(git_dir: &Path) -> PathBuf {
-    git_dir.join("git-at-work")
+/// What a git reads that works in this repository: a file, since a pipe has to be filled while it runs. It tells the next
+/// start that there is one, as [`at_work`] does, and goes with this.
+#[derive(Debug)]
+pub(crate) struct GitInput {
+    path: PathBuf,
+    file: File,
 }
+
+impl GitInput {
+    pub(crate) fn create(git_dir: &Path, text: &str) -> io::Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let path = git_dir.join(format!("{INPUT}{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+        let mut input = Self { path, file };
+        input.file.lock_shared()?;
+        input.file.write_all(text.as_bytes())?;
+        input.file.rewind()?;
+        Ok(input)
+    }
+
+    /// Returns the standard input of one git.
+    pub(crate) fn stdio(&self) -> io::Result<Stdio> {
+        Ok(self.file.try_clone()?.into())
+    }
+}
+
+impl Drop for GitInput {
+    fn drop(&mut self) {
+        // What can't be removed is cleared at the next start.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Always empty. Not `.lock`: that is what is cleared.
+const AT_WORK: &str = "git-at-work";
+
+/// How the names of [`GitInput`]s begin.
+const INPUT: &str = "git-at-work-";
 
 /// Returns the process groups, each led by a git, whose standard input is this file. Where there is no `/proc` there are
 /// none, and they are waited for.

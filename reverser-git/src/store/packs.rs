@@ -178,15 +178,3 @@ fn remove<'a>(git_dir: &Path, names: impl Iterator<Item = &'a String>) -> io::Re
     }
     sync_folder(&folder)
 }
-
-/// Removes what a git that failed to join packs has left, when no other git is at work here.
-pub(crate) fn clear_failed_join(git_dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(git_dir.join("objects/pack"))? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if ["tmp_pack_", "tmp_idx_", "tmp_rev_"].iter().any(|begin| name.to_string_lossy().starts_with(begin)) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}

@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use tokio::{
-    sync::{self, OwnedSemaphorePermit, mpsc, oneshot, watch},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot, watch},
     task::JoinSet,
     time::{Instant, sleep_until},
 };
@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod consolidate;
+mod gits;
 mod handles;
 mod hold;
 mod pace;
@@ -36,6 +37,7 @@ mod push;
 mod request;
 
 use consolidate::Joined;
+use gits::Gits;
 use handles::Handles;
 use hold::Held;
 use pace::Pace;
@@ -82,8 +84,7 @@ pub(crate) struct Owner {
     joining: JoinSet<Joined>,
     /// No other one begins before this, unless packs are many.
     join_pause: Instant,
-    /// Held by whatever must not run beside a fetch, and by fetches.
-    fetching: Arc<sync::Mutex<()>>,
+    gits: Gits,
     /// How many packs there were when joining them failed; there is no other try before they are twice as many.
     packs_kept: usize,
     /// Whether it was said that the disk has no room for joining packs.
@@ -120,6 +121,7 @@ impl Owner {
             // Only another folder than before lacks contents.
             handle.remote.fetch_contents(&tip).await?;
         }
+        let gits = Gits::new(store.git_dir().to_owned());
         let mut owner = Self {
             store: Arc::new(Mutex::new(store)),
             handles: Handles::new(handle),
@@ -138,7 +140,7 @@ impl Owner {
             last_rewrite: None,
             joining: JoinSet::new(),
             join_pause: Instant::now(),
-            fetching: Arc::default(),
+            gits,
             packs_kept: 0,
             told_no_room: false,
             push_state,
@@ -158,6 +160,7 @@ impl Owner {
             Err(error) if is_fresh => return Err(error.into()),
             Err(error) => {
                 tracing::warn!(%error, "the remote can't be reached, going on with the local repository");
+                owner.gits.clear().await;
                 owner.wait(error);
             }
         }

@@ -221,7 +221,9 @@ impl Scene {
         let local = self.folder.join("state/repository.git");
         if fs::exists(local.join("HEAD")).unwrap() {
             // A git that the killed process has left may still be at work, and packs vanish while fsck looks.
-            let at_work = File::open(local.join("git-at-work"));
+            let files = fs::read_dir(&local).unwrap().map(|file| file.unwrap().path());
+            let is_at_work = |file: &PathBuf| file.file_name().unwrap().to_str().unwrap().starts_with("git-at-work");
+            let at_work: Vec<_> = files.filter(is_at_work).map(|file| File::open(file).unwrap()).collect();
             at_work.iter().for_each(|file| file.lock().unwrap());
             git(&local, &["fsck", "--full", "--strict", "--no-dangling"]);
         }

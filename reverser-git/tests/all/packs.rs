@@ -12,7 +12,10 @@ use std::{
 
 use reverser_git::{Credentials, GitSink, GitWriter, PushPhase, SinkError, testing::path};
 
-use crate::bed::{Bed, LIMIT, batch, command, commit, eventually, failure, git, plan, push};
+use crate::{
+    bed::{Bed, LIMIT, batch, command, commit, eventually, failure, git, plan, push},
+    tools::script,
+};
 
 /// The short form of the soak: `REVERSER_PACKS_PUSHES=2000 REVERSER_PACKS_FILES=10000` is the whole one.
 #[tokio::test]
@@ -151,7 +154,42 @@ async fn a_process_that_is_killed_while_it_joins_packs_loses_nothing() {
     assert_eq!(subjects[1..], expected);
 }
 
-/// The process of the test above, told by its environment where to commit; without that a few commits show what it does.
+#[tokio::test]
+async fn a_join_that_outlived_a_killed_writer_is_ended_by_the_next_start() {
+    let bed = Bed::new().await;
+    // So large that what is small beside it is joined alone.
+    let writer = bed.start().await;
+    push(&writer, "large", &noise(0, 200_000)).await;
+    bed.finish(writer).await;
+    let (programs, joins, ended) = (bed.folder("programs"), bed.folder("joins"), bed.folder("ended"));
+    fs::create_dir(&programs).unwrap();
+    let path_variable = env::var("PATH").unwrap();
+    let lines = format!(
+        "PATH='{path_variable}'\ncase \"$*\" in *--stdin-packs*)\ntrap 'echo >{}; exit 1' TERM\necho >{}\nsleep 1000 &\nwait\nesac\nexec git \"$@\"",
+        ended.display(),
+        joins.display()
+    );
+    script(&programs.join("git"), &lines);
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "packs::a_process_commits_and_joins_until_it_is_killed", "--nocapture"])
+        .env(BED, bed.folder("."))
+        .env("PATH", format!("{}:{path_variable}", programs.display()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("packs that are joined", async || joins.exists().then_some(())).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!ended.exists());
+    let writer = bed.start().await;
+    assert!(ended.exists());
+    let left = files(&bed.local()).into_iter().filter(|name| name.starts_with("git-at-work-"));
+    assert_eq!(left.collect::<Vec<_>>(), [""; 0]);
+    bed.finish(writer).await;
+}
+
+/// The process of the tests above, told by its environment where to commit; without that a few commits show what it does.
 #[tokio::test]
 async fn a_process_commits_and_joins_until_it_is_killed() {
     let Some(folder) = env::var_os(BED) else {

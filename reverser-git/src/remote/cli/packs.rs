@@ -1,19 +1,13 @@
 //! Joining packs with `git pack-objects`, and measuring them. Nothing here touches the network, nor a pack that stands.
 
-use std::{
-    fs::{self, File},
-    io::{self, Seek, Write},
-    path::Path,
-    process::Stdio,
-    time::Duration,
-};
+use std::{io, path::Path, time::Duration};
 
 use tokio::process::Command;
 
 use crate::{
     remote::cli::{Configuration, Failure, git, run},
     sink::CommitId,
-    store::Join,
+    store::{GitInput, Join},
 };
 
 /// Writes the pack that takes the place of others beside them; returns its name.
@@ -25,10 +19,12 @@ pub(crate) async fn join(git_dir: &Path, join: &Join) -> io::Result<String> {
     command.args(["pack-objects", "--quiet", "--non-empty", "--delta-base-offset"]);
     // One core at most: others have work that somebody waits for.
     command.args(["--threads=1", "--window=10", "--depth=50"]);
+    // Until it has ended.
+    let mut input = None;
     match join {
         Join::Merge { packs, .. } => {
             let names: String = packs.iter().map(|name| format!("{name}.pack\n")).collect();
-            command.arg("--stdin-packs").stdin(input(git_dir, "tmp_join", &names)?);
+            command.arg("--stdin-packs").stdin(input.insert(GitInput::create(git_dir, &names)?).stdio()?);
         }
         Join::Rewrite { kept, .. } => {
             command.args(["--all", "--missing=allow-any"]);
@@ -51,16 +47,6 @@ pub(crate) async fn disk_usage(git_dir: &Path, tip: &CommitId, base: Option<&Com
     command.args(base.map(|base| format!("^{base}")));
     let output = succeed(command, MEASURE_LIMIT).await?;
     output.trim_end().parse().map_err(|_| io::Error::other(format!("git rev-list printed {output:?}")))
-}
-
-/// Returns what a child reads: a file without a name, since a pipe has to be filled while it runs.
-pub(super) fn input(git_dir: &Path, name: &str, text: &str) -> io::Result<Stdio> {
-    let path = git_dir.join(name);
-    let mut file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
-    fs::remove_file(&path)?;
-    file.write_all(text.as_bytes())?;
-    file.rewind()?;
-    Ok(file.into())
 }
 
 async fn succeed(command: Command, limit: Duration) -> io::Result<String> {

@@ -20,10 +20,10 @@ use tokio::process::Command;
 use crate::{
     remote::{
         RemoteError,
-        cli::{CliRemote, Configuration, READ_LIMIT, Session, git, packs::input},
+        cli::{CliRemote, Configuration, READ_LIMIT, Session, git},
     },
     sink::{CommitId, SinkError},
-    store::replace_config,
+    store::{GitInput, replace_config},
 };
 
 /// What of the remote's contents is kept here.
@@ -138,7 +138,8 @@ impl CliRemote {
         let failed = |source| SinkError::store("list missing objects of", &self.git_dir.to_string_lossy(), source);
         let local = |source| RemoteError::Local { source: failed(source).into() };
         let mut command = self.fetch_with(session, &[WITHOUT_HAVES], &["--filter=blob:none", "--stdin"]);
-        command.stdin(input(&self.git_dir, "tmp_missing", ids).map_err(local)?);
+        let input = GitInput::create(&self.git_dir, ids).map_err(local)?;
+        command.stdin(input.stdio().map_err(local)?);
         let output = self.run(command, "fetch from", self.transfer_limit).await?;
         Ok((!output.status.success()).then_some(output))
     }

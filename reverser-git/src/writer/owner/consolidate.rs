@@ -14,22 +14,18 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
-use tokio::{
-    sync::{Mutex, OwnedMutexGuard},
-    time::Instant,
-};
+use tokio::{sync::OwnedMutexGuard, time::Instant};
 
 use crate::{
     fault,
     objects::Id,
     remote::cli::packs as git,
     sink::CommitId,
-    store::{Join, JoinDue, clear_failed_join, finish},
-    writer::owner::{Owner, blocking},
+    store::{Join, JoinDue, finish},
+    writer::owner::{Owner, blocking, gits::Gits},
 };
 
 /// How joining packs ended.
@@ -73,7 +69,7 @@ impl Owner {
         store.begin_join();
         let (git_dir, span) = (store.git_dir().to_owned(), store.unpushed_span());
         drop(store);
-        self.joining.spawn(consolidate(git_dir, join, span, Arc::clone(&self.fetching)));
+        self.joining.spawn(consolidate(git_dir, join, span, self.gits.clone()));
     }
 
     /// Takes in how joining packs ended. On a failure they stay: it costs room and speed, nothing else.
@@ -113,28 +109,15 @@ impl Owner {
     }
 }
 
-async fn consolidate(
-    git_dir: PathBuf,
-    join: Join,
-    unpushed: Option<(Id, Option<Id>)>,
-    fetching: Arc<Mutex<()>>,
-) -> Joined {
+async fn consolidate(git_dir: PathBuf, join: Join, unpushed: Option<(Id, Option<Id>)>, gits: Gits) -> Joined {
     let no_fetch = match join {
         Join::Merge { .. } => None,
-        Join::Rewrite { .. } => Some(Arc::clone(&fetching).lock_owned().await),
+        Join::Rewrite { .. } => Some(gits.no_fetch().await),
     };
     let begun = Instant::now();
     fault::reached("consolidation-begun");
-    let made = make(&git_dir, &join).await;
+    let made = gits.join(make(&git_dir, &join), no_fetch.is_some()).await;
     fault::reached("consolidation-made");
-    if made.is_err() {
-        let no_fetch = if no_fetch.is_none() { Some(fetching.lock().await) } else { None };
-        let folder = git_dir.clone();
-        if let Err(error) = blocking(move || clear_failed_join(&folder)).await {
-            tracing::warn!(%error, "what is left of joining packs could not be removed; the next start does it");
-        }
-        drop(no_fetch);
-    }
     let weight = match unpushed {
         Some((tip, base)) if made.is_ok() => weigh(&git_dir, tip, base).await.map(|bytes| (tip, bytes)),
         _ => None,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::{sync::Mutex, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     branch::BranchName,
@@ -16,7 +16,7 @@ use crate::{
     store::{Conflicted, Pushable, Replayed, Rewritten},
     writer::{
         LastPush, StartAt,
-        owner::{Owner, Phase},
+        owner::{Owner, Phase, gits::Gits},
     },
 };
 
@@ -38,7 +38,7 @@ impl Owner {
             Ok(None) => self.phase = Phase::Idle,
             Ok(Some(push)) => {
                 self.phase = Phase::Pushing { sequence: self.sequence };
-                self.round.spawn(round(remote, self.target.branch.clone(), push, Arc::clone(&self.fetching)));
+                self.round.spawn(round(remote, self.target.branch.clone(), push, self.gits.clone()));
             }
             Err(error) => {
                 tracing::error!(%error, "what is to be pushed could not be read");
@@ -262,11 +262,10 @@ pub(super) async fn look(
     }
 }
 
-async fn round(remote: Arc<dyn Remote>, branch: BranchName, push: Push, fetching: Arc<Mutex<()>>) -> Round {
+async fn round(remote: Arc<dyn Remote>, branch: BranchName, push: Push, gits: Gits) -> Round {
     let remote = remote.as_ref();
     if push.is_stray {
-        let _alone = fetching.lock().await;
-        return fetched(look(remote, &branch, None, None).await);
+        return gits.fetch(async { fetched(look(remote, &branch, None, None).await) }).await;
     }
     let mut done = Done { main: None, asides: Vec::new(), error: None };
     if let Some(commit) = push.commit {
@@ -276,8 +275,7 @@ async fn round(remote: Arc<dyn Remote>, branch: BranchName, push: Push, fetching
         match answer {
             Ok(pushed) => done.main = Some((commit, pushed)),
             Err(error) if error.may_be_moved_tip() => {
-                let _alone = fetching.lock().await;
-                return moved(remote, &branch, push.expected, error).await;
+                return gits.fetch(moved(remote, &branch, push.expected, error)).await;
             }
             Err(error) => return Round::Failed(error),
         }
