@@ -16,8 +16,8 @@ use std::{
 
 use crate::process_group::{ProcessGroup, Signal};
 
-/// Ends what is still at work here, then removes what git would stumble over or keep for ever: locks, refs whose content a
-/// power failure has swallowed, files that were being written, and packs that lack their index or their content.
+/// Ends what is still at work here, then removes what git would stumble over or keep for ever: locks, refs of git's whose content
+/// a power failure has swallowed, files that were being written, and packs that lack their index or their content.
 pub(super) fn clear_leftovers(git_dir: &Path) -> io::Result<()> {
     end_orphans(git_dir)?;
     let mut folders = vec![git_dir.join("refs")];
@@ -26,7 +26,7 @@ pub(super) fn clear_leftovers(git_dir: &Path) -> io::Result<()> {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
                 folders.push(entry.path());
-            } else if is_leftover(&entry) || entry.metadata()?.len() == 0 {
+            } else if is_leftover_ref(&entry.path())? {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -53,6 +53,18 @@ pub(super) fn clear_leftovers(git_dir: &Path) -> io::Result<()> {
     }
     clear_half_packs(&objects.join("pack"))
 }
+
+/// A lock, or a ref without content. A branch may have any of the other names that leftovers have elsewhere; and our own refs
+/// are fsynced before they are there, so that an empty one is damage that a person has to hear of.
+fn is_leftover_ref(file: &Path) -> io::Result<bool> {
+    let is_lock = file.extension().is_some_and(|extension| extension == "lock");
+    let is_own =
+        file.components().rev().nth(1).is_some_and(|folder| OWN_REFS.iter().any(|own| folder.as_os_str() == *own));
+    Ok(is_lock || !is_own && file.metadata()?.len() == 0)
+}
+
+/// The folders of refs that nothing can be derived from.
+const OWN_REFS: [&str; 2] = ["reverser", "aside"];
 
 /// `tmp_pack_…` and `tmp_obj_…` are of index-pack and its like, `tmp_objdir-…` of fetch, `.tmp-<pid>-pack-…` of repack;
 /// `.keep` saves a pack from repack until the fetch that brought it has moved its ref.
