@@ -29,6 +29,7 @@ mod porcelain;
 
 use classes::Class;
 use command::{Configuration, Failure, READ_LIMIT, TRANSFER_LIMIT, git, run};
+pub(crate) use login::clear as clear_login;
 use login::{Login, Session};
 pub(crate) use own::OwnRepository;
 pub(crate) use partial::Compared;

@@ -12,6 +12,7 @@ use crate::{
     branch::BranchName,
     fault::{self, Step},
     objects::ObjectFormat,
+    remote::cli::clear_login,
     store::OpenError,
 };
 
@@ -218,12 +219,18 @@ pub(super) fn take_ref_lock(lock: &Path) -> io::Result<()> {
 /// As long as git by default waits for the lock of all packed refs: core.packedRefsTimeout, git-config(1).
 const LONGEST_REF_LOCK: Duration = Duration::from_secs(1);
 
-/// Removes the folders with credentials that a process that was killed has left.
+/// Removes the credentials that a process that was killed has left, and nothing else that is in the state folder.
 pub(super) fn clear_logins(state_dir: &Path, name: &str) -> io::Result<()> {
     for entry in fs::read_dir(state_dir)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(name) {
-            fs::remove_dir_all(entry.path())?;
+        let found = entry.file_name();
+        let number = found
+            .to_str()
+            .and_then(|found| found.strip_prefix(name))
+            .map(|rest| rest.strip_prefix('-').unwrap_or(rest));
+        if number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit())) && entry.file_type()?.is_dir()
+        {
+            clear_login(&entry.path())?;
         }
     }
     Ok(())

@@ -190,6 +190,58 @@ async fn stale_locks_and_half_written_files_are_no_obstacle() {
 }
 
 #[tokio::test]
+async fn a_branch_that_is_called_like_a_leftover_keeps_its_state() {
+    for name in ["tmp_work", "release.keep"] {
+        let bed = Bed::new().await;
+        let builder = || bed.builder().branch(name.parse().unwrap());
+        let writer = builder().start().await.unwrap();
+        bed.take_remote_away();
+        commit(&writer, "a", "1").await;
+        failure(&writer).await;
+        writer.close(Duration::ZERO).await.unwrap();
+        let writer = builder().start().await.unwrap();
+        assert_eq!(writer.push_state().borrow().unpushed, 1, "{name}");
+        bed.bring_remote_back();
+        writer.retry_now().await.unwrap();
+        bed.finish(writer).await;
+    }
+}
+
+#[tokio::test]
+async fn an_empty_state_ref_is_an_error_and_no_new_beginning() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "a", "1").await;
+    bed.finish(writer).await;
+    let state = bed.local().join("refs/reverser/main");
+    let content = fs::read(&state).unwrap();
+    fs::write(&state, "").unwrap();
+    let error = bed.builder().start().await.unwrap_err();
+    assert!(matches!(error, OpenError::Store(_)), "{error:?}");
+    fs::write(&state, content).unwrap();
+    bed.finish(bed.start().await).await;
+}
+
+#[tokio::test]
+async fn what_else_is_in_the_state_folder_stays() {
+    let bed = Bed::new().await;
+    let theirs =
+        ["login-service/main.c", "login/main.c", "login.txt", "logins/1"].map(|name| bed.state_dir().join(name));
+    for file in &theirs {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "theirs").unwrap();
+    }
+    let left = ["login/credentials", "login-2/key"].map(|name| bed.state_dir().join(name));
+    for file in &left {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "secret").unwrap();
+    }
+    bed.finish(bed.start().await).await;
+    assert!(theirs.iter().all(|file| file.exists()) && left.iter().all(|file| !file.exists()));
+    assert!(!bed.state_dir().join("login-2").exists());
+}
+
+#[tokio::test]
 async fn a_git_that_outlived_a_killed_writer_is_ended_before_its_locks_are_cleared() {
     let bed = Bed::new().await;
     let writer = bed.start().await;
