@@ -317,6 +317,19 @@ pub(crate) struct PlaceArgs {
     /// So many commits don't wait for --push-interval [default: it alone counts]
     #[arg(long, help_heading = COMMITS, value_name = "COMMITS")]
     pub(crate) push_max_commits: Option<NonZeroUsize>,
+    /// How long one fetch or push may take: 10m
+    ///
+    /// It is ended then, and tried again. More helps where the first push is large or the way to the remote slow.
+    #[arg(long, help_heading = COMMITS, value_name = "DURATION", value_parser = transfer_limit, default_value = "10m")]
+    pub(crate) transfer_limit: Duration,
+}
+
+/// Zero would end every fetch.
+fn transfer_limit(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("nothing can be done in no time".to_owned()),
+        limit => Ok(limit),
+    }
 }
 
 #[derive(Debug, Args)]

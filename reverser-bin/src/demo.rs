@@ -307,6 +307,7 @@ fn repo_args(repo: &Path) -> anyhow::Result<RepoArgs> {
             sync_message: None,
             push_interval: Duration::ZERO,
             push_max_commits: None,
+            transfer_limit: Duration::from_secs(600),
             access: crate::access::AccessArgs::default(),
         },
     })

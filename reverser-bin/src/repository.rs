@@ -35,6 +35,7 @@ pub(crate) async fn open(url: &RemoteUrl, place: &PlaceArgs, output: &Output) ->
         .on_conflict(place.on_conflict.into())
         .committer(place.committer.clone())
         .push_interval(place.push_interval)
+        .transfer_limit(place.transfer_limit)
         .unpushed_bytes(place.state_limit.0)
         .compression(place.compression);
     if let Some(commits) = place.push_max_commits {
