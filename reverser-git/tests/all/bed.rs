@@ -167,7 +167,7 @@ impl Bed {
         self.write_hook("while test -e hooks/pre-receive; do sleep 0.02; done\n");
     }
 
-    fn write_hook(&self, script: &str) {
+    pub(crate) fn write_hook(&self, script: &str) {
         use std::os::unix::fs::PermissionsExt;
         let hook = self.hook();
         fs::create_dir_all(hook.parent().unwrap()).unwrap();

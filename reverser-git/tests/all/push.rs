@@ -77,6 +77,21 @@ async fn a_refused_push_says_why_and_goes_out_when_it_is_allowed() {
 }
 
 #[tokio::test]
+async fn of_a_hook_that_says_very_much_the_beginning_and_the_end_are_told() {
+    let bed = Bed::new().await;
+    bed.write_hook("echo first >&2\nseq 1 20000 >&2\necho last >&2\nexit 1\n");
+    let writer = bed.start().await;
+    commit(&writer, "a", "1").await;
+    let text = failure(&writer).await.to_string();
+    assert!(text.contains("first; 1; 2") && text.contains("20000; last"), "{text}");
+    assert!(text.len() < 5000, "{}", text.len());
+    let receipt = commit(&writer, "b", "1").await;
+    bed.allow_pushes();
+    pushed(&writer, &receipt).await;
+    bed.finish(writer).await;
+}
+
+#[tokio::test]
 async fn a_remote_that_is_away_gets_everything_when_it_is_back() {
     let bed = Bed::new().await;
     let writer = bed.start().await;

@@ -184,7 +184,7 @@ impl Session {
         command
     }
 
-    /// Puts what was said on one line, without secrets.
+    /// Puts what was said on one line, without secrets; of very much the beginning and the end.
     pub(super) fn words(&self, said: &[u8]) -> String {
         let said = String::from_utf8_lossy(said);
         // ssh draws a frame around its warning of a changed host key.
@@ -193,7 +193,7 @@ impl Session {
         for secret in &self.material.secrets {
             words = words.replace(secret.as_str(), "***");
         }
-        without_userinfo(&words)
+        shortened(without_userinfo(&words))
     }
 
     /// Whether OpenSSH can read the private key: ssh itself says nothing of a wrong passphrase, and tries on without.
@@ -267,6 +267,20 @@ fn without_userinfo(words: &str) -> String {
     clean.push_str(rest);
     clean
 }
+
+/// A hook may print megabytes, which would stand in every error and log.
+fn shortened(words: String) -> String {
+    let count = words.chars().count();
+    if count <= MOST_WORDS {
+        return words;
+    }
+    let (head, tail): (String, String) =
+        (words.chars().take(MOST_WORDS / 2).collect(), words.chars().skip(count - MOST_WORDS / 2).collect());
+    format!("{head} … {tail}")
+}
+
+/// In characters: some 40 lines, more than forges say of a refusal.
+const MOST_WORDS: usize = 4000;
 
 fn failed(url: &RemoteUrl, folder: &Path, source: &io::Error) -> RemoteError {
     let reason = AccessError::File { file: folder.to_owned(), reason: source.to_string() };
