@@ -178,6 +178,10 @@ impl Remote for CliRemote {
         if !output.status.success() {
             return Err(self.failed("fetch from", &output, &session));
         }
+        // A warning, and success.
+        if String::from_utf8_lossy(&output.stderr).contains("shallow roots are not allowed") {
+            return Err(RemoteError::Shallow { url: self.url.clone() });
+        }
         let mut command = git(Some(&self.git_dir), Configuration::Ours, None);
         command.args(["rev-parse", "--verify", "--quiet", &format!("{incoming}^{{commit}}")]);
         let output = self.run(command, "fetch from", READ_LIMIT).await?;

@@ -145,6 +145,14 @@ pub enum RemoteError {
         /// What was said.
         words: String,
     },
+    /// The remote lacks the beginning of its history, without which nothing can be built upon it.
+    #[error(
+        "{url} is a shallow clone: run 'git fetch --unshallow' there, or name the repository that it was cloned from"
+    )]
+    Shallow {
+        /// The remote.
+        url: RemoteUrl,
+    },
     /// git could not be started.
     #[error("could not run git: install {MINIMUM_GIT_VERSION} or later and put it on PATH")]
     Spawn {
@@ -190,6 +198,7 @@ impl RemoteError {
             | Self::OtherFormat { .. }
             | Self::Refused { .. }
             | Self::Scratch { .. }
+            | Self::Shallow { .. }
             | Self::Spawn { .. }
             | Self::Unreadable { .. } => Remedy::FixConfiguration,
             Self::MovedTip { .. } => Remedy::RefetchAndReplay,

@@ -190,6 +190,19 @@ async fn stale_locks_and_half_written_files_are_no_obstacle() {
 }
 
 #[tokio::test]
+async fn a_shallow_remote_is_refused_with_advice() {
+    let bed = Bed::new().await;
+    bed.others_commit("a", "1");
+    bed.others_commit("a", "2");
+    let source = format!("file://{}", bed.remote().display());
+    git(&bed.folder("."), &["clone", "--quiet", "--bare", "--depth=1", &source, "shallow.git"]);
+    let url = bed.folder("shallow.git").to_str().unwrap().parse().unwrap();
+    let error = GitWriter::open(url, Credentials::FromGit).state_dir(bed.state_dir()).start().await.unwrap_err();
+    assert!(matches!(error, OpenError::Remote(RemoteError::Shallow { .. })), "{error:?}");
+    assert!(error.to_string().contains("git fetch --unshallow"), "{error}");
+}
+
+#[tokio::test]
 async fn a_branch_that_is_called_like_a_leftover_keeps_its_state() {
     for name in ["tmp_work", "release.keep"] {
         let bed = Bed::new().await;

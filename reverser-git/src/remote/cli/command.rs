@@ -58,6 +58,9 @@ pub(super) fn git(git_dir: Option<&Path>, configuration: Configuration, extra: O
         .env("GIT_TERMINAL_PROMPT", "0") // nobody is there to answer
         .env("GIT_ASKPASS", "")
         .env("GCM_INTERACTIVE", "never")
+        // What isn't here is fetched by ourselves, in one go. A fetch that fetches what it lacks starts itself, and that one
+        // itself, without an end. Unknown before 2.39.4 and 2.45, and ignored.
+        .env("GIT_NO_LAZY_FETCH", "1")
         .stdin(git_dir.and_then(at_work).map_or_else(Stdio::null, Stdio::from))
         .process_group(0) // Ctrl-C ends us in our own order, not the push under way
         .kill_on_drop(true);
