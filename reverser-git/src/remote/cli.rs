@@ -224,7 +224,11 @@ impl Remote for CliRemote {
                 let words = format!("{reason}; {}", session.words(&output.stderr));
                 Err(RemoteError::Network { url, words })
             }
-            Some(RefUpdate::Move(how, reason)) => Err(RemoteError::MovedTip { url, branch, how, reason }),
+            Some(RefUpdate::Move(how, reason)) => {
+                let words = session.words(&server_words(&output.stderr));
+                let reason = if words.is_empty() { reason } else { format!("{reason} ({words})") };
+                Err(RemoteError::MovedTip { url, branch, how, reason })
+            }
             Some(RefUpdate::Refuse(reason)) => {
                 let words = session.words(&server_words(&output.stderr));
                 Err(RemoteError::Refused { url, branch, by: Refusal::of(&reason, &words), reason, words })

@@ -89,7 +89,7 @@ pub enum RemoteError {
         branch: BranchName,
         /// How it was found.
         how: TipMove,
-        /// git's word for it, such as `fetch first`.
+        /// git's word for it, such as `fetch first`, and the server's, where it says more.
         reason: String,
     },
     /// The remote can't be reached, or the connection broke.

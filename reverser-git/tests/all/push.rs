@@ -77,6 +77,21 @@ async fn a_refused_push_says_why_and_goes_out_when_it_is_allowed() {
 }
 
 #[tokio::test]
+async fn a_branch_that_another_one_is_in_the_way_of_is_told_with_the_servers_words() {
+    let bed = Bed::new().await;
+    bed.others_commit("a", "1");
+    let writer = bed.builder().branch("main/x".parse().unwrap()).start().await.unwrap();
+    let receipt = commit(&writer, "b", "1").await;
+    let error = failure(&writer).await;
+    assert_eq!(error.remedy(), Remedy::Retry);
+    let text = error.to_string();
+    assert!(text.contains("'refs/heads/main' exists") && !text.contains("somebody else"), "{text}");
+    git(&bed.remote(), &["branch", "-m", "main", "trunk"]);
+    pushed(&writer, &receipt).await;
+    bed.finish(writer).await;
+}
+
+#[tokio::test]
 async fn of_a_hook_that_says_very_much_the_beginning_and_the_end_are_told() {
     let bed = Bed::new().await;
     bed.write_hook("echo first >&2\nseq 1 20000 >&2\necho last >&2\nexit 1\n");

@@ -301,13 +301,22 @@ async fn moved(remote: &dyn Remote, branch: &BranchName, expected: Option<Commit
     {
         fault::reached("tip-fetched");
         // Where it was: the server says so of a race that another one has lost, too, and of a lock that was left behind.
-        return if Some(&tip) == expected.as_ref() { Round::Failed(error) } else { Round::Moved(Some(tip)) };
+        return if Some(&tip) == expected.as_ref() { Round::Failed(unmoved(error)) } else { Round::Moved(Some(tip)) };
     }
     match remote.tip(branch).await {
-        Ok(tip) if tip.branch == expected => Round::Failed(error),
+        Ok(tip) if tip.branch == expected => Round::Failed(unmoved(error)),
         Ok(tip) if tip.branch.is_none() => Round::Moved(None),
         Ok(_) => fetched(remote.fetch(branch).await.map(Seen::Branch)),
         Err(error) => Round::Failed(error),
+    }
+}
+
+/// Nobody moved the branch: another push is at work there, or the server can't write it, as where `main` is in the way of
+/// `main/x`. Its words tell.
+fn unmoved(error: RemoteError) -> RemoteError {
+    match error {
+        RemoteError::MovedTip { url, reason, .. } => RemoteError::Failed { action: "push to", url, words: reason },
+        error => error,
     }
 }
 
