@@ -151,7 +151,7 @@ impl Store {
             match self.fate(replay, &change, &versions)? {
                 Fate::Blocked => replay.told.blocked.push(String::from_utf8_lossy(&change.path).into_owned()),
                 Fate::Conflict(theirs) => {
-                    replay.told.note_conflict(&change.path, theirs);
+                    replay.note_conflict(&change.path, theirs);
                     match replay.on_conflict {
                         OnConflict::Branch => aside.push(change),
                         OnConflict::Ours => {
@@ -226,25 +226,27 @@ pub(super) struct Replay {
     pub(super) now: Timestamp,
     made: VecDeque<Unpushed>,
     pub(super) aside: Vec<Ours>,
+    /// Files that both sides changed: each of our commits that has one meets it again while theirs stands there.
+    conflicting: HashSet<Vec<u8>>,
     pub(super) told: Replayed,
 }
 
 impl Replay {
     fn new(onto: Id, on_conflict: OnConflict, foreign: Foreign, now: Timestamp) -> Self {
-        let (made, aside, told) = (VecDeque::new(), Vec::new(), Replayed::default());
-        Self { onto, tip: onto, on_conflict, foreign, now, made, aside, told }
+        let (made, aside, conflicting, told) = (VecDeque::new(), Vec::new(), HashSet::new(), Replayed::default());
+        Self { onto, tip: onto, on_conflict, foreign, now, made, aside, conflicting, told }
     }
 
     pub(super) fn note_made(&mut self, id: Id) {
         self.tip = id;
         self.made.push_back(Unpushed { id, at: self.now });
     }
-}
 
-impl Replayed {
     fn note_conflict(&mut self, path: &[u8], theirs: Id) {
+        self.conflicting.insert(path.to_owned());
         let path = || String::from_utf8_lossy(path).into_owned();
-        self.conflict.get_or_insert_with(|| Conflicted { path: path(), files: 0, theirs }).files += 1;
+        let conflict = self.told.conflict.get_or_insert_with(|| Conflicted { path: path(), files: 0, theirs });
+        conflict.files = self.conflicting.len();
     }
 }
 

@@ -153,7 +153,7 @@ async fn what_is_in_conflict_goes_to_a_branch_of_its_own() {
     let conflict = writer.push_state().borrow().last_conflict.clone().unwrap();
     let ConflictOutcome::Aside(branch) = conflict.outcome.clone() else { panic!("{conflict:?}") };
     assert!(branch.as_str().starts_with("main-reverser-"), "{branch}");
-    assert_eq!(conflict.theirs.as_str(), theirs);
+    assert_eq!((conflict.files, conflict.theirs.as_str()), (1, theirs.as_str()), "two commits, and one file");
     assert!(writer.push_state().borrow().aside.is_empty(), "it is pushed");
     // The next change of that file is no race any more.
     push(&writer, "a", "ours, much later").await;
