@@ -29,7 +29,7 @@ async fn ecdsa_keys_are_read_however_short_and_however_they_are_wrapped() {
 }
 
 #[tokio::test]
-async fn every_cipher_of_openssh_is_decrypted() {
+async fn every_cipher_of_openssh_is_decrypted_but_for_one_that_is_named() {
     let bed = Bed::new().await;
     let ciphers = ["aes128-cbc", "aes256-cbc", "aes256-ctr", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com"];
     for (n, cipher) in ciphers.into_iter().enumerate() {
@@ -44,6 +44,12 @@ async fn every_cipher_of_openssh_is_decrypted() {
         let error = SshSigner::from_openssh(&text, Some("wrong")).unwrap_err();
         assert!(matches!(error, SignError::Passphrase { .. }), "{cipher}: {error:?}");
     }
+    let key = bed.folder("key-old");
+    ssh_key(&key, "ed25519", "");
+    let mut change = tool("ssh-keygen", "openssh-client");
+    run(change.args(["-q", "-p", "-a", "1", "-P", "", "-N", "a phrase", "-Z", "3des-cbc", "-f"]).arg(&key));
+    let error = SshSigner::from_openssh(&fs::read_to_string(&key).unwrap(), Some("a phrase")).unwrap_err().to_string();
+    assert!(error.contains("3des-cbc") && error.contains("ssh-keygen -p -f FILE"), "{error}");
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ pub(super) fn parse(name: &str, text: &[u8], passphrase: Option<&[u8]>) -> Resul
     let secret = match (container.is_encrypted(), passphrase) {
         (false, _) => Zeroizing::new(container.secret.to_vec()),
         (true, None) => return Err(SignError::Encrypted { key: name.to_owned() }),
+        (true, Some(_)) if container.cipher == b"3des-cbc" => return Err(broken("3des-cbc is too weak a cipher")),
         (true, Some(passphrase)) => {
             let locked = PrivateKey::from_bytes(&bytes).map_err(|_| broken("its encryption isn't known"))?;
             let opened = container.decrypt(&locked, passphrase);
