@@ -120,18 +120,20 @@ pub(crate) fn message(text: &str) -> Vec<u8> {
 /// remote https://git.example.com/team/platform.git
 /// base 05f8…
 /// lost
+/// aside 7c21…
 /// cursor configmaps.v1 4711
 /// ```
 ///
 /// `remote` is where the branch is pushed to: what is known of one says nothing about another. `base` is the commit that
 /// the unpushed ones stand upon; it is missing when there was none. `lost` is there when the remote's branch was gone, until
-/// it is pushed again. Blanks, control characters and `%` of sources and positions are written as `%XX`. Other lines are left
+/// it is pushed again. `aside` is a commit that was put aside by the step that made this state, or by one before it. Blanks, control characters and `%` of sources and positions are written as `%XX`. Other lines are left
 /// for later versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) remote: Option<String>,
     pub(crate) base: Option<Id>,
     pub(crate) is_lost: bool,
+    pub(crate) asides: Vec<Id>,
     pub(crate) cursors: BTreeMap<String, String>,
 }
 
@@ -150,6 +152,8 @@ impl State {
                 state.base = Some(Id::from_hex(hex)?);
             } else if line == "lost" {
                 state.is_lost = true;
+            } else if let Some(hex) = line.strip_prefix("aside ") {
+                state.asides.push(Id::from_hex(hex)?);
             } else if let Some(cursor) = line.strip_prefix("cursor ") {
                 let (source, position) = cursor.split_once(' ')?;
                 state.cursors.insert(percent_decode(source)?, percent_decode(position)?);
@@ -171,6 +175,9 @@ impl State {
         }
         if self.is_lost {
             message.push_str("lost\n");
+        }
+        for id in &self.asides {
+            let _ = writeln!(message, "aside {id}");
         }
         for (source, position) in &self.cursors {
             let _ = writeln!(message, "cursor {} {}", percent_encode(source, plain), percent_encode(position, plain));
@@ -260,7 +267,8 @@ mod tests {
         let cursors = cursors.map(|(source, position)| (source.to_owned(), position.to_owned())).into();
         for base in [None, Some(ObjectFormat::Sha1.empty_tree())] {
             let (remote, is_lost) = (Some("/a b".to_owned()), base.is_some());
-            let state = State { remote, base, is_lost, cursors: BTreeMap::clone(&cursors) };
+            let asides = base.into_iter().collect();
+            let state = State { remote, base, is_lost, asides, cursors: BTreeMap::clone(&cursors) };
             assert_eq!(State::parse(state.encode().as_bytes()), Some(state));
         }
         assert_eq!(State::parse(b"subject\n"), None);

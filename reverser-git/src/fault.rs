@@ -93,7 +93,7 @@ pub(crate) mod armed {
     ];
 
     /// The points between: where work is handed on.
-    pub const BETWEEN: [&str; 10] = [
+    pub const BETWEEN: [&str; 11] = [
         "leftovers-cleared",
         "remote-seen",
         "batch-durable",
@@ -104,6 +104,21 @@ pub(crate) mod armed {
         "replay-made",
         "consolidation-begun",
         "consolidation-made",
+        "pack-removed",
+    ];
+
+    /// The points that only some histories lead to, of which the crash tests play one each.
+    pub const SELDOM: [&str; 10] = [
+        "aside-created",
+        "aside-written",
+        "aside-synced",
+        "aside-renamed",
+        "aside-folder-synced",
+        "restore-made",
+        "loss-noted",
+        "contents-fetched",
+        "unpushed-signed",
+        "branch-moved",
     ];
 
     struct Armed {
@@ -163,7 +178,8 @@ pub(crate) mod armed {
             _ if inside.ends_with(".idx") => "index",
             _ if inside.starts_with("/objects/pack") => "pack",
             _ if inside.starts_with("/refs/heads") => "branch",
-            _ if inside.starts_with("/refs/remotes/origin") => "seen",
+            _ if inside.starts_with("/refs/aside") => "aside",
+            _ if inside.starts_with("/refs/remotes/origin") || inside.starts_with("/refs/reverser-moved") => "seen",
             _ if inside.starts_with("/refs/reverser") => "state",
             _ => return None,
         };

@@ -12,7 +12,7 @@
 //!   refs/heads/<branch>                    derived from it, for people
 //!   refs/remotes/origin/<branch>           the remote's tip when it was last seen
 //!   refs/incoming/<branch>                 what was fetched last
-//!   refs/aside/<branch>                    what was put on a branch of its own, until that is pushed
+//!   refs/aside/<branch>                    what was put on a branch of its own, until that is pushed; the state says so, too
 //! ```
 //!
 //! Crash before the state moves: a pack that nothing names; the sources repeat. Crash before a push's answer is noted:
@@ -203,7 +203,6 @@ impl Store {
             _lock: lock,
         };
         store.refresh()?;
-        store.load_asides()?;
         store.is_of_remote(config.state_dir)?;
         Ok(store)
     }

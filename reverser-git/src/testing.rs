@@ -11,11 +11,11 @@ use crate::{
     sink::{Batch, GitSink, Outcome},
 };
 
-/// The points of the crash tests: [`ON_DISK`](faults::ON_DISK), where a write may fail, and [`BETWEEN`](faults::BETWEEN). A
-/// process is made to die at one by `REVERSER_FAULT=<point>:<n>`, and has it fail as on a full disk by
+/// The points of the crash tests: [`ON_DISK`](faults::ON_DISK), where a write may fail, [`BETWEEN`](faults::BETWEEN), and
+/// [`SELDOM`](faults::SELDOM), which some histories alone lead to. A process is made to die at one by `REVERSER_FAULT=<point>:<n>`, and has it fail as on a full disk by
 /// `REVERSER_FAULT=<point>:<n>:full`.
 pub mod faults {
-    pub use crate::fault::armed::{BETWEEN, ON_DISK};
+    pub use crate::fault::armed::{BETWEEN, ON_DISK, SELDOM};
 }
 
 /// Checks an empty sink against the contract of [`GitSink`]; panics where it breaks it. Waits for a push.

@@ -58,8 +58,9 @@ impl Store {
         Ok(())
     }
 
-    /// Reads what an earlier run has put aside.
-    pub(super) fn load_asides(&mut self) -> Result<(), SinkError> {
+    /// Reads what was put aside and isn't pushed. What the state doesn't know belongs to a replay that didn't come to its end,
+    /// and which is made again: it is removed.
+    pub(super) fn load_asides(&mut self, known: &[Id]) -> Result<(), SinkError> {
         self.asides.clear();
         let entries = match fs::read_dir(self.git_dir.join(FOLDER)) {
             Ok(entries) => entries,
@@ -70,8 +71,12 @@ impl Store {
             let name = entry.map_err(|error| self.failed("read the refs of", error))?.file_name();
             let branch = name.to_str().and_then(percent_decode).and_then(|name| name.parse::<BranchName>().ok());
             let Some(branch) = branch else { continue };
-            if let Some(tip) = self.objects.reference(&aside_ref(&branch))? {
-                self.asides.push(Aside { branch, tip });
+            // In a repository that others use there may be those of other branches.
+            let tip = self.objects.reference(&aside_ref(&branch))?.filter(|tip| self.branch.aside(tip) == branch);
+            match tip {
+                Some(tip) if known.contains(&tip) => self.asides.push(Aside { branch, tip }),
+                Some(_) => self.remove_ref(&aside_ref(&branch))?,
+                None => {}
             }
         }
         Ok(())

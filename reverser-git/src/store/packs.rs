@@ -5,6 +5,7 @@ use std::{collections::HashSet, fs, io, path::Path};
 use rustix::fs::statvfs;
 
 use crate::{
+    fault,
     objects::{Id, Objects},
     pack::Pack,
     sink::SinkError,
@@ -175,6 +176,7 @@ fn remove<'a>(git_dir: &Path, names: impl Iterator<Item = &'a String>) -> io::Re
                 _ => {}
             }
         }
+        fault::reached("pack-removed");
     }
     sync_folder(&folder)
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::{objects::Id, sink::SinkError, store::Store};
+use crate::{fault, objects::Id, sink::SinkError, store::Store};
 
 /// What there is to push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,7 @@ impl Store {
         self.refresh()?;
         self.lost = Some(self.first_parents(self.base, &[])?.len());
         self.write(self.tip, self.state(self.cursors.clone()), now)?;
+        fault::reached("loss-noted");
         self.remove_ref(&self.origin_ref())
     }
 

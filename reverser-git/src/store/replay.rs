@@ -116,6 +116,7 @@ impl Store {
             let unpushed: HashSet<_> = unpushed.into_iter().collect();
             let lost: Vec<_> = parting.ours.into_iter().filter(|id| !unpushed.contains(id)).collect();
             self.restore(&mut replay, was, missing, &lost)?;
+            fault::reached("restore-made");
         }
         for ours in rest {
             self.replay_one(&mut replay, ours)?;
@@ -126,7 +127,7 @@ impl Store {
         self.put_aside(&mut replay)?;
         // Commits that the remote had are gone from it, so what the cursors say of it may no longer be true.
         let cursors = if was.is_some() { BTreeMap::new() } else { self.cursors.clone() };
-        let state = State { remote: Some(self.remote.clone()), base: Some(onto), is_lost: false, cursors };
+        let state = State { base: Some(onto), is_lost: false, ..self.state(cursors) };
         fault::reached("replay-made");
         self.write(Some(replay.tip), state, now)?;
         self.unpushed = replay.made;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     commit::{is_signed, signed},
+    fault,
     objects::Kind,
     sign::{Signer, sign},
     sink::SinkError,
@@ -38,6 +39,7 @@ impl Store {
             tip = Some(id);
         }
         tracing::info!(commits = objects.len() - first, "unpushed commits of a run without a signer are signed");
+        fault::reached("unpushed-signed");
         self.write(tip, self.state(self.cursors.clone()), now)?;
         self.unpushed = chain;
         Ok(())

@@ -35,7 +35,13 @@ impl Store {
 
     /// Returns the state as it is, but for the cursors.
     pub(super) fn state(&self, cursors: BTreeMap<String, String>) -> State {
-        State { remote: Some(self.remote.clone()), base: self.base, is_lost: self.lost.is_some(), cursors }
+        State {
+            remote: Some(self.remote.clone()),
+            base: self.base,
+            is_lost: self.lost.is_some(),
+            asides: self.asides.iter().map(|aside| aside.tip).collect(),
+            cursors,
+        }
     }
 
     /// Makes what the batch has added durable, then moves the state and what is derived from it.
@@ -88,7 +94,7 @@ impl Store {
             self.unpushed.clear();
             self.cursors.clear();
             (self.checked, self.lost) = (None, None);
-            return Ok(());
+            return self.load_asides(&[]);
         };
         let commit = self.commit_of(id)?;
         let state = State::parse(&commit.message).ok_or_else(|| self.objects.malformed(id))?;
@@ -108,6 +114,7 @@ impl Store {
         let is_lost = state.is_lost && remote_tip.is_none();
         self.lost = if is_lost { Some(self.first_parents(self.base, &[])?.len()) } else { None };
         self.checked = None;
+        self.load_asides(&state.asides)?;
         self.show(self.tip);
         Ok(())
     }

@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod full;
+mod histories;
 mod order;
 mod process;
 
@@ -115,7 +116,8 @@ fn is_at_birth(point: &str) -> bool {
 
 /// Whether a process comes there once, or not much oftener.
 fn is_met_once(point: &str) -> bool {
-    is_at_birth(point) || ["leftovers", "remote-seen", "consolidation"].iter().any(|once| point.starts_with(once))
+    is_at_birth(point)
+        || ["leftovers", "remote-seen", "consolidation", "pack-removed"].iter().any(|once| point.starts_with(once))
 }
 
 #[derive(Default)]

@@ -5,6 +5,7 @@ use std::{fs::File, io, path::PathBuf};
 use crate::{
     blocking::blocking,
     branch::BranchName,
+    fault,
     remote::{
         Pushed, Refusal, Remote, RemoteError, RemoteTip, TipMove,
         cli::{Configuration, READ_LIMIT, git, parse_id, run},
@@ -105,6 +106,7 @@ impl Remote for OwnRepository {
         let arguments = ["update-ref", "-m", "reverser", &target, commit.as_str(), expected_text];
         match self.ask(action, &arguments).await {
             Ok(_) => {
+                fault::reached("branch-moved");
                 self.sync(branch).await.map_err(|error| self.failed(action, error))?;
                 Ok(Pushed::Moved)
             }

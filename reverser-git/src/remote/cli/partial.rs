@@ -18,6 +18,7 @@ use reverser_core::RepoPath;
 use tokio::process::Command;
 
 use crate::{
+    fault,
     remote::{
         RemoteError,
         cli::{CliRemote, Configuration, READ_LIMIT, Session, git},
@@ -96,7 +97,10 @@ impl CliRemote {
         let output = match self.fetch_objects(&session, &self.missing(&session, &roots).await?).await? {
             Some(output) if is_refusal(&output) => output,
             Some(output) => return Err(self.failed("fetch from", &output, &session)),
-            None => return Ok(()),
+            None => {
+                fault::reached("contents-fetched");
+                return Ok(());
+            }
         };
         let words = session.words(&output.stderr);
         tracing::info!(url = %self.url, words, "the server sends no contents by their ids; everything is fetched");
