@@ -130,11 +130,12 @@ impl Deflated {
 fn deflated(contents: &[&[u8]], level: CompressionLevel) -> Result<Deflated, DeflateError> {
     let mut zlib = Compress::new(Compression::new(u32::from(level.0)), true);
     let mut deflated = Deflated::default();
+    let mut piece = [0; 16 << 10];
     for content in contents {
         if content.len() <= SHORT {
             store(content, &mut deflated.bytes);
         } else {
-            deflate(&mut zlib, content, &mut deflated.bytes)?;
+            deflate(&mut zlib, content, &mut piece, &mut deflated.bytes)?;
         }
         deflated.ends.push(deflated.bytes.len());
     }
@@ -159,16 +160,14 @@ fn store(content: &[u8], stream: &mut Vec<u8>) {
 
 /// In pieces through a small buffer: flate2's `compress_vec` fills all of the vector's spare room with zeros at each call,
 /// which for a large pack is more work than everything else together.
-fn deflate(zlib: &mut Compress, content: &[u8], stream: &mut Vec<u8>) -> Result<(), DeflateError> {
+fn deflate(zlib: &mut Compress, content: &[u8], piece: &mut [u8], stream: &mut Vec<u8>) -> Result<(), DeflateError> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| DeflateError::from(error);
     zlib.reset();
-    let mut piece = [0; 16 << 10];
     loop {
         let consumed = usize::try_from(zlib.total_in()).map_err(|error| failed(error.into()))?;
         let before = zlib.total_out();
-        let status = zlib
-            .compress(&content[consumed..], &mut piece, FlushCompress::Finish)
-            .map_err(|error| failed(error.into()))?;
+        let status =
+            zlib.compress(&content[consumed..], piece, FlushCompress::Finish).map_err(|error| failed(error.into()))?;
         let made = usize::try_from(zlib.total_out() - before).map_err(|error| failed(error.into()))?;
         stream.extend_from_slice(&piece[..made]);
         if status == Status::StreamEnd {

@@ -1,9 +1,11 @@
 //! Git objects: ids, what is in the repository, and what a batch adds to it. The only file that names gix.
 
-use std::{collections::HashMap, fmt, path::Path, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use crate::{
-    delta::Delta,
+    deflate::CompressionLevel,
+    delta::Kept,
+    pack::{Pack, PackError, Packing},
     sink::{CommitId, SinkError},
 };
 
@@ -11,16 +13,15 @@ use crate::{
 pub(crate) struct Objects {
     repository: gix::Repository,
     format: ObjectFormat,
-    pending: HashMap<Id, usize>,
-    /// In the order in which they were added, as the pack will have them.
-    added: Vec<Object>,
+    /// What the batch has added.
+    added: Packing,
     /// For errors.
     sink: String,
 }
 
 impl Objects {
-    /// Opens the bare repository without a look at any configuration but its own.
-    pub(crate) fn open(git_dir: &Path) -> Result<Self, SinkError> {
+    /// Opens the bare repository without a look at any configuration but its own; what is added will be compressed so.
+    pub(crate) fn open(git_dir: &Path, compression: CompressionLevel) -> Result<Self, SinkError> {
         let sink = git_dir.display().to_string();
         let repository = gix::open::Options::isolated()
             .object_store_slots(gix::odb::store::init::Slots::Given(MOST_PACKS))
@@ -34,7 +35,7 @@ impl Objects {
             gix::hash::Kind::Sha256 => ObjectFormat::Sha256,
             _ => ObjectFormat::Sha1,
         };
-        Ok(Self { repository, format, pending: HashMap::new(), added: Vec::new(), sink })
+        Ok(Self { repository, format, added: Packing::new(format, compression), sink })
     }
 
     pub(crate) fn format(&self) -> ObjectFormat {
@@ -49,51 +50,45 @@ impl Objects {
     /// Adds an object to the batch; returns its id.
     pub(crate) fn add(&mut self, kind: Kind, data: Vec<u8>) -> Result<Id, SinkError> {
         let id = self.hash(kind, &data)?;
-        self.push(id, kind, Body::Whole(data));
+        self.add_hashed(id, kind, data)?;
         Ok(id)
+    }
+
+    /// Adds an object whose id is known to the batch.
+    pub(crate) fn add_hashed(&mut self, id: Id, kind: Kind, data: Vec<u8>) -> Result<(), SinkError> {
+        let added = self.added.add(id, kind, data);
+        added.map_err(|error| self.unpacked(error))
     }
 
     /// Adds the tree that takes the place of `before`: as what is different, where that one is of this batch, too.
-    pub(crate) fn add_tree(&mut self, data: &[u8], before: Option<Id>) -> Result<Id, SinkError> {
+    pub(crate) fn add_tree(&mut self, data: &[u8], before: Option<Id>, kept: Kept) -> Result<Id, SinkError> {
         let id = self.hash(Kind::Tree, data)?;
-        if before == Some(id) || self.pending.contains_key(&id) {
-            return Ok(id);
+        if before != Some(id) {
+            let added = self.added.add_version(id, Kind::Tree, data, before, kept);
+            added.map_err(|error| self.unpacked(error))?;
         }
-        let data = data.to_vec();
-        let base = before.and_then(|before| self.pending.get(&before)).and_then(|at| self.added.get_mut(*at));
-        let body = match base {
-            Some(base) => base.body.next(base.id, data),
-            None => Body::Whole(data),
-        };
-        self.push(id, Kind::Tree, body);
         Ok(id)
     }
 
-    fn push(&mut self, id: Id, kind: Kind, body: Body) {
-        let (pending, added) = (&mut self.pending, &mut self.added);
-        pending.entry(id).or_insert_with(|| {
-            added.push(Object { id, kind, body });
-            added.len() - 1
-        });
+    /// Returns the pack of what the batch has added, which begins anew.
+    pub(crate) fn take_pack(&mut self) -> Result<Pack, SinkError> {
+        self.added.take().finish().map_err(|error| self.unpacked(error))
     }
 
-    /// Takes what the batch has added.
-    pub(crate) fn take_added(&mut self) -> Vec<Object> {
-        self.pending.clear();
-        std::mem::take(&mut self.added)
+    /// Forgets what the batch has added.
+    pub(crate) fn discard_added(&mut self) {
+        self.added.take();
+    }
+
+    fn unpacked(&self, source: PackError) -> SinkError {
+        SinkError::Store { action: "write a pack into", sink: self.sink.clone(), source }
     }
 
     /// Returns an object's content, from the batch or from the repository.
     pub(crate) fn read(&self, id: Id, kind: Kind) -> Result<Vec<u8>, SinkError> {
         let mismatch = || SinkError::store("read from", &self.sink, format!("{id} is not a {kind:?}"));
-        if let Some(object) = self.pending.get(&id).and_then(|index| self.added.get(*index)) {
-            if object.kind != kind {
-                return Err(mismatch());
-            }
-            return match &object.body {
-                Body::Whole(data) | Body::Delta { whole: Some(data), .. } => Ok(data.clone()),
-                Body::Delta { base, delta, .. } => Ok(delta.apply(&self.read(*base, kind)?)),
-            };
+        if let Some((found, data)) = self.added.read(&id) {
+            return if found == kind { data.ok_or_else(|| self.malformed(id)) } else { Err(mismatch()) };
         }
         if id == self.empty_tree() {
             return Ok(Vec::new());
@@ -130,60 +125,6 @@ impl fmt::Debug for Objects {
         f.debug_struct("Objects").field("sink", &self.sink).field("added", &self.added.len()).finish_non_exhaustive()
     }
 }
-
-/// One object of a batch.
-pub(crate) struct Object {
-    pub(crate) id: Id,
-    pub(crate) kind: Kind,
-    pub(crate) body: Body,
-}
-
-/// An object's content.
-#[derive(Debug)]
-pub(crate) enum Body {
-    /// As what makes it from another object of the batch.
-    Delta {
-        base: Id,
-        delta: Delta,
-        /// How many objects have to be read for it besides.
-        depth: usize,
-        /// Until another delta has been made from it.
-        whole: Option<Vec<u8>>,
-    },
-    Whole(Vec<u8>),
-}
-
-impl Body {
-    /// Returns what a pack has of it, before it is compressed.
-    pub(crate) fn packed(&self) -> &[u8] {
-        match self {
-            Self::Delta { delta, .. } => delta.as_bytes(),
-            Self::Whole(data) => data,
-        }
-    }
-
-    /// Returns the body of the version that follows this one, whose id is `base`.
-    fn next(&mut self, base: Id, data: Vec<u8>) -> Self {
-        let (depth, before) = match self {
-            Self::Delta { depth, whole, .. } => (*depth, whole.as_ref()),
-            Self::Whole(whole) => (0, Some(&*whole)),
-        };
-        let delta = before.filter(|_| depth < DEEPEST).map(|before| Delta::new(before, &data));
-        // Nothing more is made from this one; it can still be made from its own base.
-        if let Self::Delta { whole, .. } = self {
-            *whole = None;
-        }
-        match delta {
-            Some(delta) if delta.len() < data.len() / 2 => {
-                Self::Delta { base, delta, depth: depth + 1, whole: Some(data) }
-            }
-            _ => Self::Whole(data),
-        }
-    }
-}
-
-/// How many deltas may stand on one another: what `git fast-import` allows, so that reading the last one stays cheap.
-const DEEPEST: usize = 50;
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

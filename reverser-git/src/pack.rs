@@ -1,10 +1,13 @@
 //! One pack and its index, as gitformat-pack(5) has them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, io::Read, mem, sync::Arc};
+
+use flate2::read::ZlibDecoder;
 
 use crate::{
     deflate::{CompressionLevel, deflate_all},
-    objects::{Body, Id, Kind, Object, ObjectFormat},
+    delta::{self, Kept},
+    objects::{Id, Kind, ObjectFormat},
 };
 
 /// A pack and its index, ready to be written.
@@ -15,52 +18,167 @@ pub(crate) struct Pack {
     pub(crate) index: Vec<u8>,
 }
 
-impl Pack {
-    /// Packs objects in their order; no id may be there twice, and what a delta is made from comes before it.
-    pub(crate) fn new(objects: &[Object], format: ObjectFormat, level: CompressionLevel) -> Result<Self, PackError> {
-        let count = u32::try_from(objects.len()).map_err(|error| PackError::from(Box::from(error)))?;
-        let mut pack = Vec::new();
-        pack.extend_from_slice(b"PACK\0\0\0\x02");
-        pack.extend_from_slice(&count.to_be_bytes());
-        let contents: Vec<&[u8]> = objects.iter().map(|object| object.body.packed()).collect();
-        let mut entries = Vec::with_capacity(objects.len());
-        let mut offsets = HashMap::with_capacity(objects.len());
-        let mut orphan = None;
-        let mut rest = objects.iter();
-        deflate_all(&contents, level, |stream| {
-            let Some(object) = rest.next() else { return };
-            let offset = pack.len();
-            match &object.body {
-                Body::Delta { base, delta, .. } => {
-                    write_entry_header(&mut pack, OFS_DELTA, delta.len());
-                    match offsets.get(base) {
-                        Some(base) => write_distance(&mut pack, offset - base),
-                        None => orphan = Some(object.id),
-                    }
-                }
-                Body::Whole(data) => write_entry_header(&mut pack, entry_type(object.kind), data.len()),
-            }
-            pack.extend_from_slice(stream);
-            offsets.insert(object.id, offset);
-            entries.push(Entry { id: object.id, crc32: crc32fast::hash(&pack[offset..]), offset: offset as u64 });
-        })?;
-        if let Some(id) = orphan {
-            return Err(PackError::from(Box::from(format!("{id} comes before what it is made from"))));
-        }
-        let name = format.hash(&[&pack])?;
-        pack.extend_from_slice(name.as_bytes());
-        entries.sort_unstable_by_key(|entry| entry.id);
-        Ok(Self { name, pack, index: index(&entries, name, format)? })
-    }
+/// A pack that is being made. Objects are compressed while others come, a few megabytes at a time, so that a large batch is in
+/// memory once, and small.
+pub(crate) struct Packing {
+    format: ObjectFormat,
+    level: CompressionLevel,
+    /// As far as it is made; the number of objects is still missing.
+    pack: Vec<u8>,
+    /// In the order in which they were added, as the pack has them.
+    entries: Vec<Entry>,
+    /// Which of the entries an object is.
+    places: HashMap<Id, usize>,
+    /// What the last ones of the entries have, before it is compressed.
+    waiting: Vec<Vec<u8>>,
+    waiting_bytes: usize,
 }
-
-type PackError = Arc<dyn std::error::Error + Send + Sync>;
 
 struct Entry {
     id: Id,
+    kind: Kind,
+    /// Which entry it has to be made from, before this one.
+    base: Option<usize>,
+    /// How many objects have to be read for it besides.
+    depth: usize,
+    /// How long its content, or the delta, is.
+    size: usize,
+    /// Where it begins in the pack, and where what is compressed does; zero while it waits.
+    offset: usize,
+    stream: usize,
     crc32: u32,
-    offset: u64,
 }
+
+impl Packing {
+    pub(crate) fn new(format: ObjectFormat, level: CompressionLevel) -> Self {
+        Self {
+            format,
+            level,
+            pack: Vec::new(),
+            entries: Vec::new(),
+            places: HashMap::new(),
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+        }
+    }
+
+    /// Returns it, and begins anew.
+    pub(crate) fn take(&mut self) -> Self {
+        mem::replace(self, Self::new(self.format, self.level))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Adds an object, unless it is there already.
+    pub(crate) fn add(&mut self, id: Id, kind: Kind, data: Vec<u8>) -> Result<(), PackError> {
+        if self.places.contains_key(&id) { Ok(()) } else { self.push(id, kind, data, None) }
+    }
+
+    /// Adds the version that follows `before`, unless it is there already: as what is different, where that one is there and
+    /// much is kept of it.
+    pub(crate) fn add_version(
+        &mut self,
+        id: Id,
+        kind: Kind,
+        data: &[u8],
+        before: Option<Id>,
+        kept: Kept,
+    ) -> Result<(), PackError> {
+        if self.places.contains_key(&id) {
+            return Ok(());
+        }
+        let base = before.and_then(|before| self.places.get(&before).copied());
+        let base = base.filter(|base| self.entries[*base].depth < DEEPEST && kept.head + kept.tail > data.len() / 2);
+        match base {
+            Some(base) => self.push(id, kind, delta::delta(data, kept), Some(base)),
+            None => self.push(id, kind, data.to_vec(), None),
+        }
+    }
+
+    fn push(&mut self, id: Id, kind: Kind, data: Vec<u8>, base: Option<usize>) -> Result<(), PackError> {
+        let depth = base.map_or(0, |base| self.entries[base].depth + 1);
+        self.places.insert(id, self.entries.len());
+        self.entries.push(Entry { id, kind, base, depth, size: data.len(), offset: 0, stream: 0, crc32: 0 });
+        self.waiting_bytes += data.len() + size_of::<Vec<u8>>();
+        self.waiting.push(data);
+        if self.waiting_bytes < MOST_WAITING { Ok(()) } else { self.compress() }
+    }
+
+    /// Returns an object's kind and content, if it is there. Without content it can't be read again.
+    pub(crate) fn read(&self, id: &Id) -> Option<(Kind, Option<Vec<u8>>)> {
+        let place = *self.places.get(id)?;
+        Some((self.entries[place].kind, self.content(place)))
+    }
+
+    fn content(&self, place: usize) -> Option<Vec<u8>> {
+        let entry = self.entries.get(place)?;
+        let packed = match place.checked_sub(self.entries.len() - self.waiting.len()) {
+            Some(waiting) => self.waiting.get(waiting)?.clone(),
+            None => {
+                let mut packed = vec![0; entry.size];
+                ZlibDecoder::new(self.pack.get(entry.stream..)?).read_exact(&mut packed).ok()?;
+                packed
+            }
+        };
+        match entry.base {
+            Some(base) => delta::apply(&packed, &self.content(base)?),
+            None => Some(packed),
+        }
+    }
+
+    /// Moves all that waits into the pack.
+    fn compress(&mut self) -> Result<(), PackError> {
+        if self.pack.is_empty() {
+            self.pack.extend_from_slice(b"PACK\0\0\0\x02\0\0\0\0");
+        }
+        let waiting = mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
+        let contents: Vec<&[u8]> = waiting.iter().map(Vec::as_slice).collect();
+        let mut place = self.entries.len() - waiting.len();
+        let (pack, entries) = (&mut self.pack, &mut self.entries);
+        deflate_all(&contents, self.level, |stream| {
+            let offset = pack.len();
+            let (base, kind, size) = (entries[place].base, entries[place].kind, entries[place].size);
+            match base {
+                Some(base) => {
+                    write_entry_header(pack, OFS_DELTA, size);
+                    write_distance(pack, offset - entries[base].offset);
+                }
+                None => write_entry_header(pack, entry_type(kind), size),
+            }
+            let entry = &mut entries[place];
+            (entry.offset, entry.stream) = (offset, pack.len());
+            pack.extend_from_slice(stream);
+            entry.crc32 = crc32fast::hash(&pack[offset..]);
+            place += 1;
+        })
+    }
+
+    /// Returns the whole pack.
+    pub(crate) fn finish(mut self) -> Result<Pack, PackError> {
+        self.compress()?;
+        let Self { format, mut pack, mut entries, .. } = self;
+        let count = u32::try_from(entries.len()).map_err(|error| PackError::from(Box::from(error)))?;
+        pack[COUNT..COUNT + 4].copy_from_slice(&count.to_be_bytes());
+        let name = format.hash(&[&pack])?;
+        pack.extend_from_slice(name.as_bytes());
+        entries.sort_unstable_by_key(|entry| entry.id);
+        Ok(Pack { name, pack, index: index(&entries, name, format)? })
+    }
+}
+
+pub(crate) type PackError = Arc<dyn std::error::Error + Send + Sync>;
+
+/// How many deltas may stand on one another: what `git fast-import` allows, so that reading the last one stays cheap.
+const DEEPEST: usize = 50;
+
+/// So many bytes are compressed at once: enough for all cores, and little beside the trees.
+const MOST_WAITING: usize = 2 << 20;
+
+/// Where a pack says how many objects it has.
+const COUNT: usize = 8;
 
 fn entry_type(kind: Kind) -> u8 {
     match kind {
@@ -123,7 +241,7 @@ fn index(entries: &[Entry], pack: Id, format: ObjectFormat) -> Result<Vec<u8>, P
         let offset = match u32::try_from(entry.offset) {
             Ok(offset) if offset < FAR => offset,
             _ => {
-                far.extend_from_slice(&entry.offset.to_be_bytes());
+                far.extend_from_slice(&(entry.offset as u64).to_be_bytes());
                 FAR | u32::try_from(far.len() / 8 - 1).map_err(|error| PackError::from(Box::from(error)))?
             }
         };
@@ -145,8 +263,10 @@ mod tests {
 
     use super::*;
 
-    fn object(format: ObjectFormat, kind: Kind, data: Vec<u8>) -> Object {
-        Object { id: format.hash_object(kind, &data).unwrap(), kind, body: Body::Whole(data) }
+    fn add(packing: &mut Packing, kind: Kind, data: Vec<u8>) -> Id {
+        let id = packing.format.hash_object(kind, &data).unwrap();
+        packing.add(id, kind, data).unwrap();
+        id
     }
 
     /// `git index-pack --strict` reads the pack, and its index is the same as ours.
@@ -163,13 +283,19 @@ mod tests {
             noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             noise.to_be_bytes()[0]
         });
-        let mut objects = vec![
-            object(format, Kind::Blob, vec![]),
-            object(format, Kind::Blob, incompressible.take(100_000).collect()),
-            object(format, Kind::Tree, vec![]),
-        ];
-        objects.extend((0..500).map(|n| object(format, Kind::Blob, format!("{n}\n").repeat(n).into_bytes())).skip(1));
-        let pack = Pack::new(&objects, format, CompressionLevel::default()).unwrap();
+        let mut packing = Packing::new(format, CompressionLevel::default());
+        add(&mut packing, Kind::Blob, vec![]);
+        // More than waits at once, and twice the same.
+        let noise: Vec<u8> = incompressible.take(MOST_WAITING).collect();
+        let first = add(&mut packing, Kind::Blob, noise.clone());
+        add(&mut packing, Kind::Tree, vec![]);
+        for n in 1..500 {
+            add(&mut packing, Kind::Blob, format!("{n}\n").repeat(n).into_bytes());
+        }
+        add(&mut packing, Kind::Blob, noise.clone());
+        assert_eq!(packing.len(), 502);
+        assert!(packing.read(&first).unwrap().1.unwrap() == noise);
+        let pack = packing.finish().unwrap();
 
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.pack");
@@ -191,24 +317,32 @@ mod tests {
     fn git_reads_trees_that_are_made_from_one_another() {
         let repository = tempfile::tempdir().unwrap();
         crate::store::create(repository.path(), &crate::BranchName::default()).unwrap();
-        let mut objects = crate::objects::Objects::open(repository.path()).unwrap();
+        let mut packing = Packing::new(ObjectFormat::Sha1, CompressionLevel::default());
         let row = |name: usize, id: u8| [format!("100644 {name:05}.yaml\0").as_bytes(), &[id.max(1); 20]].concat();
+        let width = row(0, 1).len();
         let mut before = None;
         let mut ids = vec![];
         for n in 0..200_usize {
-            let id = n.to_le_bytes()[0];
-            let tree =
-                (0..600).map(|name| row(name, if name == n * 3 % 600 { id } else { 1 })).collect::<Vec<_>>().concat();
-            before = Some(objects.add_tree(&tree, before).unwrap());
-            ids.push((before.unwrap(), tree));
+            let (id, place) = (n.to_le_bytes()[0], n * 3 % 600);
+            let tree: Vec<u8> = (0..600).flat_map(|name| row(name, if name == place { id } else { 1 })).collect();
+            // The row of the version before is as it was again.
+            let last = n.saturating_sub(1) * 3 % 600;
+            let (head, tail) = (place.min(last) * width, (599 - place.max(last)) * width);
+            let kept = Kept { head, tail, before: tree.len() };
+            let id = ObjectFormat::Sha1.hash_object(Kind::Tree, &tree).unwrap();
+            packing.add_version(id, Kind::Tree, &tree, before, kept).unwrap();
+            if n % 70 == 69 {
+                packing.compress().unwrap();
+            }
+            before = Some(id);
+            ids.push((id, tree));
         }
         for (id, tree) in &ids {
-            assert!(objects.read(*id, Kind::Tree).unwrap() == *tree, "{id}");
+            assert!(packing.read(id).unwrap().1.unwrap() == *tree, "{id}");
         }
-        let added = objects.take_added();
-        let whole = added.iter().filter(|object| matches!(object.body, Body::Whole(_))).count();
-        assert!((4..=5).contains(&whole), "{whole} of {} are whole", added.len());
-        let pack = Pack::new(&added, ObjectFormat::Sha1, CompressionLevel::default()).unwrap();
+        let whole = packing.entries.iter().filter(|entry| entry.base.is_none()).count();
+        assert!((4..=6).contains(&whole), "{whole} of {} are whole", packing.len());
+        let pack = packing.finish().unwrap();
         let file = repository.path().join("objects/pack/pack-x.pack");
         std::fs::write(&file, &pack.pack).unwrap();
         let git = |arguments: &[&str]| {
@@ -221,14 +355,17 @@ mod tests {
         for (id, tree) in ids.iter().step_by(7) {
             assert!(git(&["cat-file", "tree", &id.to_string()]) == *tree, "{id}");
         }
-        let objects = crate::objects::Objects::open(repository.path()).unwrap();
+        let objects = crate::objects::Objects::open(repository.path(), CompressionLevel::default()).unwrap();
         let (id, tree) = ids.last().unwrap();
         assert!(objects.read(*id, Kind::Tree).unwrap() == *tree);
     }
 
     #[test]
     fn offsets_beyond_two_gibibytes_have_a_table_of_their_own() {
-        let entry = |byte, offset| Entry { id: Id::from_bytes(&[byte; 20]).unwrap(), crc32: 0, offset };
+        let entry = |byte, offset| {
+            let id = Id::from_bytes(&[byte; 20]).unwrap();
+            Entry { id, kind: Kind::Blob, base: None, depth: 0, size: 0, offset, stream: 0, crc32: 0 }
+        };
         let index = index(
             &[entry(1, 12), entry(2, 1 << 31), entry(3, 1 << 40)],
             ObjectFormat::Sha1.empty_tree(),

@@ -175,7 +175,7 @@ impl Store {
         clear_logins(&config.state_dir, LOGIN).map_err(&failed)?;
         fault::reached("leftovers-cleared");
         let packs = packs::list(&git_dir).map_err(&failed)?;
-        let objects = Objects::open(&git_dir)?;
+        let objects = Objects::open(&git_dir, config.compression)?;
         let mut store = Self {
             tree: Folder::of(objects.empty_tree()),
             tree_id: objects.empty_tree(),
@@ -292,7 +292,7 @@ impl Store {
     }
 
     fn forget_unwritten(&mut self) {
-        self.objects.take_added();
+        self.objects.discard_added();
         self.is_stale = true;
     }
 

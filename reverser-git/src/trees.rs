@@ -142,7 +142,8 @@ impl Folder {
         for (name, folder) in entries.folders.iter_mut().filter(|(_, folder)| folder.id.is_none()) {
             entries.rows.set(name, File { id: folder.write(objects)?, mode: FOLDER });
         }
-        let id = objects.add_tree(entries.rows.as_bytes(), self.before)?;
+        let kept = entries.rows.take_kept();
+        let id = objects.add_tree(entries.rows.as_bytes(), self.before, kept)?;
         (self.id, self.before) = (Some(id), Some(id));
         Ok(id)
     }
@@ -270,12 +271,13 @@ const SUBMODULE: u32 = 0o160_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deflate::CompressionLevel;
 
     /// An empty repository as gix needs it; its folder goes with it.
     fn objects() -> (tempfile::TempDir, Objects) {
         let folder = tempfile::tempdir().unwrap();
         crate::store::create(folder.path(), &crate::BranchName::default()).unwrap();
-        let objects = Objects::open(folder.path()).unwrap();
+        let objects = Objects::open(folder.path(), CompressionLevel::default()).unwrap();
         (folder, objects)
     }
 

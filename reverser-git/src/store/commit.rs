@@ -63,7 +63,7 @@ impl Store {
             outcomes.push(Committed { outcomes: of_batch, obstructed });
         }
         if made.is_empty() && cursors == self.cursors {
-            self.objects.take_added();
+            self.objects.discard_added();
             return Ok(outcomes);
         }
         self.write(tip, self.state(cursors), now)?;
@@ -115,13 +115,13 @@ impl Store {
             Standing::File(file) => Some(file),
             Standing::Folder | Standing::Nothing | Standing::Under(..) => None,
         };
+        let id = self.objects.hash(Kind::Blob, content)?;
         if let Some(file) = standing
-            && (self.objects.hash(Kind::Blob, content)? == file.id
-                || is_unchanged(path, &self.content(path, file.id)?, content))
+            && (id == file.id || is_unchanged(path, &self.content(path, file.id)?, content))
         {
             return Ok(None);
         }
-        let id = self.objects.add(Kind::Blob, content.to_vec())?;
+        self.objects.add_hashed(id, Kind::Blob, content.to_vec())?;
         let mode = standing.map_or(REGULAR, |standing| standing.mode);
         self.tree.put(at, trees::File { id, mode }, &self.objects)?;
         Ok(None)

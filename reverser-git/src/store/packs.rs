@@ -7,7 +7,6 @@ use rustix::fs::statvfs;
 use crate::{
     fault,
     objects::{Id, Objects},
-    pack::Pack,
     sink::SinkError,
     store::{
         Store,
@@ -65,7 +64,7 @@ impl Store {
 
     /// Opens the object database again, after packs were joined.
     pub(super) fn reopen(&mut self) -> Result<(), SinkError> {
-        self.objects = Objects::open(&self.git_dir)?;
+        self.objects = Objects::open(&self.git_dir, self.compression)?;
         self.list_packs()
     }
 
@@ -95,13 +94,8 @@ impl Store {
 
     /// Writes what the batch has added; returns how many bytes that takes.
     pub(super) fn write_pack(&mut self) -> Result<u64, SinkError> {
-        let objects = self.objects.take_added();
+        let pack = self.objects.take_pack()?;
         let failed = |error| self.failed("write a pack into", error);
-        let pack = Pack::new(&objects, self.objects.format(), self.compression).map_err(|source| SinkError::Store {
-            action: "write a pack into",
-            sink: self.name(),
-            source,
-        })?;
         write_pack_files(&self.git_dir, &self.branch, &pack.name.to_string(), &pack.pack, &pack.index)
             .map_err(failed)?;
         let bytes = (pack.pack.len() + pack.index.len()) as u64;

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::{
+    delta::Kept,
     objects::Id,
     trees::{FOLDER, File, Name},
 };
@@ -13,6 +14,7 @@ use crate::{
 pub(super) struct Rows {
     bytes: Vec<u8>,
     starts: Vec<u32>,
+    kept: Kept,
 }
 
 impl Rows {
@@ -29,7 +31,7 @@ impl Rows {
             before = Some(row);
         }
         starts.shrink_to_fit();
-        let rows = Self { bytes, starts };
+        let rows = Self { kept: Kept::all(bytes.len()), bytes, starts };
         if is_sorted { Some(rows) } else { rows.sorted(id_bytes) }
     }
 
@@ -39,11 +41,17 @@ impl Rows {
             let row = Row::first(self.bytes.get(*start as usize..)?, id_bytes)?;
             sorted.set(row.name, row.file()?);
         }
+        sorted.kept = Kept { head: 0, tail: 0, before: self.bytes.len() };
         Some(sorted)
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Returns what is as it was since this was last asked, or since the tree was read.
+    pub(super) fn take_kept(&mut self) -> Kept {
+        std::mem::replace(&mut self.kept, Kept::all(self.bytes.len()))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -67,7 +75,9 @@ impl Rows {
         if let Some(index) = self.find(name) {
             if self.row(index).mode == file.mode {
                 let (id, end) = (file.id.as_bytes(), self.end(index));
-                self.bytes[end - id.len()..end].copy_from_slice(id);
+                let at = end - id.len();
+                self.bytes[at..end].copy_from_slice(id);
+                self.kept.narrow(at, self.bytes.len() - end);
                 return;
             }
             self.take(index);
@@ -77,6 +87,7 @@ impl Rows {
         let row = [format!("{:o} ", file.mode).as_bytes(), name, b"\0", file.id.as_bytes()].concat();
         self.starts[index..].iter_mut().for_each(|start| *start += length(&row));
         self.starts.insert(index, length(&self.bytes[..at]));
+        self.kept.narrow(at, self.bytes.len() - at);
         self.bytes.splice(at..at, row);
     }
 
@@ -89,6 +100,7 @@ impl Rows {
     fn take(&mut self, index: usize) {
         let range = self.starts[index] as usize..self.end(index);
         let taken = length(&self.bytes[range.clone()]);
+        self.kept.narrow(range.start, self.bytes.len() - range.end);
         self.bytes.drain(range);
         self.starts.remove(index);
         self.starts[index..].iter_mut().for_each(|start| *start -= taken);
@@ -187,6 +199,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::delta::{apply, delta};
     use crate::trees::REGULAR;
 
     fn id(byte: u8) -> Id {
@@ -207,6 +220,7 @@ mod tests {
         #[test]
         fn edits_in_place_give_what_a_new_tree_has(edits in prop::collection::vec(("[a-c.]{1,3}", 0..5_u8, any::<u8>()), 0..60)) {
             let (mut rows, mut entries) = (Rows::default(), BTreeMap::new());
+            let mut written = vec![];
             for (name, action, byte) in edits {
                 let mode = [REGULAR, FOLDER, 0o120_000, 0o160_000][usize::from(action % 4)];
                 if action == 4 {
@@ -217,6 +231,13 @@ mod tests {
                     entries.insert(name.clone(), File { id: id(byte), mode });
                 }
                 prop_assert_eq!(rows.get(name.as_bytes()), entries.get(&name).copied());
+                // Sometimes several edits make one version.
+                if byte % 3 == 0 {
+                    let delta = delta(rows.as_bytes(), rows.kept);
+                    prop_assert_eq!(apply(&delta, &written).unwrap(), rows.as_bytes());
+                    rows.take_kept();
+                    written = rows.as_bytes().to_vec();
+                }
             }
             prop_assert_eq!(rows.as_bytes(), tree(&entries));
             let again = Rows::read(rows.as_bytes().to_vec(), 20).unwrap();

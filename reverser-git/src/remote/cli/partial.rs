@@ -233,6 +233,6 @@ mod tests {
         assert!(partial.contains("repositoryformatversion = 1"), "{partial}");
         assert!(Partial::open(folder.path(), Compared::default()).unwrap().is_partial);
         assert_eq!(config(), partial, "made once");
-        Objects::open(folder.path()).unwrap();
+        Objects::open(folder.path(), crate::CompressionLevel::default()).unwrap();
     }
 }
