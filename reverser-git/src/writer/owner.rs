@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod consolidate;
+mod contest;
 mod gits;
 mod handles;
 mod hold;
@@ -37,6 +38,7 @@ mod push;
 mod request;
 
 use consolidate::Joined;
+use contest::Contest;
 use gits::Gits;
 use handles::Handles;
 use hold::Held;
@@ -75,6 +77,7 @@ pub(crate) struct Owner {
     round: JoinSet<Round>,
     backoff: Backoff,
     pace: Pace,
+    contest: Contest,
     /// The failure that was told last, until a push succeeds.
     told: Option<String>,
     last_push: Option<LastPush>,
@@ -126,6 +129,7 @@ impl Owner {
             store: Arc::new(Mutex::new(store)),
             handles: Handles::new(handle),
             pace: Pace::new(target.pacing),
+            contest: Contest::default(),
             target,
             expected: known.clone(),
             held: VecDeque::new(),

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::{
+    backoff::random,
     branch::BranchName,
     conflict::{Conflict, ConflictOutcome, Rewrite},
     fault,
@@ -38,6 +39,9 @@ impl Owner {
             Ok(None) => self.phase = Phase::Idle,
             Ok(Some(push)) => {
                 self.phase = Phase::Pushing { sequence: self.sequence };
+                if push.commit.is_some() {
+                    self.contest.begin(Instant::now());
+                }
                 self.round.spawn(round(remote, self.target.branch.clone(), push, self.gits.clone()));
             }
             Err(error) => {
@@ -50,8 +54,13 @@ impl Owner {
     /// Returns until when commits wait that could be pushed.
     pub(super) fn rests_until(&self) -> Option<Instant> {
         let commits = self.store().unpushed_count();
-        let can_be_pushed = commits > 0 && matches!(self.phase, Phase::Idle);
-        can_be_pushed.then(|| self.pace.waits_until(Instant::now(), commits, *self.pushed.borrow())).flatten()
+        if commits == 0 || !matches!(self.phase, Phase::Idle) {
+            return None;
+        }
+        let now = Instant::now();
+        // Somebody counts the seconds.
+        let turn = self.contest.waits_until(now).filter(|_| !self.handles.is_one_closing());
+        turn.max(self.pace.waits_until(now, commits, *self.pushed.borrow()))
     }
 
     async fn next_push(&mut self) -> Result<Option<Push>, SinkError> {
@@ -84,8 +93,13 @@ impl Owner {
                 return;
             }
             Round::Failed(error) => return self.fail(error),
-            Round::Moved(Some(tip)) => self.meet(tip).await,
-            Round::Moved(None) => self.meet_nothing().await,
+            Round::Moved(tip) => {
+                self.contest.lose();
+                match tip {
+                    Some(tip) => self.meet(tip).await,
+                    None => self.meet_nothing().await,
+                }
+            }
             Round::Pushed(done) => self.note_pushed(done, sequence).await,
         };
         match settled {
@@ -127,7 +141,9 @@ impl Owner {
             }
             self.expected = Some(commit.clone());
             self.last_push = Some(LastPush { commit, at: Timestamp::now() });
-            self.pace.rest(Instant::now());
+            let now = Instant::now();
+            self.pace.rest(now);
+            self.contest.win(now, random());
         }
         for branch in asides {
             tracing::info!(%branch, "what was put aside is pushed");
@@ -201,6 +217,7 @@ impl Owner {
     }
 
     pub(super) fn wait(&mut self, error: RemoteError) {
+        self.contest.give_up();
         let now = Instant::now();
         let due = now + self.backoff.next_wait();
         let earliest = now + if error.remedy() == Remedy::FixConfiguration { MEND_PAUSE } else { RETRY_PAUSE };
