@@ -109,6 +109,20 @@ pub(crate) fn update(layout: Layout, n: usize, files: usize, turn: usize, count:
     put(&layout.path(file, files), content(file, 1 + turn * count + n))
 }
 
+/// Returns an edit as a rollout makes it: a reason in words, the image, replicas and a longer list of arguments. Only reading
+/// both versions as YAML tells that it is another one.
+pub(crate) fn rollout(layout: Layout, n: usize, files: usize, turn: usize, count: usize) -> Edit {
+    let (file, version) = ((turn * count + n) * 7_919 % files, 1 + turn * count + n);
+    let reason = format!("  annotations:\n    kubernetes.io/change-cause: \"rollout {version}: raise the limits\"\n");
+    let arguments: String = (0..=version % 5).map(|n| format!("            - --feature-{n}={version}\n")).collect();
+    let content = content(file, version).replacen("  labels:\n", &format!("{reason}  labels:\n"), 1).replacen(
+        "          ports:\n",
+        &format!("          args:\n{arguments}          ports:\n"),
+        1,
+    );
+    put(&layout.path(file, files), content)
+}
+
 pub(crate) fn put(path: &str, content: String) -> Edit {
     Edit::Put { path: path.parse().unwrap(), content: content.into_bytes() }
 }

@@ -23,6 +23,14 @@ pub(crate) async fn single_updates(size: Size) {
     }
 }
 
+/// Updates that look different enough to have to be read as YAML, both versions, before they count as changes.
+pub(crate) async fn rollouts(size: Size) {
+    let files = size.files[1];
+    let edit = |turn, n| bed::rollout(Layout::Spread, n, files, turn, size.commits);
+    let measured = measure(Layout::Spread, files, size.commits, size.turns, edit).await;
+    measured.print(&format!("{files} files, {} updates of several lines, read as YAML", size.commits), 3.0);
+}
+
 /// Folders as large as they should be at most.
 pub(crate) async fn wide(size: Size) {
     let files = size.files[2];

@@ -2,8 +2,8 @@
 //! git doing the same in the same run, through the public interface, into real repositories with real fsyncs.
 //!
 //! `cargo bench -p reverser-git` prints a line for each bar: the figure, its ratio and the limit. Ratios, because the
-//! machine's own speed is no property of ours. Words behind `--` choose: `commits`, `wide`, `mixed`, `fsync`, `flat`, `memory`,
-//! `compare`, `push`. A slow machine is no failure; a missing commit, or a repository that `git fsck` doesn't like, is one.
+//! machine's own speed is no property of ours. Words behind `--` choose: `commits`, `rollouts`, `wide`, `mixed`, `fsync`,
+//! `flat`, `memory`, `compare`, `push`. A slow machine is no failure; a missing commit, or a repository that `git fsck` doesn't like, is one.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't go on says so by a panic")]
 
@@ -51,6 +51,9 @@ async fn main() {
     print(&machine::description());
     if is_chosen("commits") {
         commits::single_updates(size).await;
+    }
+    if is_chosen("rollouts") {
+        commits::rollouts(size).await;
     }
     if is_chosen("wide") {
         commits::wide(size).await;
