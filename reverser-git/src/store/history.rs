@@ -30,8 +30,8 @@ impl Store {
         while walk.of_one_side > 0
             && let Some((_, Reverse(_), id)) = walk.queue.pop()
         {
-            let Some(seen) = walk.seen.get_mut(&id).filter(|seen| seen.is_queued) else { continue };
-            seen.is_queued = false;
+            let Some(seen) = walk.seen.get_mut(&id) else { continue };
+            seen.step = Step::Walked;
             let (sides, parents) = (seen.sides, seen.parents.clone());
             walk.of_one_side -= usize::from(sides != BOTH);
             for parent in parents {
@@ -49,25 +49,32 @@ impl Store {
 
     /// Notes that a commit is in the history of some sides; it is walked on from when that is news.
     fn mark(&self, walk: &mut Walk, id: Id, sides: u8) -> Result<(), SinkError> {
-        if !walk.seen.contains_key(&id) {
-            let commit = self.commit_of(id)?;
-            let at = commit.committed_at().unwrap_or_default().as_second();
-            let order = walk.seen.len();
-            walk.seen.insert(id, Seen { sides: 0, at, order, parents: commit.parents, is_queued: false });
-        }
-        let Some(seen) = walk.seen.get_mut(&id) else { return Ok(()) };
-        let before = seen.sides;
-        if before | sides == before {
-            return Ok(());
-        }
-        seen.sides |= sides;
-        if seen.is_queued {
-            // It was of one side when it was queued.
-            walk.of_one_side -= usize::from(seen.sides == BOTH && before != BOTH);
-        } else {
-            seen.is_queued = true;
-            walk.of_one_side += usize::from(seen.sides != BOTH);
-            walk.queue.push((seen.at, Reverse(seen.order), id));
+        let mut ids = vec![id];
+        while let Some(id) = ids.pop() {
+            if !walk.seen.contains_key(&id) {
+                let commit = self.commit_of(id)?;
+                let at = commit.committed_at().unwrap_or_default().as_second();
+                let order = walk.seen.len();
+                let seen = Seen { sides: 0, at, order, parents: commit.parents, step: Step::Found };
+                walk.seen.insert(id, seen);
+            }
+            let Some(seen) = walk.seen.get_mut(&id) else { continue };
+            let before = seen.sides;
+            if before | sides == before {
+                continue;
+            }
+            seen.sides |= sides;
+            match seen.step {
+                Step::Found => {
+                    seen.step = Step::Queued;
+                    walk.of_one_side += usize::from(seen.sides != BOTH);
+                    walk.queue.push((seen.at, Reverse(seen.order), id));
+                }
+                // It was of one side when it was queued.
+                Step::Queued => walk.of_one_side -= usize::from(seen.sides == BOTH && before != BOTH),
+                // Dates mislead, such as somebody's clock that is behind: what is behind it was taken for one side's, too.
+                Step::Walked => ids.extend(&seen.parents),
+            }
         }
         Ok(())
     }
@@ -101,7 +108,15 @@ struct Seen {
     at: i64,
     order: usize,
     parents: Vec<Id>,
-    is_queued: bool,
+    step: Step,
+}
+
+/// How far the walk has come with a commit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Found,
+    Queued,
+    Walked,
 }
 
 const OURS: u8 = 1;

@@ -31,7 +31,7 @@ use crate::{
 mod full;
 mod histories;
 mod order;
-mod process;
+pub(crate) mod process;
 
 #[tokio::test]
 async fn a_process_that_is_killed_anywhere_loses_and_doubles_nothing() {

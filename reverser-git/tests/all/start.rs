@@ -10,7 +10,10 @@ use reverser_git::{
     testing::path,
 };
 
-use crate::bed::{Bed, commit, eventually, failure, git, push, pushed};
+use crate::{
+    bed::{Bed, batch, commit, eventually, failure, git, plan, push, pushed},
+    crash::process::others_commit,
+};
 
 #[tokio::test]
 async fn the_first_start_needs_the_remote() {
@@ -268,6 +271,33 @@ async fn a_git_that_outlived_a_killed_writer_is_ended_before_its_locks_are_clear
     assert_eq!(orphan.wait().unwrap().signal(), Some(15));
     push(&writer, "b", "1").await;
     bed.finish(writer).await;
+}
+
+#[tokio::test]
+async fn a_push_whose_answer_was_lost_is_found_below_a_commit_of_a_clock_that_is_behind() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "a", "1").await;
+    push(&writer, "others/7", "ours").await;
+    bed.refuse_pushes();
+    for path in ["b", "c"] {
+        let mut batch = batch([plan(path, "1")]);
+        batch.cursors.insert("source".to_owned(), path.to_owned());
+        writer.commit(batch).await.unwrap();
+    }
+    failure(&writer).await;
+    writer.close(Duration::ZERO).await.unwrap();
+    // The first one has arrived.
+    git(&bed.remote(), &["fetch", "--quiet", bed.local().to_str().unwrap(), "refs/reverser/main"]);
+    git(&bed.remote(), &["update-ref", "refs/heads/main", "FETCH_HEAD~2"]);
+    assert!(others_commit(&bed.folder(""), 7).await);
+    bed.allow_pushes();
+    let writer = bed.start().await;
+    assert_eq!(writer.push_state().borrow().last_rewrite, None);
+    assert_eq!(writer.cursors().await.unwrap().get("source").map(String::as_str), Some("c"));
+    bed.finish(writer).await;
+    assert_eq!(bed.subjects(), ["put a", "put others/7", "put b", "others 7", "put c"]);
+    assert_eq!(bed.show("others/7"), "7\n");
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ fn batch(numbers: std::ops::RangeInclusive<usize>) -> Batch {
 }
 
 /// Somebody else commits at the remote, unless a push is faster; returns whether it was done.
-pub(super) async fn others_commit(folder: &Path, number: usize) -> bool {
+pub(crate) async fn others_commit(folder: &Path, number: usize) -> bool {
     let remote = folder.join("remote.git");
     let has_branch = fs::exists(remote.join("refs/heads/main")).unwrap();
     let from = if has_branch { "from refs/heads/main^0\n" } else { "" };
