@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod full;
+mod handles;
 mod histories;
 mod order;
 pub(crate) mod process;
