@@ -1,11 +1,11 @@
 //! What real servers say when they refuse a push.
 
 use reverser_git::{Credentials, GitWriter, Refusal, Remedy, RemoteError};
-use reverser_testbed::GitHttp;
+use reverser_testbed::{GitHttp, Outage};
 use tempfile::TempDir;
 
 use super::builder;
-use crate::bed::{LIMIT, commit, failure, push};
+use crate::bed::{LIMIT, commit, failure, push, pushed};
 
 async fn writer(server: &GitHttp) -> (GitWriter, TempDir) {
     let state = tempfile::tempdir().unwrap();
@@ -68,10 +68,38 @@ async fn a_transfer_that_a_web_server_cuts_off_is_too_large_or_over_quota() {
         server.refuse_transfers(None);
         assert_eq!(writer.close(LIMIT).await.unwrap().unpushed, 0);
     }
+}
+
+#[tokio::test]
+async fn a_status_that_a_web_server_answers_a_push_with_has_its_remedy_and_loses_nothing() {
+    let server = GitHttp::start().await.unwrap();
+    let repo = server.create("team.git").await.unwrap();
     let (writer, _state) = writer(&server).await;
-    server.refuse_transfers(Some(502));
-    commit(&writer, "later", "1").await;
+    let expected = [
+        (401, Remedy::FixConfiguration),
+        (403, Remedy::FixConfiguration),
+        (404, Remedy::FixConfiguration),
+        (429, Remedy::Retry),
+        (500, Remedy::Retry),
+        (502, Remedy::Retry),
+        (503, Remedy::Retry),
+    ];
+    for (status, remedy) in expected {
+        server.refuse_transfers(Some(status));
+        let receipt = commit(&writer, "file", &status.to_string()).await;
+        let error = failure(&writer).await;
+        assert_eq!(error.remedy(), remedy, "{status}: {error:?}");
+        assert!(!matches!(error, RemoteError::Failed { .. } | RemoteError::Unreadable { .. }), "{status}: {error:?}");
+        server.refuse_transfers(None);
+        writer.retry_now().await.unwrap();
+        pushed(&writer, &receipt).await;
+    }
+    server.fail(Some(Outage::Unavailable));
+    commit(&writer, "file", "later").await;
     let error = failure(&writer).await;
     assert!(matches!(error, RemoteError::Network { .. }), "{error:?}");
-    assert_eq!(error.remedy(), Remedy::Retry);
+    server.fail(None);
+    assert_eq!(writer.close(LIMIT).await.unwrap().unpushed, 0);
+    repo.fsck().await.unwrap();
+    assert_eq!(repo.log("main").await.unwrap().len(), expected.len() + 1);
 }
