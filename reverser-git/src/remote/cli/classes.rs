@@ -35,7 +35,7 @@ impl Refusal {
 
 /// Parts of messages of git, curl and ssh. The first that is found counts: what is particular stands before what
 /// accompanies other failures too.
-const CLASSES: [(&str, Class); 64] = [
+const CLASSES: [(&str, Class); 65] = [
     ("mismatched algorithms", Class::OtherFormat), // fetch
     ("does not support this repository's hash algorithm", Class::OtherFormat), // push
     ("unexpected capabilities^{}", Class::OtherFormat), // push to an empty one, which has an id of another length
@@ -71,6 +71,7 @@ const CLASSES: [(&str, Class); 64] = [
     ("not allowed to push", Class::Authentication), // GitLab
     ("key you are authenticating with has been marked as read only", Class::Authentication), // GitHub, a deploy key
     ("deploy key does not have write access", Class::Authentication), // GitLab
+    ("is not authorized to ", Class::Authentication), // Gitea: Deploy Key: 1:deploy is not authorized to write to a/b
     ("does not appear to be a git repository", Class::NotFound),
     ("Repository not found", Class::NotFound), // GitHub, over ssh
     ("repository not found", Class::NotFound), // Gitea
@@ -168,6 +169,10 @@ mod tests {
             (
                 "ERROR: The key you are authenticating with has been marked as read only.; fatal: Could not read from \
                  remote repository.",
+                Some(Class::Authentication),
+            ),
+            (
+                "error: Deploy Key: 1:deploy is not authorized to write to team/a.; fatal: Could not read from remote repository.",
                 Some(Class::Authentication),
             ),
             (
