@@ -162,6 +162,12 @@ pub enum SinkError {
         #[source]
         source: Arc<std::io::Error>,
     },
+    /// Whoever records changes came to its end, and what was read last could not be committed within this time.
+    #[error("what was read last could not be committed within {limit:?}; the next start reads it again")]
+    Late {
+        /// How long it was tried.
+        limit: std::time::Duration,
+    },
     /// A commit could not be signed; nothing of the batch counts, and nothing is committed without a signature.
     #[error("can't sign a commit of {sink}; none is made without a signature")]
     Sign {
@@ -197,7 +203,7 @@ impl SinkError {
     /// Returns what helps.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Closed { .. } => Remedy::Restart,
+            Self::Closed { .. } | Self::Late { .. } => Remedy::Restart,
             Self::Full { .. } | Self::Store { .. } => Remedy::FixConfiguration,
             Self::Sign { source, .. } => source.remedy(),
         }

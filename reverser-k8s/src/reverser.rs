@@ -272,6 +272,9 @@ impl Reverser {
 
     /// Brings Git in line with what each source lists, then follows them and whatever `arrivals` brings until `shutdown`.
     /// What has been read by then is committed before this returns.
+    ///
+    /// # Errors
+    /// [`SinkError::Closed`] when the sink has ended, [`SinkError::Late`] when it can't be committed within ten seconds.
     pub async fn run(
         &self,
         mut sources: Vec<Box<dyn Source>>,
@@ -313,13 +316,8 @@ impl Reverser {
         }
         // The pumps drop their ends of the queue, and the recorder returns when it has run dry.
         pumps.stop().await;
-        match tokio::time::timeout(LAST_COMMITS, recorder).await {
-            Ok(recorded) => recorded,
-            Err(_elapsed) => {
-                tracing::warn!("what was read last could not be committed in time; the next start reads it again");
-                Ok(())
-            }
-        }
+        let recorded = tokio::time::timeout(LAST_COMMITS, recorder).await;
+        recorded.unwrap_or(Err(SinkError::Late { limit: LAST_COMMITS }))
     }
 
     async fn commit_batch(&self, batch: &Batch) -> Result<Vec<Outcome>, SinkError> {

@@ -447,3 +447,36 @@ async fn a_link_that_is_in_the_way_is_told_and_holds_nothing_up() {
     std::fs::remove_file(link).unwrap();
     assert_eq!(record().await, [Outcome::Written]);
 }
+
+/// Knows when something could not be committed.
+#[derive(Clone, Debug, Default)]
+struct Failures(Arc<tokio::sync::Notify>);
+
+impl Reporter for Failures {
+    fn report(&self, notice: Notice<'_>) {
+        if let Notice::SinkFailed(_) = notice {
+            self.0.notify_one();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_committed_until_the_end_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let signer = Arc::new(reverser_git::MemorySigner::new());
+    let writer = reverser_git::GitWriter::local(&folder.path().join("made")).unwrap().signer(signer.clone());
+    let writer = writer.start().await.unwrap();
+    let failures = Failures::default();
+    let reverser = Reverser::new(writer.clone()).reporter(failures.clone()).build();
+    let (_arrive, arrivals) = mpsc::channel(1);
+    let events = [listed(vec![]), change(Operation::Create, body("a", 101, "web"))];
+    let sources: Vec<Box<dyn Source>> = vec![Box::new(Scripted::new("s", events).then_waits())];
+    signer.refuse();
+    let shutdown = async {
+        failures.0.notified().await;
+        tokio::time::pause(); // nobody has to wait for the limit
+    };
+    let error = reverser.run(sources, arrivals, shutdown).await.unwrap_err();
+    assert!(error.to_string().contains("the next start reads it again"), "{error}");
+    assert_eq!(writer.cursors().await.unwrap().get("s").map(String::as_str), Some("100"));
+}
