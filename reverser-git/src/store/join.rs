@@ -107,7 +107,7 @@ const REST_PART: u64 = 5;
 
 /// Fewer packs beside the largest aren't worth a join, unless they have so many bytes.
 const FEW_PACKS: usize = 8;
-const SMALL_REST: u64 = 32 << 10;
+const SMALL_REST: u64 = 16 << 10;
 
 /// From here on small packs are joined, whatever they weigh: half of what there may be.
 const MANY_PACKS: usize = 24;

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Whoever is first never loses, and so never hears of the others. A writer that has pushed without a pause for seconds
-//! therefore leaves one, at first a short one, later up to a twentieth of its time: whoever waits takes it, and the branch is
+//! therefore leaves one, of a tenth of its time at most and later a twentieth: whoever waits takes it, and the branch is
 //! seen to be contested. What is committed in that pause goes out with the next push.
 
 use std::time::Duration;
@@ -60,12 +60,13 @@ impl Contest {
         }
         let most = 8 * took;
         let enough = if self.left < most { LONG_BUSY } else { LONG_BUSY.max(20 * self.left) };
-        let is_long_busy = now.saturating_duration_since(busy_since) >= enough;
+        let busy = now.saturating_duration_since(busy_since);
+        let is_long_busy = busy >= enough;
         self.rest = self.rest.and_then(|last| next_rest(last, pause, took));
         let pause = match self.rest {
             None if is_long_busy && pause < took => {
                 self.busy_since = Some(now);
-                self.left = (2 * took.max(self.left)).min(most);
+                self.left = (2 * took.max(self.left)).min(most).min(busy / 10);
                 Some(self.left)
             }
             rest => rest,
