@@ -68,6 +68,8 @@ fn fault(name: &str) -> Option<&'static str> {
         Some("it has two dots in a row or ends with a dot")
     } else if name.contains(forbidden) {
         Some("it has a blank, a control character or one of ~^:?*[\\")
+    } else if name.starts_with("refs/heads/") {
+        Some("it is a whole ref: leave refs/heads/ out")
     } else if name.contains("@{") || name == "@" || name == "HEAD" || name.starts_with('-') {
         Some("git gives it a meaning of its own")
     } else {
@@ -132,9 +134,25 @@ mod tests {
         for name in ["main", "team/platform", "v1.2", "a-b_c", "ü", "%2F"] {
             assert_eq!(name.parse::<BranchName>().unwrap().full(), format!("refs/heads/{name}"));
         }
-        for name in
-            ["", "/a", "a/", "a//b", ".a", "a/.b", "a.lock", "a..b", "a.", "a b", "a\n", "a:b", "a*", "@", "-f", "HEAD"]
-        {
+        for name in [
+            "",
+            "/a",
+            "a/",
+            "a//b",
+            ".a",
+            "a/.b",
+            "a.lock",
+            "a..b",
+            "a.",
+            "a b",
+            "a\n",
+            "a:b",
+            "a*",
+            "@",
+            "-f",
+            "HEAD",
+            "refs/heads/main",
+        ] {
             assert!(name.parse::<BranchName>().is_err(), "{name:?}");
         }
     }

@@ -30,7 +30,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -67,7 +67,7 @@ mod state;
 
 pub(crate) use aside::Aside;
 pub(crate) use commit::{Committed, Work};
-use disk::{Lock, clear_logins, clear_own_leftovers, lock, sync_folder};
+use disk::{Lock, clear_logins, clear_own_leftovers, create_state_dir, lock, sync_folder};
 pub(crate) use disk::{create, create_again, replace_config, repository_in};
 pub use error::OpenError;
 pub(crate) use join::Join;
@@ -163,7 +163,7 @@ impl Store {
     pub(crate) fn open(config: StoreConfig) -> Result<Self, OpenError> {
         let (git_dir, is_shared) = (config.git_dir(), config.repository.is_some());
         let failed = |source| OpenError::Folder { folder: config.state_dir.clone(), source: Arc::new(source) };
-        fs::create_dir_all(&config.state_dir).map_err(&failed)?;
+        create_state_dir(&config.state_dir).map_err(&failed)?;
         let lock = lock(&config.state_dir)?;
         create(&git_dir, &config.branch).map_err(&failed)?;
         sync_folder(&config.state_dir).map_err(&failed)?;
@@ -202,6 +202,7 @@ impl Store {
             weights: Vec::new(),
             _lock: lock,
         };
+        store.drop_broken_origin()?;
         store.refresh()?;
         store.is_of_remote(config.state_dir)?;
         Ok(store)

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -52,6 +53,12 @@ pub(crate) fn create_again(git_dir: &Path, branch: &BranchName, format: ObjectFo
 pub(crate) fn replace_config(git_dir: &Path, config: &str) -> io::Result<()> {
     write_synced(&git_dir.join("tmp_config"), &git_dir.join("config"), config.as_bytes())?;
     sync_folder(git_dir)
+}
+
+/// Creates the state folder with what leads to it, where it isn't there: for its owner alone, since it holds what the
+/// repository does.
+pub(super) fn create_state_dir(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// The lock of a state folder, given back when it is dropped.

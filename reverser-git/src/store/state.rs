@@ -85,6 +85,19 @@ impl Store {
         write_ref_file(&file, format!("{id}\n").as_bytes(), users).map_err(failed)
     }
 
+    /// Forgets where the remote's branch was when that names nothing here, as after a repair: every fetch would fail on it, and
+    /// the next look at the remote tells.
+    pub(super) fn drop_broken_origin(&self) -> Result<(), SinkError> {
+        let name = self.origin_ref();
+        match self.objects.reference(&name)? {
+            Some(tip) if self.commit_of(tip).is_err() => {
+                tracing::warn!(%name, %tip, "a ref names no commit that is here, and is removed");
+                self.remove_ref(&name)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Reads the state ref, and derives everything else.
     pub(super) fn load(&mut self) -> Result<(), SinkError> {
         let Some(id) = self.objects.reference(&self.state_ref())? else {

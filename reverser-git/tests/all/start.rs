@@ -348,3 +348,25 @@ async fn a_lock_that_a_killed_fetch_left_does_not_stop_the_next_one() {
     bed.finish(writer).await;
     assert_eq!(bed.subjects(), ["put a", "others: theirs", "put b"]);
 }
+
+#[tokio::test]
+async fn a_ref_of_the_remote_that_names_nothing_is_no_obstacle() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "a", "1").await;
+    bed.finish(writer).await;
+    fs::write(bed.local().join("refs/remotes/origin/main"), "1".repeat(40)).unwrap();
+    bed.others_commit("theirs", "1");
+    let writer = bed.start().await;
+    push(&writer, "b", "1").await;
+    bed.finish(writer).await;
+    assert_eq!(bed.subjects(), ["put a", "others: theirs", "put b"]);
+}
+
+#[tokio::test]
+async fn a_state_folder_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let bed = Bed::new().await;
+    bed.finish(bed.start().await).await;
+    assert_eq!(fs::metadata(bed.state_dir()).unwrap().permissions().mode() & 0o777, 0o700);
+}

@@ -149,7 +149,7 @@ async fn packs_are_joined_once_there_is_room(bed: &Bed, disk: &Disk) {
 async fn a_join_that_finds_no_room_leaves_nothing(bed: &Bed) {
     let writer = bed.start().await;
     // Each pack has its room, and the least that are joined have not.
-    limit_files(Some(50_000));
+    limit_files(Some(30_000));
     let commits = commit_until_packs_are_joined(bed, &writer).await;
     let ended = || (met(bed, "consolidation-made") == met(bed, "consolidation-begun")).then_some(());
     eventually("the end of the join", || async { ended() }).await;
