@@ -79,13 +79,20 @@ pub(super) fn lock(state_dir: &Path) -> Result<Lock, OpenError> {
     let path = state_dir.join("lock");
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(&failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::Error(source)) => return Err(failed(source)),
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            file.read_to_string(&mut holder).map_err(&failed)?;
-            return Err(OpenError::Locked { folder: state_dir.to_owned(), holder: holder.trim().to_owned() });
+    let deadline = Instant::now() + LOCK_LINGERS;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            // Whatever tells of it would have to come from a process that is being killed.
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                file.read_to_string(&mut holder).map_err(&failed)?;
+                return Err(OpenError::Locked { folder: state_dir.to_owned(), holder: holder.trim().to_owned() });
+            }
         }
     }
     let noted = file.set_len(0).and_then(|()| file.rewind());
@@ -95,6 +102,9 @@ pub(super) fn lock(state_dir: &Path) -> Result<Lock, OpenError> {
     }
     Ok(Lock(file))
 }
+
+/// A process that was killed while it started a child has left its lock with the child, for a moment.
+const LOCK_LINGERS: Duration = Duration::from_secs(1);
 
 /// Writes a pack with its index under `name`; durable when this returns. A failure leaves nothing of it.
 pub(super) fn write_pack_files(
