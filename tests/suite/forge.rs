@@ -8,15 +8,16 @@ use std::{
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use reverser_git::{
-    Credentials, GitSink, GitWriter, KnownHosts, PushPhase, Remedy, RemoteError, RemoteUrl, Secret, testing::conforms,
-};
+use reverser_git::{Credentials, GitSink, GitWriter, KnownHosts, PushPhase, Remedy, RemoteError, RemoteUrl, Secret};
 use reverser_testbed::{Access, Gitea, eventually};
 use reverser_tests::LIMIT;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
-use crate::scene::{Scene, assert_subjects, config_map, create, history, output_of, run};
+use crate::{
+    remote::conforms_at,
+    scene::{Scene, assert_subjects, config_map, create, history, output_of, run},
+};
 
 /// One forge for all tests that run at the same time, each with a repository of its own.
 async fn forge() -> Arc<Gitea> {
@@ -49,12 +50,7 @@ fn the_writer_conforms_on_a_forge_with_a_token() {
         let forge = forge().await;
         let repo = forge.create("conforms").await.unwrap();
         let token = forge.token("writer", &["write:repository"]).await.unwrap();
-        let (writer, _state) = start(with_token(&forge, "conforms", &token)).await;
-        conforms(&writer).await;
-        let closed = writer.close(LIMIT).await.unwrap();
-        assert_eq!(closed.unpushed, 0, "{:?}", closed.error);
-        repo.fsck().await.unwrap();
-        assert!(repo.log("main").await.unwrap().len() > 5);
+        conforms_at(with_token(&forge, "conforms", &token), &repo).await;
     });
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, t
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use reverser_git::{
-    Batch, GitSink, GitWriter, OpenError, RemoteError,
+    Batch, GitSink, GitWriter, OpenError, RemoteError, RemoteUrl,
     testing::{conforms, plan, put},
 };
 use reverser_testbed::{BareRepo, GitHttp, client_for, eventually, rule};
@@ -20,16 +20,19 @@ fn the_writer_conforms_over_http_with_a_password_and_latency() {
         let repo = server.create("team.git").await.unwrap();
         server.require(Some(("bot", "pass/word")));
         server.delay(Duration::from_millis(40));
-        let state = tempfile::tempdir().unwrap();
-        let url: reverser_git::RemoteUrl = server.url_with("team.git", "bot", "pass%2Fword").parse().unwrap();
-        let credentials = url.credentials();
-        let writer = GitWriter::open(url, credentials).state_dir(state.path().to_owned()).start().await.unwrap();
-        conforms(&writer).await;
-        let closed = writer.close(LIMIT).await.unwrap();
-        assert_eq!(closed.unpushed, 0, "{:?}", closed.error);
-        repo.fsck().await.unwrap();
-        assert!(repo.log("main").await.unwrap().len() > 5);
+        conforms_at(server.url_with("team.git", "bot", "pass%2Fword").parse().unwrap(), &repo).await;
     });
+}
+
+/// The writer passes its conformance suite on an empty repository, and git finds nothing to complain about.
+pub(crate) async fn conforms_at(url: RemoteUrl, repo: &BareRepo) {
+    let (state, credentials) = (tempfile::tempdir().unwrap(), url.credentials());
+    let writer = GitWriter::open(url, credentials).state_dir(state.path().to_owned()).start().await.unwrap();
+    conforms(&writer).await;
+    let closed = writer.close(LIMIT).await.unwrap();
+    assert_eq!(closed.unpushed, 0, "{:?}", closed.error);
+    repo.fsck().await.unwrap();
+    assert!(repo.log("main").await.unwrap().len() > 5);
 }
 
 /// Over HTTP as on a disk: one request more for the contents of a folder, none behind the writer's back, and whole copies of
@@ -77,7 +80,7 @@ fn writers_that_share_a_branch_push_with_whichever_credentials_are_taken() {
         let repo = server.create("team.git").await.unwrap();
         let state = tempfile::tempdir().unwrap();
         let open = |password: &str| {
-            let url: reverser_git::RemoteUrl = server.url_with("team.git", "bot", password).parse().unwrap();
+            let url: RemoteUrl = server.url_with("team.git", "bot", password).parse().unwrap();
             let credentials = url.credentials();
             GitWriter::open(url, credentials)
         };
