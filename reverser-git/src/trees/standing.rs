@@ -3,7 +3,7 @@
 use crate::{
     objects::Objects,
     sink::{Obstacle, SinkError},
-    trees::{File, Folder, SUBMODULE, split},
+    trees::{FOLDER, File, Folder, SUBMODULE, split},
 };
 
 /// What stands at a path, or in its way.
@@ -34,15 +34,20 @@ impl Folder {
     pub(crate) fn standing(&mut self, path: &[u8], objects: &Objects) -> Result<Standing, SinkError> {
         let entries = self.load(objects)?;
         let (name, rest) = split(path);
-        let Some(row) = entries.rows.get(name) else { return Ok(Standing::Nothing) };
-        Ok(match (entries.folder(name), rest) {
-            (None, None) => Standing::File(row),
-            (None, Some(_)) => Standing::Under(row, name.len()),
-            (Some(_), None) => Standing::Folder,
-            (Some(folder), Some(rest)) => match folder.standing(rest, objects)? {
+        // Folders first: on the way to a file, each has been looked into before.
+        if let Some(rest) = rest
+            && let Some(folder) = entries.folder(name)
+        {
+            return Ok(match folder.standing(rest, objects)? {
                 Standing::Under(file, length) => Standing::Under(file, name.len() + 1 + length),
                 other => other,
-            },
+            });
+        }
+        Ok(match (entries.rows.get(name), rest) {
+            (None, _) => Standing::Nothing,
+            (Some(row), None) if row.mode == FOLDER => Standing::Folder,
+            (Some(row), None) => Standing::File(row),
+            (Some(row), Some(_)) => Standing::Under(row, name.len()),
         })
     }
 
