@@ -51,13 +51,7 @@ async fn what_a_rewritten_history_lacks_is_written_again_once() {
         "push-begun",
         "push-answered",
     ])) {
-        let bed = Bed::new().await;
-        let writer = bed.start().await;
-        push(&writer, "a", "1").await;
-        push(&writer, "b", "1").await;
-        bed.refuse_pushes();
-        commit(&writer, "c", "1").await;
-        leave(writer).await;
+        let bed = two_pushed_and_one_not().await;
         let clone = bed.others_clone();
         git(&clone, &["reset", "--quiet", "--hard", "HEAD~1"]);
         bed.others_push(&["--force"]);
@@ -76,13 +70,7 @@ async fn a_branch_that_is_gone_is_pushed_again_once() {
         "push-begun",
         "push-answered",
     ])) {
-        let bed = Bed::new().await;
-        let writer = bed.start().await;
-        push(&writer, "a", "1").await;
-        push(&writer, "b", "1").await;
-        bed.refuse_pushes();
-        commit(&writer, "c", "1").await;
-        leave(writer).await;
+        let bed = two_pushed_and_one_not().await;
         git(&bed.remote(), &["update-ref", "-d", "refs/heads/main"]);
         bed.allow_pushes();
         meet(&bed, "plain", &format!("{point}:1"));
@@ -202,6 +190,18 @@ async fn count_in_own_repository(folder: &Path) {
 /// Further points, for the whole form alone.
 fn soaked(points: &[&'static str]) -> Vec<&'static str> {
     if env::var_os("REVERSER_SOAK").is_some() { points.to_vec() } else { Vec::new() }
+}
+
+/// A remote that has `a` and `b` and refuses pushes, and a state folder that has `c`, too.
+async fn two_pushed_and_one_not() -> Bed {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "a", "1").await;
+    push(&writer, "b", "1").await;
+    bed.refuse_pushes();
+    commit(&writer, "c", "1").await;
+    leave(writer).await;
+    bed
 }
 
 /// Ends a writer whose commits stay here.
