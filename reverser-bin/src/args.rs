@@ -1,28 +1,29 @@
 //! What can be typed.
 
 use std::{
-    num::NonZeroUsize,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::PossibleValue};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
-use reverser_core::{
-    FieldPathError, Filter, LabelSelector, MessageTemplateError, NOISE, Profile, RepoPath, Sanitizer, Signature,
-    TemplateLayout, TemplateMessage,
-    sanitize::{DropError, FieldRule},
-};
-use reverser_git::{BranchName, CompressionLevel, OnConflict, RemoteUrl};
+use reverser_git::RemoteUrl;
 
-use crate::{access::AccessArgs, sign::SignArgs, size::Size};
-
+mod clean;
 mod group;
 mod heading;
+mod place;
+mod select;
 
+pub(crate) use clean::CleanArgs;
 pub(crate) use group::GroupArgs;
-use heading::{CLUSTER, COMMITS, MANIFESTS, OUTPUT, REPOSITORY, SELECTION};
+use heading::{CLUSTER, OUTPUT, REPOSITORY, SELECTION};
 pub(crate) use heading::{LOGIN, SIGNING};
+#[cfg(feature = "demo")]
+pub(crate) use place::ConflictChoice;
+pub(crate) use place::{PlaceArgs, RepoArgs};
+use select::noise_help;
+pub(crate) use select::{ALL, FilterArgs, SelectArgs};
 
 /// Reverse GitOps for Kubernetes: every accepted change of an API becomes clean YAML in Git.
 #[derive(Debug, Parser)]
@@ -231,108 +232,6 @@ pub(crate) struct WatchArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct RepoArgs {
-    /// The repository: a path or a URL
-    ///
-    /// A path where nothing is becomes a bare repository. A URL is file, http(s), ssh or scp-like.
-    #[arg(long, help_heading = REPOSITORY, value_name = "REPO")]
-    pub(crate) repo: RemoteUrl,
-    #[command(flatten)]
-    pub(crate) place: PlaceArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PlaceArgs {
-    /// The branch to commit to
-    ///
-    /// One that isn't there begins at the remote's default branch, with its files and history.
-    #[arg(long, help_heading = REPOSITORY, value_name = "BRANCH", default_value = "main")]
-    pub(crate) branch: BranchName,
-    /// Let an absent branch begin without files and history
-    #[arg(long, help_heading = REPOSITORY)]
-    pub(crate) orphan: bool,
-    /// The folder inside the repository [default: its root]
-    #[arg(long, help_heading = REPOSITORY, value_name = "DIR", value_parser = folder)]
-    pub(crate) path: Option<RepoPath>,
-    /// Who commits, and is the author where nobody is known, as 'Name <email>'
-    #[arg(long, help_heading = REPOSITORY, value_name = "IDENTITY", default_value = "reverser <reverser@cluster.local>")]
-    pub(crate) committer: Signature,
-    /// What happens where somebody else has changed the same file
-    ///
-    /// Files are taken whole. What another reverser has pushed is no conflict: the later resourceVersion wins.
-    #[arg(long, help_heading = REPOSITORY, value_name = "CHOICE", value_enum, default_value_t)]
-    pub(crate) on_conflict: ConflictChoice,
-    /// Where the local copy is kept, with what isn't pushed yet
-    ///
-    /// It is what survives a restart: in a Pod, put it on a volume. By default a folder for this repository and branch, below the
-    /// user's state folder ($XDG_STATE_HOME/reverser, or ~/.local/state/reverser).
-    #[arg(long, help_heading = REPOSITORY, value_name = "DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
-    /// How much unpushed commits may take on disk: 500MiB, 2GB
-    ///
-    /// At the limit recording waits until a push has succeeded. Nothing is lost: the API server keeps changes for some
-    /// minutes, and what it has forgotten by then becomes one [SYNC] commit.
-    #[arg(long, help_heading = REPOSITORY, value_name = "SIZE", default_value_t = Size(1 << 30))]
-    pub(crate) state_limit: Size,
-    /// How hard the local copy's packs, which are what is pushed, are compressed: 0 (not at all) to 9 (smallest)
-    #[arg(long, help_heading = REPOSITORY, value_name = "LEVEL", default_value_t, hide_short_help = true)]
-    pub(crate) compression: CompressionLevel,
-    #[command(flatten)]
-    pub(crate) access: AccessArgs,
-    #[command(flatten)]
-    pub(crate) sign: SignArgs,
-    /// Where each object's file stands
-    ///
-    /// Such as '{namespace}/{kind|lower}.{group}/{name}.yaml'. {group}, {version}, {resource}, {kind}, {namespace} and {name} are the object's; {kind|lower} is the kind in lower
-    /// case. The core group is _core and cluster-scoped objects are in _cluster, or what {group|default("_x")} and
-    /// {namespace|default("_x")} say. A template by which two objects could get the same file is refused. Files of another
-    /// layout stay where they are. By default [<group>/]<version>/<resource>/[<namespace>/]<name>.yaml.
-    #[arg(long, help_heading = MANIFESTS, value_name = "TEMPLATE")]
-    pub(crate) layout: Option<TemplateLayout>,
-    /// What the commit of a change says, as a Jinja template
-    ///
-    /// Such as '{{ operation|lower }} {{ kind }} {{ namespace }}/{{ name }}', with operation, group, version, kind, resource, namespace, name, uid, resourceVersion, actor, evidence
-    /// and reason; what there isn't is empty. The first line is the subject. Trailers follow in any case. By default
-    /// [UPDATE] apps/v1/deployments/web, with namespace and reason below.
-    #[arg(long, help_heading = COMMITS, value_name = "TEMPLATE", value_parser = change_message)]
-    pub(crate) message: Option<String>,
-    /// What the commit of several changes says, as a Jinja template
-    ///
-    /// Such as '{{ actor or "several" }}: {{ total }} objects', with changes, total, operation, actor, actors, reasons, and objects, a list with operation, group,
-    /// version, kind, resource, namespace, name, uid, resourceVersion and actors each; more says how many it lacks. By default
-    /// [CREATE] 3 objects, with a line for each below.
-    #[arg(long, help_heading = COMMITS, value_name = "TEMPLATE", value_parser = group_message)]
-    pub(crate) group_message: Option<String>,
-    /// What the commit of a complete list says, as a Jinja template
-    ///
-    /// Such as 'Bring {{ total }} objects in line', with total, removed and objects, a list by resource with group, version, kind, resource and
-    /// count each. By default [SYNC] 15 objects, with counts below.
-    #[arg(long, help_heading = COMMITS, value_name = "TEMPLATE", value_parser = sync_message)]
-    pub(crate) sync_message: Option<String>,
-    /// How long after a push the next one waits for more: 5s
-    ///
-    /// 0: no longer than the push under way, so that a branch at rest is pushed at once.
-    #[arg(long, help_heading = COMMITS, value_name = "DURATION", value_parser = duration, default_value = "0")]
-    pub(crate) push_interval: Duration,
-    /// So many commits don't wait for --push-interval [default: it alone counts]
-    #[arg(long, help_heading = COMMITS, value_name = "COMMITS")]
-    pub(crate) push_max_commits: Option<NonZeroUsize>,
-    /// How long one fetch or push may take: 10m
-    ///
-    /// It is ended then, and tried again. More helps where the first push is large or the way to the remote slow.
-    #[arg(long, help_heading = COMMITS, value_name = "DURATION", value_parser = transfer_limit, default_value = "10m")]
-    pub(crate) transfer_limit: Duration,
-}
-
-/// Zero would end every fetch.
-fn transfer_limit(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("nothing can be done in no time".to_owned()),
-        limit => Ok(limit),
-    }
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct ClusterArgs {
     /// The kubeconfig [default: $KUBECONFIG, ~/.kube/config, or the Pod's own]
     #[arg(long, help_heading = CLUSTER, value_name = "FILE")]
@@ -340,113 +239,6 @@ pub(crate) struct ClusterArgs {
     /// The kubeconfig's context [default: its current one]
     #[arg(long, help_heading = CLUSTER, value_name = "NAME")]
     pub(crate) context: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SelectArgs {
-    /// Only these: deployments.apps, cm [default: all but noise]
-    #[arg(short, long, help_heading = SELECTION, value_name = "RESOURCE", value_delimiter = ',', num_args = 1..)]
-    pub(crate) resource: Vec<String>,
-    /// Only these namespaces
-    #[arg(short, long, help_heading = SELECTION, value_name = "NAMESPACE", value_delimiter = ',', num_args = 1..)]
-    pub(crate) namespace: Vec<String>,
-    /// Only objects with these labels: app=web,tier!=test
-    #[arg(short = 'l', long, help_heading = SELECTION, value_name = "SELECTOR")]
-    pub(crate) selector: Option<LabelSelector>,
-    /// Also capture this kind of noise, which no user authors
-    ///
-    /// `reverser watch --help` lists the kinds at its end, with reasons.
-    #[arg(long, help_heading = SELECTION, value_name = "NOISE", value_delimiter = ',', hide_possible_values = true)]
-    pub(crate) include: Vec<Include>,
-    #[command(flatten)]
-    pub(crate) filters: FilterArgs,
-}
-
-#[derive(Debug, Default, Args)]
-pub(crate) struct FilterArgs {
-    /// Only what this filter takes: 'namespace=a-* user!=bot'
-    ///
-    /// May be repeated: what one of them takes is recorded. A filter is terms that all have to hold, separated by blanks: resource, group, version, kind, namespace, name,
-    /// label, annotation (KEY or KEY=VALUE), owner (KIND or KIND/NAME), manager (a field manager), user, operation
-    /// (create, update, delete). TERM=VALUE, or TERM!=VALUE for the opposite; * and ? are wildcards, | separates
-    /// alternatives, and a value with a blank stands in double quotes: label="app in (web,api)". Users and operations say
-    /// which changes are recorded, the others which objects.
-    #[arg(long, help_heading = SELECTION, value_name = "FILTER", value_parser = filter)]
-    pub(crate) only: Vec<Filter>,
-    /// Nothing that this filter takes
-    ///
-    /// May be repeated: what one of them takes is left out.
-    #[arg(long, help_heading = SELECTION, value_name = "FILTER", value_parser = filter)]
-    pub(crate) except: Vec<Filter>,
-}
-
-/// What is removed of each object.
-#[derive(Clone, Debug, Default, Args)]
-pub(crate) struct CleanArgs {
-    /// How much is removed of each object
-    #[arg(long, help_heading = MANIFESTS, value_name = "PROFILE", value_enum, default_value_t)]
-    pub(crate) profile: ProfileName,
-    /// Keep what stands at this path: Pod:.spec.nodeName
-    ///
-    /// Whatever else would remove it. [KIND[.GROUP]:]PATH, in kubectl's JSONPath: .metadata.annotations["example.com/x"], .spec.containers[*].image,
-    /// .spec.containers[?(@.name=="istio-proxy")]; .metadata.labels["kro.run/"*] is all keys that begin so.
-    #[arg(long, help_heading = MANIFESTS, value_name = "[KIND:]PATH", value_parser = rule)]
-    pub(crate) keep: Vec<FieldRule>,
-    /// Remove what stands at this path, whoever wrote it
-    #[arg(long, help_heading = MANIFESTS, value_name = "[KIND:]PATH", value_parser = drop_rule)]
-    pub(crate) drop: Vec<FieldRule>,
-}
-
-impl CleanArgs {
-    /// Returns what removes it.
-    pub(crate) fn sanitizer(&self) -> Result<Sanitizer, DropError> {
-        let sanitizer = self.keep.iter().cloned().fold(Sanitizer::new(self.profile.0), Sanitizer::keep);
-        self.drop.iter().cloned().try_fold(sanitizer, Sanitizer::drop)
-    }
-}
-
-/// An [`OnConflict`] as it is typed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ConflictChoice {
-    /// Ours is committed on top, and says which commit it replaces
-    #[default]
-    Ours,
-    /// Theirs stays; ours is pushed to a branch of its own, <branch>-reverser-<commit>
-    Branch,
-    /// Nothing is pushed until theirs is taken back
-    Stop,
-}
-
-impl From<ConflictChoice> for OnConflict {
-    fn from(choice: ConflictChoice) -> Self {
-        match choice {
-            ConflictChoice::Branch => Self::Branch,
-            ConflictChoice::Ours => Self::Ours,
-            ConflictChoice::Stop => Self::Stop,
-        }
-    }
-}
-
-/// The name of a profile.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ProfileName(pub(crate) Profile);
-
-impl ValueEnum for ProfileName {
-    fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [ProfileName; Profile::ALL.len()] = {
-            let [a, b, c] = Profile::ALL;
-            [ProfileName(a), ProfileName(b), ProfileName(c)]
-        };
-        &ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.0.name()).help(match self.0 {
-            Profile::Faithful => "what servers own; defaults stay, so that the manifest says what the cluster runs",
-            Profile::Minimal => "also what defaulting filled in, where the object shows that nobody wrote it",
-            Profile::Neat => "what kubectl-neat removes: also authored values that equal a default, and most metadata",
-        }))
-    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -464,60 +256,6 @@ pub(crate) enum LogFormat {
     Text,
 }
 
-/// A row of [`NOISE`], or all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Include(pub(crate) &'static str);
-
-/// Stands for every row.
-pub(crate) const ALL: Include = Include("all");
-
-impl ValueEnum for Include {
-    fn value_variants<'a>() -> &'a [Self] {
-        static ROWS: std::sync::LazyLock<Vec<Include>> =
-            std::sync::LazyLock::new(|| NOISE.iter().map(|row| Include(row.name)).chain([ALL]).collect());
-        &ROWS
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.0))
-    }
-}
-
-/// A trailing `/` is how people write folders.
-fn folder(text: &str) -> Result<RepoPath, reverser_core::RepoPathError> {
-    text.strip_suffix('/').unwrap_or(text).parse()
-}
-
-fn rule(text: &str) -> Result<FieldRule, String> {
-    text.parse().map_err(|error: FieldPathError| pointed(&error))
-}
-
-fn drop_rule(text: &str) -> Result<FieldRule, String> {
-    let rule = rule(text)?;
-    match Sanitizer::faithful().drop(rule.clone()) {
-        Ok(_) => Ok(rule),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// What is wrong, above the text with a caret below the character.
-fn pointed(error: &FieldPathError) -> String {
-    format!("{}\n\n  {}\n  {:>column$}", error.reason(), error.text(), '^', column = error.at())
-}
-
-/// They are joined later; a mistake is to be told with the flag that has it.
-fn change_message(template: &str) -> Result<String, MessageTemplateError> {
-    TemplateMessage::default().changes(template).map(|_is_right| template.to_owned())
-}
-
-fn sync_message(template: &str) -> Result<String, MessageTemplateError> {
-    TemplateMessage::default().syncs(template).map(|_is_right| template.to_owned())
-}
-
-fn group_message(template: &str) -> Result<String, MessageTemplateError> {
-    TemplateMessage::default().groups(template).map(|_is_right| template.to_owned())
-}
-
 /// Reads `500ms`, `5s`, `1m 30s`, and `0`, which needs no unit.
 fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
@@ -527,27 +265,11 @@ fn duration(text: &str) -> Result<Duration, String> {
     duration.try_into().map_err(|_negative| "a wait can't be negative".to_owned())
 }
 
-/// An error shows the place.
-fn filter(text: &str) -> Result<Filter, String> {
-    text.parse().map_err(|error: reverser_core::FilterError| {
-        let lines: Vec<_> = error.pointed().lines().map(|line| format!("  {line}")).collect();
-        format!("it is wrong at character {}:\n\n{}", error.at(), lines.join("\n"))
-    })
-}
-
-fn noise_help() -> String {
-    // Two lines a row: the parser's wrapping knows no columns.
-    let rows = NOISE.iter().map(|row| format!("  {}\n      {}\n", row.name, row.reason));
-    format!(
-        "What no user authors is left out; --include NAME captures it all the same (--include all: everything):\n\n{}\n\
-         Secrets are never written: there is nothing to encrypt them with yet.",
-        rows.collect::<String>()
-    )
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use reverser_core::NOISE;
+
+    use super::{select::filter, *};
 
     #[test]
     fn the_arguments_are_consistent() {

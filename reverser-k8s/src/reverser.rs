@@ -7,13 +7,15 @@
 //! A pump for each source renders what it reads; one recorder takes what has come, asks who did it and commits what is
 //! ready as one batch: at once, unless changes are to gather for fewer commits. The recorder alone waits for Git.
 
+mod builder;
+mod lists;
 mod pump;
 mod recorder;
 mod troubles;
 mod written;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -21,13 +23,13 @@ use std::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
 use reverser_core::{
-    Batching, Change, Edit, LeftOut, ObjectRef, Operation, Pipeline, Rendered, RepoPath, SealError, Wanted, batch,
-    message,
+    Batching, Change, Edit, LeftOut, ObjectRef, Operation, Pipeline, Rendered, SealError, Wanted, batch, message,
 };
 use reverser_git::{Backoff, Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
 use tokio::{sync::mpsc, time::Instant};
 
 use self::{
+    lists::{RenderedList, Sweep},
     pump::Pumps,
     recorder::{BATCH, Item, Recording, What},
     troubles::Troubles,
@@ -38,7 +40,7 @@ use crate::{
     attribute::{ActorSource, Nobody},
     queue,
     report::{LogReporter, Notice, Reporter},
-    source::{Event, Listed, Source},
+    source::{Event, Source},
 };
 
 /// How many resources are listed at the same time at the start.
@@ -50,9 +52,6 @@ const FIRST_TRIES: usize = 3;
 /// How long committing what has been read may take at the end. A full disk could keep it waiting for ever, and the
 /// positions of what isn't committed haven't moved.
 const LAST_COMMITS: Duration = Duration::from_secs(10);
-
-/// A sweep that would delete more files than this, and more than half of what is there, is held.
-const SWEEP: usize = 20;
 
 /// Records changes in Git: those that a program hands to it, and those that its sources report.
 #[derive(Clone, Debug)]
@@ -387,48 +386,6 @@ impl Reverser {
         Ok(Some(Edit::Delete { path }))
     }
 
-    /// Returns the deletions of files whose objects are gone: those that this pipeline would have written for the listed
-    /// scope. Held when they are suspiciously many; then the position of the list must not be saved, so that the next
-    /// start lists, and asks, again.
-    async fn sweep(&self, list: &RenderedList) -> Result<Sweep, SinkError> {
-        let (kept, mut removed) = self.files_of(&list.resource, list).await?;
-        let in_scope = kept + removed.len();
-        if removed.len() > SWEEP && removed.len() * 2 > in_scope && !self.allow_mass_delete {
-            self.reporter.report(Notice::Held { resource: &list.resource, files: removed.len(), of: in_scope });
-            return Ok(Sweep::Held);
-        }
-        // Outside of the limit: these objects are where the listed ones are now.
-        for other in &list.superseded {
-            removed.extend(self.files_of(other, list).await?.1);
-        }
-        Ok(Sweep::Remove(removed))
-    }
-
-    /// Returns how many files of `resource` in the list's scope have an object, and the deletions of those without one.
-    async fn files_of(
-        &self,
-        resource: &Arc<reverser_core::Resource>,
-        list: &RenderedList,
-    ) -> Result<(usize, Vec<Edit>), SinkError> {
-        let folder = self.pipeline.layout.folder(resource);
-        let files = self.persist(|| self.sink.list(folder.as_ref())).await?;
-        let (mut kept, mut removed) = (0, Vec::new());
-        for path in files {
-            if list.alive.contains(&path) {
-                kept += 1;
-                continue;
-            }
-            if !self.pipeline.layout.may_hold(resource, &path) {
-                continue;
-            }
-            let Some(content) = self.persist(|| self.sink.read(&path)).await? else { continue };
-            if self.pipeline.owns(&path, &content, resource, list.namespace.as_deref()) {
-                removed.push(Edit::Delete { path });
-            }
-        }
-        Ok((kept, removed))
-    }
-
     /// Returns what the recorder has to do about an event. `is_new`: what is listed has been made since.
     fn items(&self, source: &Arc<str>, event: Event, is_new: bool) -> Vec<Item> {
         let arrived = Instant::now();
@@ -481,24 +438,6 @@ impl Reverser {
         }
     }
 
-    fn render_list(&self, listed: Listed) -> RenderedList {
-        let Listed { resource, namespace, superseded, objects, cursor: _ } = listed;
-        let mut edits = Vec::new();
-        for object in objects {
-            let Some(reference) = ObjectRef::of(&resource, &object) else { continue };
-            match self.pipeline.render_listed(&reference, object) {
-                Rendered::Write(edit @ Edit::Put { .. }) => edits.push(edit),
-                // On its way out: its file is among those that the sweep finds without an object.
-                Rendered::Write(Edit::Delete { .. }) | Rendered::Leave(_) => {}
-                // Of changes alone.
-                Rendered::Skip(_) | Rendered::WriteIfBy(..) => {}
-                Rendered::Refuse(error) => self.reporter.report(Notice::Refused(&error)),
-            }
-        }
-        let alive = edits.iter().map(|edit| edit.path().clone()).collect();
-        RenderedList { resource, namespace, superseded, edits, alive }
-    }
-
     /// What could not be written is news again.
     fn forget(&self, change: &Change) {
         self.lock_written().forget(&self.pipeline.place(&change.object));
@@ -534,68 +473,6 @@ impl Reverser {
     }
 }
 
-impl ReverserBuilder {
-    /// Sets all of the pure stages: what is selected, how it is cleaned, placed, worded and sealed.
-    #[must_use]
-    pub fn pipeline(mut self, pipeline: Pipeline) -> Self {
-        self.0.pipeline = Arc::new(pipeline);
-        self
-    }
-
-    /// Sets who knows who did it. Default: nobody.
-    #[must_use]
-    pub fn actors(mut self, actors: impl ActorSource + 'static) -> Self {
-        self.0.actors = Arc::new(actors);
-        self
-    }
-
-    /// Sets which of the changes that sources report become one commit, and how long they gather for that. Default: each
-    /// at once. What has gathered counts as not read until it is committed, so that a crash loses nothing. It is committed
-    /// early when it takes all the room that [`queue_bytes`](Self::queue_bytes) leaves, when a complete list comes, and at
-    /// the end.
-    #[must_use]
-    pub fn batching(mut self, batching: Batching) -> Self {
-        self.0.batching = batching;
-        self.0.recording = Arc::new(tokio::sync::Mutex::new(Recording::live(batching)));
-        self
-    }
-
-    /// Sets who hears what happens. Default: `tracing`.
-    #[must_use]
-    pub fn reporter(mut self, reporter: impl Reporter + 'static) -> Self {
-        self.0.reporter = Arc::new(reporter);
-        self
-    }
-
-    /// Lets a sweep delete as much as it finds.
-    #[must_use]
-    pub fn allow_mass_delete(mut self, allow: bool) -> Self {
-        self.0.allow_mass_delete = allow;
-        self
-    }
-
-    /// Sets how often Git is asked before its failure is returned. Default: for ever, as befits a recorder; a command that
-    /// somebody waits for should end.
-    #[must_use]
-    pub fn tries(mut self, tries: usize) -> Self {
-        self.0.tries = Some(tries);
-        self
-    }
-
-    /// Sets how many bytes of rendered writes wait for Git; at the bound the watches stop reading and later go on from
-    /// their resourceVersions. Default: 64 MiB.
-    #[must_use]
-    pub fn queue_bytes(mut self, bytes: usize) -> Self {
-        self.0.queue_bytes = bytes;
-        self
-    }
-
-    /// Returns the finished one.
-    pub fn build(self) -> Reverser {
-        self.0
-    }
-}
-
 /// Returns what a source says first; a failure that may pass is tried again a few times.
 async fn first_event(source: &mut Box<dyn Source>) -> (String, Option<Event>) {
     let mut event = source.next().await;
@@ -606,22 +483,6 @@ async fn first_event(source: &mut Box<dyn Source>) -> (String, Option<Event>) {
         }
     }
     (source.id().to_owned(), event)
-}
-
-/// A complete list, ready to be compared with Git.
-#[derive(Debug)]
-struct RenderedList {
-    resource: Arc<reverser_core::Resource>,
-    namespace: Option<String>,
-    superseded: Vec<Arc<reverser_core::Resource>>,
-    edits: Vec<Edit>,
-    alive: HashSet<RepoPath>,
-}
-
-/// What to do about files whose objects are gone.
-enum Sweep {
-    Held,
-    Remove(Vec<Edit>),
 }
 
 fn commit_id(outcome: &Outcome) -> Option<&CommitId> {

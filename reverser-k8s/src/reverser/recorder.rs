@@ -18,7 +18,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{RenderedList, Reverser, Sweep};
+use super::{
+    Reverser,
+    lists::{RenderedList, Sweep},
+};
 use crate::queue::{Queued, Receiver};
 
 /// How many changes become one batch at most, so that the first of a burst isn't kept waiting for the last.

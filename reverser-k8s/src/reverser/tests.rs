@@ -1,11 +1,14 @@
 //! The flow between scripted sources and a sink in memory.
 
-use reverser_core::{Actor, Attribution, CommitPlan, Evidence, Resource};
+use reverser_core::{Actor, Attribution, CommitPlan, Evidence, RepoPath, Resource};
 use reverser_git::MemorySink;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{fixture::configmaps, source::Scripted};
+use crate::{
+    fixture::configmaps,
+    source::{Listed, Scripted},
+};
 
 mod grouping;
 

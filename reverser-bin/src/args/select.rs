@@ -1,0 +1,81 @@
+//! What is captured.
+
+use clap::{Args, ValueEnum, builder::PossibleValue};
+use reverser_core::{Filter, LabelSelector, NOISE};
+
+use super::heading::SELECTION;
+
+#[derive(Debug, Args)]
+pub(crate) struct SelectArgs {
+    /// Only these: deployments.apps, cm [default: all but noise]
+    #[arg(short, long, help_heading = SELECTION, value_name = "RESOURCE", value_delimiter = ',', num_args = 1..)]
+    pub(crate) resource: Vec<String>,
+    /// Only these namespaces
+    #[arg(short, long, help_heading = SELECTION, value_name = "NAMESPACE", value_delimiter = ',', num_args = 1..)]
+    pub(crate) namespace: Vec<String>,
+    /// Only objects with these labels: app=web,tier!=test
+    #[arg(short = 'l', long, help_heading = SELECTION, value_name = "SELECTOR")]
+    pub(crate) selector: Option<LabelSelector>,
+    /// Also capture this kind of noise, which no user authors
+    ///
+    /// `reverser watch --help` lists the kinds at its end, with reasons.
+    #[arg(long, help_heading = SELECTION, value_name = "NOISE", value_delimiter = ',', hide_possible_values = true)]
+    pub(crate) include: Vec<Include>,
+    #[command(flatten)]
+    pub(crate) filters: FilterArgs,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct FilterArgs {
+    /// Only what this filter takes: 'namespace=a-* user!=bot'
+    ///
+    /// May be repeated: what one of them takes is recorded. A filter is terms that all have to hold, separated by blanks: resource, group, version, kind, namespace, name,
+    /// label, annotation (KEY or KEY=VALUE), owner (KIND or KIND/NAME), manager (a field manager), user, operation
+    /// (create, update, delete). TERM=VALUE, or TERM!=VALUE for the opposite; * and ? are wildcards, | separates
+    /// alternatives, and a value with a blank stands in double quotes: label="app in (web,api)". Users and operations say
+    /// which changes are recorded, the others which objects.
+    #[arg(long, help_heading = SELECTION, value_name = "FILTER", value_parser = filter)]
+    pub(crate) only: Vec<Filter>,
+    /// Nothing that this filter takes
+    ///
+    /// May be repeated: what one of them takes is left out.
+    #[arg(long, help_heading = SELECTION, value_name = "FILTER", value_parser = filter)]
+    pub(crate) except: Vec<Filter>,
+}
+
+/// A row of [`NOISE`], or all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Include(pub(crate) &'static str);
+
+/// Stands for every row.
+pub(crate) const ALL: Include = Include("all");
+
+impl ValueEnum for Include {
+    fn value_variants<'a>() -> &'a [Self] {
+        static ROWS: std::sync::LazyLock<Vec<Include>> =
+            std::sync::LazyLock::new(|| NOISE.iter().map(|row| Include(row.name)).chain([ALL]).collect());
+        &ROWS
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0))
+    }
+}
+
+/// An error shows the place.
+pub(super) fn filter(text: &str) -> Result<Filter, String> {
+    text.parse().map_err(|error: reverser_core::FilterError| {
+        let lines: Vec<_> = error.pointed().lines().map(|line| format!("  {line}")).collect();
+        format!("it is wrong at character {}:\n\n{}", error.at(), lines.join("\n"))
+    })
+}
+
+pub(super) fn noise_help() -> String {
+    // Two lines a row: the parser's wrapping knows no columns.
+    let rows = NOISE.iter().map(|row| format!("  {}\n      {}\n", row.name, row.reason));
+    format!(
+        "What no user authors is left out; --include NAME captures it all the same (--include all: everything):\n\n{}\n\
+         Secrets are never written: there is nothing to encrypt them with yet.",
+        rows.collect::<String>()
+    )
+}

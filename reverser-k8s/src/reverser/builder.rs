@@ -1,0 +1,70 @@
+//! Puts a [`Reverser`] together.
+
+use std::sync::Arc;
+
+use reverser_core::{Batching, Pipeline};
+
+use super::{Reverser, ReverserBuilder, recorder::Recording};
+use crate::{attribute::ActorSource, report::Reporter};
+
+impl ReverserBuilder {
+    /// Sets all of the pure stages: what is selected, how it is cleaned, placed, worded and sealed.
+    #[must_use]
+    pub fn pipeline(mut self, pipeline: Pipeline) -> Self {
+        self.0.pipeline = Arc::new(pipeline);
+        self
+    }
+
+    /// Sets who knows who did it. Default: nobody.
+    #[must_use]
+    pub fn actors(mut self, actors: impl ActorSource + 'static) -> Self {
+        self.0.actors = Arc::new(actors);
+        self
+    }
+
+    /// Sets which of the changes that sources report become one commit, and how long they gather for that. Default: each
+    /// at once. What has gathered counts as not read until it is committed, so that a crash loses nothing. It is committed
+    /// early when it takes all the room that [`queue_bytes`](Self::queue_bytes) leaves, when a complete list comes, and at
+    /// the end.
+    #[must_use]
+    pub fn batching(mut self, batching: Batching) -> Self {
+        self.0.batching = batching;
+        self.0.recording = Arc::new(tokio::sync::Mutex::new(Recording::live(batching)));
+        self
+    }
+
+    /// Sets who hears what happens. Default: `tracing`.
+    #[must_use]
+    pub fn reporter(mut self, reporter: impl Reporter + 'static) -> Self {
+        self.0.reporter = Arc::new(reporter);
+        self
+    }
+
+    /// Lets a sweep delete as much as it finds.
+    #[must_use]
+    pub fn allow_mass_delete(mut self, allow: bool) -> Self {
+        self.0.allow_mass_delete = allow;
+        self
+    }
+
+    /// Sets how often Git is asked before its failure is returned. Default: for ever, as befits a recorder; a command that
+    /// somebody waits for should end.
+    #[must_use]
+    pub fn tries(mut self, tries: usize) -> Self {
+        self.0.tries = Some(tries);
+        self
+    }
+
+    /// Sets how many bytes of rendered writes wait for Git; at the bound the watches stop reading and later go on from
+    /// their resourceVersions. Default: 64 MiB.
+    #[must_use]
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.0.queue_bytes = bytes;
+        self
+    }
+
+    /// Returns the finished one.
+    pub fn build(self) -> Reverser {
+        self.0
+    }
+}

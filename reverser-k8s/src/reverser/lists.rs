@@ -1,0 +1,86 @@
+//! Complete lists, and the files whose objects are gone.
+
+use std::{collections::HashSet, sync::Arc};
+
+use reverser_core::{Edit, ObjectRef, Rendered, RepoPath, Resource};
+use reverser_git::SinkError;
+
+use super::Reverser;
+use crate::{report::Notice, source::Listed};
+
+/// A sweep that would delete more files than this, and more than half of what is there, is held.
+const SWEEP: usize = 20;
+
+/// A complete list, ready to be compared with Git.
+#[derive(Debug)]
+pub(super) struct RenderedList {
+    pub(super) resource: Arc<Resource>,
+    pub(super) namespace: Option<String>,
+    pub(super) superseded: Vec<Arc<Resource>>,
+    pub(super) edits: Vec<Edit>,
+    pub(super) alive: HashSet<RepoPath>,
+}
+
+/// What to do about files whose objects are gone.
+pub(super) enum Sweep {
+    Held,
+    Remove(Vec<Edit>),
+}
+
+impl Reverser {
+    /// Returns the deletions of files whose objects are gone: those that this pipeline would have written for the listed
+    /// scope. Held when they are suspiciously many; then the position of the list must not be saved, so that the next
+    /// start lists, and asks, again.
+    pub(super) async fn sweep(&self, list: &RenderedList) -> Result<Sweep, SinkError> {
+        let (kept, mut removed) = self.files_of(&list.resource, list).await?;
+        let in_scope = kept + removed.len();
+        if removed.len() > SWEEP && removed.len() * 2 > in_scope && !self.allow_mass_delete {
+            self.reporter.report(Notice::Held { resource: &list.resource, files: removed.len(), of: in_scope });
+            return Ok(Sweep::Held);
+        }
+        // Outside of the limit: these objects are where the listed ones are now.
+        for other in &list.superseded {
+            removed.extend(self.files_of(other, list).await?.1);
+        }
+        Ok(Sweep::Remove(removed))
+    }
+
+    /// Returns how many files of `resource` in the list's scope have an object, and the deletions of those without one.
+    async fn files_of(&self, resource: &Arc<Resource>, list: &RenderedList) -> Result<(usize, Vec<Edit>), SinkError> {
+        let folder = self.pipeline.layout.folder(resource);
+        let files = self.persist(|| self.sink.list(folder.as_ref())).await?;
+        let (mut kept, mut removed) = (0, Vec::new());
+        for path in files {
+            if list.alive.contains(&path) {
+                kept += 1;
+                continue;
+            }
+            if !self.pipeline.layout.may_hold(resource, &path) {
+                continue;
+            }
+            let Some(content) = self.persist(|| self.sink.read(&path)).await? else { continue };
+            if self.pipeline.owns(&path, &content, resource, list.namespace.as_deref()) {
+                removed.push(Edit::Delete { path });
+            }
+        }
+        Ok((kept, removed))
+    }
+
+    pub(super) fn render_list(&self, listed: Listed) -> RenderedList {
+        let Listed { resource, namespace, superseded, objects, cursor: _ } = listed;
+        let mut edits = Vec::new();
+        for object in objects {
+            let Some(reference) = ObjectRef::of(&resource, &object) else { continue };
+            match self.pipeline.render_listed(&reference, object) {
+                Rendered::Write(edit @ Edit::Put { .. }) => edits.push(edit),
+                // On its way out: its file is among those that the sweep finds without an object.
+                Rendered::Write(Edit::Delete { .. }) | Rendered::Leave(_) => {}
+                // Of changes alone.
+                Rendered::Skip(_) | Rendered::WriteIfBy(..) => {}
+                Rendered::Refuse(error) => self.reporter.report(Notice::Refused(&error)),
+            }
+        }
+        let alive = edits.iter().map(|edit| edit.path().clone()).collect();
+        RenderedList { resource, namespace, superseded, edits, alive }
+    }
+}
