@@ -110,8 +110,8 @@ fn shares<'a, 'b>(contents: &'b [&'a [u8]], most: usize) -> Vec<&'b [&'a [u8]]> 
 /// As many bytes take the time that an object takes however small it is.
 const WORK_OF_AN_OBJECT: usize = 256;
 
-/// Some milliseconds, beside which a thread's start is nothing.
-const WORK_OF_A_THREAD: usize = 64 << 10;
+/// Some milliseconds, beside which a thread's start is nothing. The folder of a single commit stays below it.
+const WORK_OF_A_THREAD: usize = 512 << 10;
 
 /// zlib streams, one behind the other.
 #[derive(Default)]

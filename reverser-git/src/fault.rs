@@ -56,7 +56,7 @@ pub(crate) mod armed {
     use super::*;
 
     /// All points at which a file or folder may fail, each of which is also one to die at.
-    pub const ON_DISK: [&str; 33] = [
+    pub const ON_DISK: [&str; 31] = [
         "config-created",
         "config-written",
         "config-synced",
@@ -81,9 +81,7 @@ pub(crate) mod armed {
         "state-folder-synced",
         "branch-created",
         "branch-written",
-        "branch-synced",
         "branch-renamed",
-        "branch-folder-synced",
         "seen-created",
         "seen-written",
         "seen-synced",

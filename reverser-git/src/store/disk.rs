@@ -146,9 +146,7 @@ pub(super) enum Users {
 
 /// Writes a ref as git does, by a lock file's rename; durable when this returns. A failure leaves the ref as it was.
 pub(super) fn write_ref_file(file: &Path, content: &[u8], users: Users) -> io::Result<()> {
-    let mut lock = file.as_os_str().to_owned();
-    lock.push(".lock");
-    let lock = PathBuf::from(lock);
+    let lock = lock_of(file);
     if users == Users::Others {
         take_ref_lock(&lock)?;
     }
@@ -174,6 +172,21 @@ pub(super) fn write_ref_file(file: &Path, content: &[u8], users: Users) -> io::R
         let _ = fs::remove_file(&lock);
     }
     written
+}
+
+/// Returns where git takes the lock of a ref.
+fn lock_of(file: &Path) -> PathBuf {
+    let mut lock = file.as_os_str().to_owned();
+    lock.push(".lock");
+    lock.into()
+}
+
+/// Writes a ref that is derived from another one by a lock file's rename, and leaves it to the system when it is durable: each
+/// start writes it anew.
+pub(super) fn show_ref_file(file: &Path, content: &[u8]) -> io::Result<()> {
+    let lock = lock_of(file);
+    fs::create_dir_all(file.parent().unwrap_or(Path::new(".")))?;
+    write_renamed(&lock, file, content, |_| Ok(()))
 }
 
 /// Removes what a process that was killed has left in a repository that others use, too: the writer's own files alone.
@@ -255,13 +268,25 @@ pub(super) fn clear_logins(state_dir: &Path, name: &str) -> io::Result<()> {
 
 /// Writes a file under another name, fsyncs it and moves it into place; the folder is the caller's to sync.
 pub(super) fn write_synced(temporary: &Path, target: &Path, content: &[u8]) -> io::Result<()> {
+    write_renamed(temporary, target, content, |file| {
+        file.sync_all()?;
+        fault::on_disk(Step::Synced, target)
+    })
+}
+
+/// Writes a file under another name, has it made durable or not, and moves it into place.
+fn write_renamed(
+    temporary: &Path,
+    target: &Path,
+    content: &[u8],
+    finish: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let write = || {
         let mut file = File::create(temporary)?;
         fault::on_disk(Step::Created, target)?;
         file.write_all(content)?;
         fault::on_disk(Step::Written, target)?;
-        file.sync_all()?;
-        fault::on_disk(Step::Synced, target)
+        finish(&file)
     };
     let renamed = write().and_then(|()| fs::rename(temporary, target));
     if renamed.is_err() {

@@ -14,7 +14,7 @@ use crate::{
     sink::SinkError,
     store::{
         OpenError, Store, Unpushed, create_again,
-        disk::{Users, sync_folder, write_ref_file},
+        disk::{Users, show_ref_file, sync_folder, write_ref_file},
     },
     trees::Folder,
     url::RemoteUrl,
@@ -138,7 +138,8 @@ impl Store {
         if self.is_shared {
             return;
         }
-        if let Some(Err(error)) = tip.map(|tip| self.write_ref(&self.branch.full(), tip)) {
+        let show = |tip: Id| show_ref_file(&self.git_dir.join(self.branch.full()), format!("{tip}\n").as_bytes());
+        if let Some(Err(error)) = tip.map(show) {
             tracing::warn!(%error, "the local branch could not be moved; the commits are safe");
         }
     }

@@ -238,6 +238,22 @@ async fn an_empty_state_ref_is_an_error_and_no_new_beginning() {
     bed.finish(bed.start().await).await;
 }
 
+/// What is derived from the state isn't fsynced.
+#[tokio::test]
+async fn a_branch_that_a_power_failure_left_empty_is_written_again() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "a", "1").await;
+    bed.finish(writer).await;
+    let branch = bed.local().join("refs/heads/main");
+    let content = fs::read(&branch).unwrap();
+    fs::write(&branch, "").unwrap();
+    let writer = bed.start().await;
+    assert_eq!(fs::read(&branch).unwrap(), content);
+    push(&writer, "b", "1").await;
+    bed.finish(writer).await;
+}
+
 #[tokio::test]
 async fn what_else_is_in_the_state_folder_stays() {
     let bed = Bed::new().await;
