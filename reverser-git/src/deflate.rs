@@ -1,6 +1,6 @@
 //! Objects compressed for a pack: on all cores, in their order, and the same bytes however many cores there are.
 
-use std::{fmt, num::NonZeroUsize, str::FromStr, sync::Arc, thread};
+use std::{collections::BTreeMap, fmt, num::NonZeroUsize, str::FromStr, sync::Arc, thread};
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
@@ -11,6 +11,8 @@ use crate::remedy::Remedy;
 pub struct CompressionLevel(u8);
 
 impl CompressionLevel {
+    pub(crate) const FAST: Self = Self(1);
+
     /// Returns zlib's number.
     pub fn get(self) -> u8 {
         self.0
@@ -60,20 +62,23 @@ impl CompressionLevelError {
     }
 }
 
+/// Something to compress.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Content<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) level: CompressionLevel,
+}
+
 /// Calls `each` with the zlib stream of every one of `contents`, in their order.
-pub(crate) fn deflate_all(
-    contents: &[&[u8]],
-    level: CompressionLevel,
-    mut each: impl FnMut(&[u8]),
-) -> Result<(), DeflateError> {
+pub(crate) fn deflate_all(contents: &[Content<'_>], mut each: impl FnMut(&[u8])) -> Result<(), DeflateError> {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let shares = shares(contents, cores);
     if let [only] = shares[..] {
-        deflated(only, level)?.iter().for_each(each);
+        deflated(only)?.iter().for_each(each);
         return Ok(());
     }
     thread::scope(|scope| {
-        let threads: Vec<_> = shares.into_iter().map(|share| scope.spawn(move || deflated(share, level))).collect();
+        let threads: Vec<_> = shares.into_iter().map(|share| scope.spawn(move || deflated(share))).collect();
         for thread in threads {
             let deflated = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             deflated.iter().for_each(&mut each);
@@ -85,8 +90,8 @@ pub(crate) fn deflate_all(
 pub(crate) type DeflateError = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Splits into at most `most` shares of about the same work.
-fn shares<'a, 'b>(contents: &'b [&'a [u8]], most: usize) -> Vec<&'b [&'a [u8]]> {
-    let work = |content: &&[u8]| content.len() + WORK_OF_AN_OBJECT;
+fn shares<'a, 'b>(contents: &'b [Content<'a>], most: usize) -> Vec<&'b [Content<'a>]> {
+    let work = |content: &Content<'_>| content.bytes.len() + WORK_OF_AN_OBJECT;
     let each = (contents.iter().map(work).sum::<usize>() / most.max(1)).max(WORK_OF_A_THREAD);
     let (mut shares, mut rest) = (Vec::with_capacity(most), contents);
     while !rest.is_empty() {
@@ -127,15 +132,17 @@ impl Deflated {
     }
 }
 
-fn deflated(contents: &[&[u8]], level: CompressionLevel) -> Result<Deflated, DeflateError> {
-    let mut zlib = Compress::new(Compression::new(u32::from(level.0)), true);
+fn deflated(contents: &[Content<'_>]) -> Result<Deflated, DeflateError> {
+    let mut zlibs = BTreeMap::new();
     let mut deflated = Deflated::default();
     let mut piece = [0; 16 << 10];
-    for content in contents {
-        if content.len() <= SHORT {
-            store(content, &mut deflated.bytes);
+    for Content { bytes, level } in contents {
+        if bytes.len() <= SHORT {
+            store(bytes, &mut deflated.bytes);
         } else {
-            deflate(&mut zlib, content, &mut piece, &mut deflated.bytes)?;
+            let zlib = zlibs.entry(level.0);
+            let zlib = zlib.or_insert_with(|| Compress::new(Compression::new(u32::from(level.0)), true));
+            deflate(zlib, bytes, &mut piece, &mut deflated.bytes)?;
         }
         deflated.ends.push(deflated.bytes.len());
     }
@@ -192,28 +199,29 @@ mod tests {
     fn streams_read_back_at_every_level() {
         let contents: Vec<Vec<u8>> =
             [0, 1, SHORT, SHORT + 1, 40_000].iter().map(|length| (0..=250).cycle().take(*length).collect()).collect();
-        let contents: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
-        for level in 0..=9 {
-            let mut read = vec![];
-            deflate_all(&contents, CompressionLevel(level), |stream| read.push(inflated(stream))).unwrap();
-            assert!(read == contents, "level {level}");
-        }
+        let levels = (0..=9).map(CompressionLevel);
+        let each: Vec<_> =
+            levels.flat_map(|level| contents.iter().map(move |bytes| Content { bytes, level })).collect();
+        let mut read = vec![];
+        deflate_all(&each, |stream| read.push(inflated(stream))).unwrap();
+        assert!(read.iter().zip(&each).all(|(read, content)| read == content.bytes) && read.len() == each.len());
     }
 
     #[test]
     fn shares_have_everything_in_order_and_bytes_do_not_depend_on_cores() {
         let contents: Vec<Vec<u8>> = (0..3_000_usize).map(|n| n.to_string().repeat(n % 90).into_bytes()).collect();
-        let contents: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
-        let alone = deflated(&contents, CompressionLevel::default()).unwrap();
+        let level = CompressionLevel::default();
+        let contents: Vec<_> = contents.iter().map(|bytes| Content { bytes, level }).collect();
+        let alone = deflated(&contents).unwrap();
         for cores in [1, 2, 3, 64] {
             let shares = shares(&contents, cores);
             assert!(shares.len() <= cores && (cores == 1 || shares.len() > 1), "{} of {cores}", shares.len());
             assert!(shares.concat() == contents);
-            let parts = shares.iter().map(|share| deflated(share, CompressionLevel::default()).unwrap().bytes);
+            let parts = shares.iter().map(|share| deflated(share).unwrap().bytes);
             assert!(parts.collect::<Vec<_>>().concat() == alone.bytes);
         }
         let mut streams = vec![];
-        deflate_all(&contents, CompressionLevel::default(), |stream| streams.extend_from_slice(stream)).unwrap();
+        deflate_all(&contents, |stream| streams.extend_from_slice(stream)).unwrap();
         assert!(streams == alone.bytes);
         assert!(shares(&[], 4).is_empty());
     }

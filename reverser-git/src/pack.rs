@@ -5,7 +5,7 @@ use std::{collections::HashMap, io::Read, mem, sync::Arc};
 use flate2::read::ZlibDecoder;
 
 use crate::{
-    deflate::{CompressionLevel, deflate_all},
+    deflate::{CompressionLevel, Content, deflate_all},
     delta::{self, Kept},
     objects::{Id, Kind, ObjectFormat},
 };
@@ -135,10 +135,11 @@ impl Packing {
         }
         let waiting = mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
-        let contents: Vec<&[u8]> = waiting.iter().map(Vec::as_slice).collect();
         let mut place = self.entries.len() - waiting.len();
+        let levels = self.entries[place..].iter().map(|entry| self.level_of(entry));
+        let contents: Vec<_> = waiting.iter().zip(levels).map(|(bytes, level)| Content { bytes, level }).collect();
         let (pack, entries) = (&mut self.pack, &mut self.entries);
-        deflate_all(&contents, self.level, |stream| {
+        deflate_all(&contents, |stream| {
             let offset = pack.len();
             let (base, kind, size) = (entries[place].base, entries[place].kind, entries[place].size);
             match base {
@@ -154,6 +155,16 @@ impl Packing {
             entry.crc32 = crc32fast::hash(&pack[offset..]);
             place += 1;
         })
+    }
+
+    /// A whole folder is mostly ids, which no level makes smaller: beyond the first, twice the time wins a twentieth. A commit
+    /// of its own has one, and nothing takes longer.
+    fn level_of(&self, entry: &Entry) -> CompressionLevel {
+        if entry.kind == Kind::Tree && entry.base.is_none() {
+            self.level.min(CompressionLevel::FAST)
+        } else {
+            self.level
+        }
     }
 
     /// Returns the whole pack.
