@@ -3,7 +3,7 @@
 use std::{
     fmt, fs,
     io::Write,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
@@ -22,6 +22,7 @@ use crate::{
     child::Child,
     error::Error,
     eventually::POLL,
+    tcp_proxy::TcpProxy,
 };
 
 mod users;
@@ -194,6 +195,25 @@ impl ControlPlane {
     /// Returns the address of the API server.
     pub fn url(&self) -> String {
         url_of(self.api_server_port)
+    }
+
+    /// Returns where the API server listens, for a [`TcpProxy`] before it.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.api_server_port).into()
+    }
+
+    /// Writes a kubeconfig of the administrator that goes through a proxy, and returns its path. The serving certificate is
+    /// for each port of 127.0.0.1.
+    pub fn kubeconfig_via(&self, proxy: &TcpProxy) -> Result<PathBuf, Error> {
+        let port = proxy.address().port();
+        let path = self.file(&format!("admin-via-{port}.kubeconfig"));
+        write_kubeconfig(
+            &path,
+            &url_of(port),
+            &self.authority,
+            &self.authority.user("admin", &["system:masters"], None)?,
+        )?;
+        Ok(path)
     }
 
     /// Returns the path of the administrator's kubeconfig (user `admin`, group `system:masters`, context `testbed`).

@@ -4,7 +4,7 @@
 //! KUBEBUILDER_ASSETS, PATH ──┐
 //! go build of the pins in go/ ┴─► etcd ◄── kube-apiserver ◄── kube-controller-manager
 //!                                               ▲ users with certificates and RBAC, kubectl
-//!      what is tested: reads the API ───────────┘
+//!      what is tested: reads the API ───────────┘ TcpProxy: cuts, stalls, slows
 //!                      pushes ──┬───► GitHttp ──► git http-backend ──► BareRepo
 //!                               │       ▲ HttpProxy
 //!                               ├───► Sshd ─────► git receive-pack ──────┘
@@ -39,6 +39,7 @@ mod gitea;
 mod proxy;
 mod python;
 mod sshd;
+mod tcp_proxy;
 
 pub use crate::{
     binaries::{Tool, kubernetes_version, locate},
@@ -51,4 +52,5 @@ pub use crate::{
     proxy::HttpProxy,
     python::{Python, python},
     sshd::{SshAgent, Sshd},
+    tcp_proxy::{Ending, Faults, TcpProxy},
 };

@@ -80,6 +80,7 @@ async fn the_whole_control_plane_keeps_its_promises() {
     an_expired_certificate_is_refused(&plane).await;
     the_audit_log_has_writes_with_their_user_and_body(&plane).await;
     kubectl_reads_its_kubeconfig_alone(&plane).await;
+    a_proxy_is_a_way_to_it(&plane).await;
     a_deleted_namespace_goes_away(&plane).await;
     a_restart_and_a_compaction_make_old_versions_410(&plane).await;
 }
@@ -150,6 +151,14 @@ async fn kubectl_reads_its_kubeconfig_alone(plane: &ControlPlane) {
     let mut kubectl = plane.kubectl(plane.kubeconfig()).await.unwrap();
     let output = kubectl.args(["get", "configmap", "by-alice", "-o", "name"]).output().await.unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "configmap/by-alice\n", "{output:?}");
+}
+
+async fn a_proxy_is_a_way_to_it(plane: &ControlPlane) {
+    let proxy = TcpProxy::start(plane.address()).await.unwrap();
+    let client = client_for(&plane.kubeconfig_via(&proxy).unwrap()).await.unwrap();
+    let seen = Api::<ConfigMap>::namespaced(client, "default").get("by-alice").await.unwrap();
+    assert_eq!(seen.data.unwrap()["key"], "value");
+    assert!(proxy.connections() > 0 && proxy.received() > 0, "{proxy:?}");
 }
 
 async fn a_deleted_namespace_goes_away(plane: &ControlPlane) {
