@@ -11,7 +11,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{Instant, interval, timeout_at};
@@ -25,6 +25,7 @@ use crate::{
     tcp_proxy::TcpProxy,
 };
 
+mod etcd;
 mod users;
 
 use self::users::write_kubeconfig;
@@ -283,19 +284,6 @@ impl ControlPlane {
         self.start_api_server().await
     }
 
-    /// Drops all history before the current revision from etcd and returns that revision, as etcd's compaction every
-    /// five minutes does.
-    pub async fn compact(&self) -> Result<i64, Error> {
-        // `AA==`: the key `\0`; every answer carries the revision in its header.
-        let range = self.etcd("kv/range", json!({"key": "AA==", "count_only": true})).await?;
-        let revision = range["header"]["revision"].as_str().unwrap_or_default(); // 64 bits, so a string in JSON
-        let revision: i64 = serde_json::from_str(revision)
-            .map_err(kube::Error::SerdeError)
-            .map_err(Error::kube(format!("read etcd's revision in {range}")))?;
-        self.etcd("kv/compaction", json!({"revision": revision, "physical": true})).await?;
-        Ok(revision)
-    }
-
     /// Returns a kubectl command for a kubeconfig, building kubectl where there is none. It reads no setting of the
     /// user who runs the tests.
     pub async fn kubectl(&self, kubeconfig: &Path) -> Result<tokio::process::Command, Error> {
@@ -325,29 +313,6 @@ impl ControlPlane {
         let controller_manager = self.authority.user("system:kube-controller-manager", &[], None)?;
         let path = self.file("kube-controller-manager.kubeconfig");
         write_kubeconfig(&path, &self.url(), &self.authority, &controller_manager)
-    }
-
-    async fn start_etcd(&self) -> Result<(), Error> {
-        let url = self.etcd_url();
-        let name = self.etcd_name();
-        let flags = [
-            format!("--name={name}"),
-            format!("--data-dir={}", self.file("etcd").display()),
-            format!("--listen-client-urls={url}"),
-            format!("--advertise-client-urls={url}"),
-            // There are no peers; 0 lets the kernel choose a port that nobody needs to know.
-            "--listen-peer-urls=http://127.0.0.1:0".into(),
-            format!("--initial-cluster={name}=http://localhost:2380"),
-            "--unsafe-no-fsync".into(),
-            "--log-level=warn".into(),
-        ];
-        self.servers().etcd = Some(self.child("etcd", &self.binaries.etcd, flags)?);
-        // The name tells it from another control plane's etcd that took the port before ours could.
-        self.until("etcd to be ready", || async {
-            let members = self.etcd("cluster/member/list", json!({})).await.map_err(describe)?;
-            if members["members"][0]["name"] == name { Ok(()) } else { Err(members.to_string()) }
-        })
-        .await
     }
 
     async fn start_controller_manager(&self) -> Result<(), Error> {
@@ -426,26 +391,6 @@ impl ControlPlane {
             }
         }
         Err(Error::NotReady { what: what.into(), limit: READY_WITHIN, seen })
-    }
-
-    /// Asks etcd through its JSON gateway.
-    async fn etcd(&self, method: &str, request: Value) -> Result<Value, Error> {
-        let action = || format!("ask etcd for {method}");
-        let url = self.etcd_url().parse().expect("a loopback address and a port make a URL");
-        let client = Client::try_from(Config::new(url)).map_err(Error::kube(action()))?;
-        let request = http::Request::post(format!("/v3/{method}"))
-            .body(request.to_string().into_bytes())
-            .expect("the paths are constants");
-        client.request(request).await.map_err(Error::kube(action()))
-    }
-
-    fn etcd_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.etcd_port)
-    }
-
-    /// Differs from that of any other etcd on the machine.
-    fn etcd_name(&self) -> String {
-        format!("testbed-{}-{}", std::process::id(), self.etcd_port)
     }
 
     fn file(&self, name: &str) -> PathBuf {
