@@ -83,6 +83,17 @@ impl Child {
         self.process.id()
     }
 
+    /// Sends a signal, such as `STOP`.
+    pub(crate) fn signal(&self, signal: &str) -> Result<(), Error> {
+        let failed = |source| Error::Io { action: "signal", what: self.name.into(), source };
+        // The shell has `kill` built in.
+        let sent = Command::new("sh").args(["-c", "kill -s $1 $2", "sh", signal, &self.id().to_string()]).status();
+        match sent.map_err(failed)? {
+            status if status.success() => Ok(()),
+            status => Err(failed(io::Error::other(status.to_string()))),
+        }
+    }
+
     fn ended(&mut self, status: ExitStatus) -> Error {
         self.watchdog = None;
         let log = fs::read(&self.log).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! A real control plane on loopback: etcd, kube-apiserver, kube-controller-manager.
 
 use std::{
+    collections::HashMap,
     fmt, fs,
     io::Write,
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -28,8 +29,11 @@ use crate::{
 mod etcd;
 mod users;
 
-use self::users::write_kubeconfig;
-pub use self::users::{client_for, rule};
+use self::users::{Grant, write_kubeconfig};
+pub use self::{
+    etcd::SavedEtcd,
+    users::{ServiceAccountUser, client_for, rule},
+};
 
 /// What a control plane is made of.
 #[derive(Clone, Debug)]
@@ -86,6 +90,8 @@ pub struct ControlPlane {
     api_server_port: u16,
     /// How many users and roles have been made, to name the next.
     made: AtomicUsize,
+    /// By user.
+    grants: Mutex<HashMap<String, Vec<Grant>>>,
 }
 
 impl fmt::Debug for ControlPlane {
@@ -185,6 +191,7 @@ impl ControlPlane {
             etcd_port,
             api_server_port,
             made: AtomicUsize::new(0),
+            grants: Mutex::default(),
         };
         plane.write_files()?;
         plane.start_etcd().await?;

@@ -43,7 +43,7 @@ mod tcp_proxy;
 
 pub use crate::{
     binaries::{Tool, kubernetes_version, locate},
-    control_plane::{Audit, ControlPlane, ControlPlaneOptions, client_for, rule},
+    control_plane::{Audit, ControlPlane, ControlPlaneOptions, SavedEtcd, ServiceAccountUser, client_for, rule},
     error::Error,
     eventually::{eventually, try_eventually},
     git::{BareRepo, LoggedCommit, git},

@@ -1,10 +1,26 @@
 //! The database of a control plane.
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
 use kube::{Client, Config};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::{ControlPlane, describe};
 use crate::error::Error;
+
+/// etcd's data at one moment.
+#[derive(Debug)]
+pub struct SavedEtcd(TempDir);
+
+impl SavedEtcd {
+    fn data(&self) -> PathBuf {
+        self.0.path().join("etcd")
+    }
+}
 
 impl ControlPlane {
     /// Drops all history before the current revision from etcd and returns that revision, as etcd's compaction every
@@ -18,6 +34,40 @@ impl ControlPlane {
             .map_err(Error::kube(format!("read etcd's revision in {range}")))?;
         self.etcd("kv/compaction", json!({"revision": revision, "physical": true})).await?;
         Ok(revision)
+    }
+
+    /// Holds etcd, as a disk does that doesn't answer; the API server's requests wait, until `--request-timeout`.
+    pub fn pause_etcd(&self) -> Result<(), Error> {
+        self.servers().etcd.as_ref().map_or(Ok(()), |etcd| etcd.signal("STOP"))
+    }
+
+    /// Lets etcd go on.
+    pub fn resume_etcd(&self) -> Result<(), Error> {
+        self.servers().etcd.as_ref().map_or(Ok(()), |etcd| etcd.signal("CONT"))
+    }
+
+    /// Copies etcd's data as they are.
+    pub fn save_etcd(&self) -> Result<SavedEtcd, Error> {
+        let folder = tempfile::Builder::new().prefix("reverser-testbed-").tempdir();
+        let saved = SavedEtcd(folder.map_err(Error::io("create", std::env::temp_dir()))?);
+        // Held, so that the copy is what a crash at one moment would leave.
+        self.pause_etcd()?;
+        let copied = copy_folder(&self.file("etcd"), &saved.data());
+        self.resume_etcd()?;
+        copied.map(|()| saved)
+    }
+
+    /// Puts etcd back to what was saved and starts all servers again, as etcd's manual ("Disaster recovery") says: objects
+    /// and resourceVersions are those of then.
+    pub async fn restore_etcd(&self, saved: &SavedEtcd) -> Result<(), Error> {
+        let ended = std::mem::take(&mut *self.servers());
+        drop(ended);
+        let data = self.file("etcd");
+        fs::remove_dir_all(&data).map_err(Error::io("remove", &data))?;
+        copy_folder(&saved.data(), &data)?;
+        self.start_etcd().await?;
+        self.start_api_server().await?;
+        self.start_controller_manager().await
     }
 
     pub(super) async fn start_etcd(&self) -> Result<(), Error> {
@@ -62,4 +112,18 @@ impl ControlPlane {
     fn etcd_name(&self) -> String {
         format!("testbed-{}-{}", std::process::id(), self.etcd_port)
     }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<(), Error> {
+    super::private_folder(to)?; // etcd warns of any other
+    for entry in fs::read_dir(from).map_err(Error::io("read", from))? {
+        let entry = entry.map_err(Error::io("read", from))?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            copy_folder(&from, &to)?;
+        } else {
+            fs::copy(&from, &to).map_err(Error::io("copy", &from))?;
+        }
+    }
+    Ok(())
 }

@@ -1,8 +1,12 @@
 use std::{collections::HashSet, panic::AssertUnwindSafe, process::Command, time::SystemTime};
 
 use futures::{FutureExt, StreamExt};
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, PostParams, WatchEvent, WatchParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{
+    Config,
+    api::{DeleteParams, PostParams, WatchEvent, WatchParams},
+    config::{AuthInfo, KubeConfigOptions, Kubeconfig},
+};
 
 use super::*;
 use crate::{child::is_running, eventually};
@@ -60,6 +64,32 @@ async fn a_port_that_stays_taken_is_in_the_error() {
 }
 
 #[tokio::test]
+async fn a_restored_etcd_has_the_objects_and_the_versions_of_then() {
+    let plane = ControlPlane::start(BARE).await.unwrap();
+    let before = write(&plane, "before").await;
+    let saved = plane.save_etcd().unwrap();
+    write(&plane, "after").await;
+    let last = write(&plane, "last").await;
+    for _ in 0..2 {
+        plane.restore_etcd(&saved).await.unwrap();
+        assert_eq!(config_maps(&plane).get("before").await.unwrap().metadata.resource_version, Some(before.clone()));
+        assert!(config_maps(&plane).get_opt("after").await.unwrap().is_none());
+        let again = write(&plane, "again").await;
+        assert!(again.parse::<u64>().unwrap() <= last.parse().unwrap(), "{again} {last}");
+    }
+}
+
+#[tokio::test]
+async fn requests_wait_while_etcd_is_held() {
+    let plane = ControlPlane::start(BARE).await.unwrap();
+    write(&plane, "before").await;
+    plane.pause_etcd().unwrap();
+    tokio::time::timeout(Duration::from_millis(300), write(&plane, "held")).await.unwrap_err();
+    plane.resume_etcd().unwrap();
+    write(&plane, "after").await;
+}
+
+#[tokio::test]
 async fn a_folder_that_is_kept_keeps_the_objects() {
     let folder = tempfile::tempdir().unwrap();
     let options = ControlPlaneOptions { folder: Some(folder.path().join("plane")), ..BARE };
@@ -77,6 +107,8 @@ async fn the_whole_control_plane_keeps_its_promises() {
     let plane = ControlPlane::start(ControlPlaneOptions::default()).await.unwrap();
     the_version_is_that_of_the_binary(&plane).await;
     a_user_may_do_what_was_granted_and_no_more(&plane).await;
+    what_was_granted_can_be_revoked(&plane).await;
+    a_rotated_token_counts_and_the_one_before_no_more(&plane).await;
     an_expired_certificate_is_refused(&plane).await;
     the_audit_log_has_writes_with_their_user_and_body(&plane).await;
     kubectl_reads_its_kubeconfig_alone(&plane).await;
@@ -115,6 +147,46 @@ async fn a_user_may_do_what_was_granted_and_no_more(plane: &ControlPlane) {
 
     let error = plane.user("bob", &["a", "b", "c"]).unwrap_err();
     assert!(matches!(error, Error::TooManyGroups { count: 3, .. }), "{error}");
+}
+
+async fn what_was_granted_can_be_revoked(plane: &ControlPlane) {
+    let client = client_for(&plane.user("dave", &[]).unwrap()).await.unwrap();
+    plane.grant("dave", None, vec![rule(&["list"], "", &["configmaps"])]).await.unwrap();
+    plane.grant("dave", Some("default"), vec![rule(&["list"], "", &["secrets"])]).await.unwrap();
+    let secrets = Api::<Secret>::namespaced(client.clone(), "default");
+    assert_eq!(code(secrets.list(&Default::default()).await), Ok(()));
+    plane.revoke("dave").await.unwrap();
+    assert_eq!(code(secrets.list(&Default::default()).await), Err(403));
+    assert_eq!(code(Api::<ConfigMap>::all(client).list(&Default::default()).await), Err(403));
+}
+
+async fn a_rotated_token_counts_and_the_one_before_no_more(plane: &ControlPlane) {
+    let mut robot = plane.service_account("default", "robot").await.unwrap();
+    plane.grant(&robot.user, None, vec![rule(&["list"], "", &["configmaps"])]).await.unwrap();
+    let with_its_token = async |robot: &ServiceAccountUser| {
+        // Clients read the file when they start.
+        Api::<ConfigMap>::namespaced(client_for(&robot.kubeconfig).await.unwrap(), "default")
+    };
+    let before = with_its_token(&robot).await;
+    assert_eq!(code(before.list(&Default::default()).await), Ok(()));
+    plane.rotate(&mut robot).await.unwrap();
+    let after = with_its_token(&robot).await;
+    assert_eq!(code(after.list(&Default::default()).await), Ok(()));
+    let token = fs::read_to_string(&robot.token_file).unwrap();
+    plane.rotate(&mut robot).await.unwrap();
+    // A client of its own: kube's read the file again.
+    let answer = async || {
+        let mut config = Config::from_custom_kubeconfig(
+            Kubeconfig::read_from(&robot.kubeconfig).unwrap(),
+            &KubeConfigOptions::default(),
+        )
+        .await
+        .unwrap();
+        config.auth_info = AuthInfo { token: Some(token.clone().into()), ..AuthInfo::default() };
+        code(Client::try_from(config).unwrap().apiserver_version().await)
+    };
+    let is_refused = async || if answer().await == Err(401) { Ok(()) } else { Err("not refused") };
+    eventually("a refusal", Duration::from_secs(30), is_refused).await;
 }
 
 async fn an_expired_certificate_is_refused(plane: &ControlPlane) {
