@@ -31,7 +31,8 @@ impl Backoff {
         self.step(random())
     }
 
-    fn step(&mut self, random: u64) -> Duration {
+    /// Returns how long to wait now, for a number that nobody can foretell.
+    pub fn step(&mut self, random: u64) -> Duration {
         let span = (self.last * 3).min(self.longest).saturating_sub(self.shortest);
         let milliseconds = u64::try_from(span.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
         self.last = self.shortest + Duration::from_millis(random % milliseconds);

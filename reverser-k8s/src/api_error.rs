@@ -1,5 +1,7 @@
 //! What the API server answered instead, in words that say what to do about it.
 
+use std::time::Duration;
+
 use reverser_core::Resource;
 
 /// A request to the API server failed.
@@ -33,6 +35,19 @@ pub enum ApiError {
     NotServed {
         /// `group/version/plural`.
         resource: String,
+    },
+    /// The server's versions are lower than one that it gave out before: it was restored from a backup.
+    #[error(
+        "the API server is at resourceVersion {current} of {resource}, and was at {cursor} before: etcd was restored from a \
+         backup; everything is listed anew"
+    )]
+    Restored {
+        /// As kubectl names it, `deployments.apps`.
+        resource: String,
+        /// The position that means nothing any more.
+        cursor: String,
+        /// Where the server is.
+        current: String,
     },
     /// Anything else: a network that is down, a server that is overloaded.
     #[error("could not {action}")]
@@ -73,6 +88,28 @@ impl ApiError {
     /// Returns whether only a person can help: trying again at once is pointless.
     pub fn is_for_a_person(&self) -> bool {
         matches!(self, Self::Credentials { .. } | Self::Forbidden { .. } | Self::NotServed { .. })
+    }
+
+    /// Returns for how long the server wants to be left alone: its `Retry-After`.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let Self::Request { source: kube::Error::Api(status), .. } = self else { return None };
+        let seconds = status.details.as_ref()?.retry_after_seconds;
+        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+    }
+
+    /// Returns whether another request for the same might be answered: this one wasn't understood (400, 405, 422), or this
+    /// verb isn't allowed (403).
+    pub(crate) fn is_refused_as_such(&self) -> bool {
+        match self {
+            Self::Forbidden { .. } => true,
+            Self::Request { source: kube::Error::Api(status), .. } => matches!(status.code, 400 | 405 | 422),
+            _ => false,
+        }
+    }
+
+    /// Returns whether the API server was restored from a backup.
+    pub fn is_restored(&self) -> bool {
+        matches!(self, Self::Restored { .. })
     }
 
     /// Returns whether the user may not do this.

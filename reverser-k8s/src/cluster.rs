@@ -13,7 +13,7 @@ use crate::{
     discover::{Catalog, DiscoverError},
     reverser::Arrival,
     source::{Event, Source},
-    watch::{Watch, within},
+    watch::{Gate, Watch, within},
 };
 
 /// How often discovery is read although no CRD has changed: aggregated APIs come and go without one.
@@ -31,6 +31,8 @@ pub struct Cluster {
     client: Client,
     id: String,
     catalog: Catalog,
+    /// Shared by all of its watches.
+    gate: Gate,
 }
 
 /// What to watch in a cluster, and what not.
@@ -57,7 +59,7 @@ impl Cluster {
         };
         // No slash: it separates the parts of a watch's id.
         let id = format!("{}/{scope}", uid.unwrap_or_else(|| address.trim_end_matches('/').replace('/', "_")));
-        Ok(Self { client, id, catalog })
+        Ok(Self { client, id, catalog, gate: Gate::default() })
     }
 
     /// Returns what the API server served when the cluster was connected to.
@@ -92,6 +94,7 @@ impl Cluster {
         let watch = |namespace| {
             Watch::new(self.client.clone(), &self.id, Arc::clone(resource), namespace)
                 .superseding(others.clone())
+                .through(self.gate.clone())
                 .read_with(pipeline.sanitizer_of(resource))
         };
         let namespaces = &pipeline.selector.namespaces;

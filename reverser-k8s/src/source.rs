@@ -23,6 +23,10 @@ pub trait Source: Debug + Send {
 
     /// Returns what happened next, or `None` when nothing will any more.
     async fn next(&mut self) -> Option<Event>;
+
+    /// Says that [`next`](Self::next) isn't called for a while: whoever has the other end of an open stream waits for its
+    /// reader, and shouldn't have to. The next call goes on where the last one stopped. By default nothing is done.
+    fn pause(&mut self) {}
 }
 
 /// What a source reports.

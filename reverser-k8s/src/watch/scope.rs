@@ -2,27 +2,32 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use kube::{
     Client,
-    api::{ListParams, WatchEvent, WatchParams},
-    core::Request,
+    api::{ListParams, WatchParams},
+    core::{Request, Status},
 };
-use reverser_core::{Change, ObjectRef, Operation, Resource, Sanitizer};
+use reverser_core::{Operation, Resource, Sanitizer};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use tokio::time::timeout;
 
-use crate::{
-    api_error::ApiError,
-    source::{Event, Listed},
+use super::{
+    machine::{End, Input, Page},
+    transport::{Break, lines, send},
 };
+use crate::api_error::ApiError;
 
 /// Objects in one page of a list: what kubectl asks for.
 const PAGE: u32 = 500;
 
 /// How long a server may take to begin a watch.
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long it may take to say how far it is.
+const CURRENT_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a request may take before it counts as failed. A list page of 500 large objects takes seconds.
 const LIST_LIMIT: Duration = Duration::from_secs(60);
@@ -32,49 +37,82 @@ pub(super) struct Scope {
     pub(super) client: Client,
     pub(super) resource: Arc<Resource>,
     pub(super) namespace: Option<String>,
-    pub(super) superseded: Vec<Arc<Resource>>,
     /// Says what of objects needn't be read.
     pub(super) sanitizer: Option<Sanitizer>,
 }
 
-pub(super) type Events = BoxStream<'static, Result<WatchEvent<Box<RawValue>>, kube::Error>>;
+pub(super) type Events = BoxStream<'static, Result<Bytes, Break>>;
 
 impl Scope {
-    pub(super) async fn list(&self) -> Result<Listed, ApiError> {
-        let mut objects = Vec::new();
-        let mut page = ListParams { limit: Some(PAGE), ..ListParams::default() };
-        loop {
-            let answer: Page = self.get_page(&page).await?;
-            for object in answer.items.into_iter().flatten() {
-                objects.push(self.read(&object).map_err(|error| self.error(error, "list"))?);
-            }
-            match answer.metadata.r#continue.filter(|token| !token.is_empty()) {
-                Some(token) => page.continue_token = Some(token),
-                None => {
-                    return Ok(Listed {
-                        resource: Arc::clone(&self.resource),
-                        namespace: self.namespace.clone(),
-                        superseded: self.superseded.clone(),
-                        objects,
-                        cursor: answer.metadata.resource_version,
-                    });
-                }
-            }
-        }
+    /// Returns a page of a list, the first one without `next`.
+    pub(super) async fn page(&self, next: Option<&str>) -> Result<Page, ApiError> {
+        let params = ListParams { limit: Some(PAGE), continue_token: next.map(str::to_owned), ..ListParams::default() };
+        let request = self.request().list(&params).map_err(kube::Error::BuildRequest);
+        let request = request.map_err(|error| self.error(error, "list"))?;
+        let answer = list_page(&self.client, request).await.map_err(|error| self.error(error, "list"))?;
+        let objects = answer.items.iter().flatten().map(|object| self.read(object)).collect::<Result<_, _>>();
+        Ok(Page {
+            objects: objects.map_err(|error| self.error(error, "list"))?,
+            version: answer.metadata.resource_version,
+            next: answer.metadata.r#continue.filter(|token| !token.is_empty()),
+        })
     }
 
-    async fn get_page(&self, page: &ListParams) -> Result<Page, ApiError> {
-        let request = Request::new(path(&self.resource, self.namespace.as_deref())).list(page);
-        let request = request.map_err(kube::Error::BuildRequest).map_err(|error| self.error(error, "list"))?;
-        list_page(&self.client, request).await.map_err(|error| self.error(error, "list"))
+    /// Returns the version that the server is at, as a read that is consistent with all writes before it says.
+    pub(super) async fn current(&self) -> Result<String, ApiError> {
+        let params = ListParams { limit: Some(1), ..ListParams::default() };
+        let request = self.request().list_metadata(&params).map_err(kube::Error::BuildRequest);
+        let request = request.map_err(|error| self.error(error, "list"))?;
+        let answer = within(CURRENT_LIMIT, read_page(&self.client, request)).await;
+        Ok(answer.map_err(|error| self.error(error, "list"))?.metadata.resource_version)
     }
 
-    pub(super) async fn connect(&self, version: &str) -> Result<Events, ApiError> {
-        let params = WatchParams { bookmarks: true, ..WatchParams::default() };
-        let request = Request::new(path(&self.resource, self.namespace.as_deref())).watch(&params, version);
-        let request = request.map_err(kube::Error::BuildRequest).map_err(|error| self.error(error, "watch"))?;
-        let events = within(CONNECT_LIMIT, self.client.request_events::<Box<RawValue>>(request)).await;
-        Ok(events.map_err(|error| self.error(error, "watch"))?.boxed())
+    /// Opens a stream that the server is to end after `lifetime`: of what came after `from`, or of everything there is and
+    /// what comes after that.
+    pub(super) async fn open(&self, from: Option<&str>, lifetime: Duration) -> Result<Events, ApiError> {
+        let timeout = u32::try_from(lifetime.as_secs()).ok();
+        let params =
+            WatchParams { bookmarks: true, send_initial_events: from.is_none(), timeout, ..WatchParams::default() };
+        // Without a version everything there is is at least as new as this request.
+        let request = self.request().watch(&params, from.unwrap_or_default()).map_err(kube::Error::BuildRequest);
+        let request = request.map_err(|error| self.error(error, "watch"))?;
+        within(CONNECT_LIMIT, lines(&self.client, request)).await.map_err(|error| self.error(error, "watch"))
+    }
+
+    /// Waits for the next event of a stream.
+    pub(super) async fn read_event(&self, stream: &mut Events) -> Input {
+        let failed = |error| Input::Ended(End::Failed(self.error(error, "watch")));
+        let line = match stream.next().await {
+            Some(Ok(line)) => line,
+            Some(Err(Break::Silence)) => return Input::Ended(End::Silent),
+            Some(Err(Break::Error(error))) => return failed(error),
+            None => return Input::Ended(End::Closed),
+        };
+        self.read_line(&line).unwrap_or_else(|error| failed(kube::Error::SerdeError(error)))
+    }
+
+    fn read_line(&self, line: &[u8]) -> Result<Input, serde_json::Error> {
+        let event: Line<'_> = serde_json::from_slice(line)?;
+        let operation = match event.kind {
+            "ADDED" => Operation::Create,
+            "MODIFIED" => Operation::Update,
+            "DELETED" => Operation::Delete,
+            "BOOKMARK" => {
+                let Bookmark { metadata } = serde_json::from_str(event.object.get())?;
+                let ends_list = metadata.annotations.is_some_and(|all| all.ends_list.as_deref() == Some("true"));
+                return Ok(Input::Bookmark { version: metadata.resource_version, ends_list });
+            }
+            // `ERROR`, or what is no event at all: a Status says why.
+            _ => {
+                let status: Status = serde_json::from_str(event.object.get())?;
+                return Ok(Input::Ended(End::Failed(self.error(kube::Error::Api(status.boxed()), "watch"))));
+            }
+        };
+        Ok(Input::Object(operation, self.read_json(event.object)?))
+    }
+
+    fn request(&self) -> Request {
+        Request::new(path(&self.resource, self.namespace.as_deref()))
     }
 
     pub(super) fn error(&self, error: kube::Error, verbs: &'static str) -> ApiError {
@@ -82,35 +120,47 @@ impl Scope {
     }
 
     fn read(&self, object: &RawValue) -> Result<Value, kube::Error> {
-        let read = match &self.sanitizer {
+        self.read_json(object).map_err(kube::Error::SerdeError)
+    }
+
+    fn read_json(&self, object: &RawValue) -> Result<Value, serde_json::Error> {
+        match &self.sanitizer {
             None => serde_json::from_str(object.get()),
             Some(sanitizer) => sanitizer.read(object.get()),
-        };
-        read.map_err(kube::Error::SerdeError)
+        }
     }
+}
 
-    /// Returns the event without what needn't be read of its object.
-    pub(super) fn read_event(&self, event: WatchEvent<Box<RawValue>>) -> Result<WatchEvent<Value>, kube::Error> {
-        Ok(match event {
-            WatchEvent::Added(object) => WatchEvent::Added(self.read(&object)?),
-            WatchEvent::Modified(object) => WatchEvent::Modified(self.read(&object)?),
-            WatchEvent::Deleted(object) => WatchEvent::Deleted(self.read(&object)?),
-            WatchEvent::Bookmark(bookmark) => WatchEvent::Bookmark(bookmark),
-            WatchEvent::Error(status) => WatchEvent::Error(status),
-        })
-    }
+/// An event of a watch. <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
 
-    pub(super) fn change(&self, operation: Operation, object: Value) -> Option<Event> {
-        let reference = ObjectRef::of(&self.resource, &object)?;
-        let change = Change::new(reference, operation, Some(object));
-        let cursor = change.resource_version.clone();
-        Some(Event::Change { change, cursor })
-    }
+#[derive(Deserialize)]
+struct Bookmark {
+    metadata: BookmarkMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BookmarkMeta {
+    resource_version: String,
+    annotations: Option<BookmarkAnnotations>,
+}
+
+#[derive(Deserialize)]
+struct BookmarkAnnotations {
+    #[serde(rename = "k8s.io/initial-events-end")]
+    ends_list: Option<String>,
 }
 
 /// The list types of all resources have this in common.
 #[derive(Deserialize)]
-pub(super) struct Page {
+pub(super) struct ListPage {
     metadata: PageMeta,
     /// Some aggregated servers write `items: null` for none.
     items: Option<Vec<Box<RawValue>>>,
@@ -130,10 +180,14 @@ pub(crate) fn path(resource: &Resource, namespace: Option<&str>) -> String {
     format!("{root}/{}{place}/{}", resource.api_version(), resource.plural)
 }
 
-/// Reads a page as text first: `Client::request` logs the whole text of an answer that it can't parse.
-pub(super) async fn list_page(client: &Client, request: http::Request<Vec<u8>>) -> Result<Page, kube::Error> {
-    let text = within(LIST_LIMIT, client.request_text(request)).await?;
-    serde_json::from_str(&text).map_err(kube::Error::SerdeError)
+/// Asks for a page of a list.
+pub(super) async fn list_page(client: &Client, request: http::Request<Vec<u8>>) -> Result<ListPage, kube::Error> {
+    within(LIST_LIMIT, read_page(client, request)).await
+}
+
+async fn read_page(client: &Client, request: http::Request<Vec<u8>>) -> Result<ListPage, kube::Error> {
+    let text = send(client, request).await?.into_body().collect_bytes().await?;
+    serde_json::from_slice(&text).map_err(kube::Error::SerdeError)
 }
 
 /// Bounds a request in time.

@@ -1,0 +1,481 @@
+//! What one watch does next: no requests, no clock, no chance.
+//!
+//! ```text
+//!          ┌─► Begin ──► Initial ─┐ the server's bookmark
+//! start ──►│     │ refused, broken▼
+//!          └─► List (pages) ──► Connect ──► Stream ──► the connection ended as agreed: Connect
+//! with a cursor ──► Check ──────►│ ▲          │
+//!                     │          │ │complete  ├────► it ended otherwise: Check
+//!    restored: listed ┘          │ └────── Recover ◄─ 410
+//!                                └── 410 ──►  │ incomplete: listed
+//! ```
+//!
+//! A failure leads to Wait, and from there to what failed; from a stream to Check.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use reverser_core::{Change, ObjectRef, Operation, Resource};
+use reverser_git::Backoff;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::recover::Recovery;
+use crate::{
+    api_error::ApiError,
+    source::{Event, Listed},
+};
+
+/// How long after a refusal that only a person can lift the next try is made, at least; up to a third more.
+const REFUSED_WAIT: Duration = Duration::from_secs(15);
+
+/// How long after credentials were refused the next try is made, at most: they are renewed by somebody, at some time.
+const CREDENTIALS_WAIT: Duration = Duration::from_secs(5);
+
+/// The longest wait that a server can ask for (`Retry-After`): more is a mistake, and would be a gap.
+const ASKED_WAIT: Duration = Duration::from_secs(120);
+
+/// A stream that ends sooner than this is opened again only after a pause.
+const SHORT_STREAM: Duration = Duration::from_secs(1);
+
+/// How long the server is asked to keep a stream open (`timeoutSeconds`), at least. Up to a quarter more, so that watches
+/// that began together don't come back together.
+const LIFETIME: Duration = Duration::from_secs(240);
+
+/// How much a stream may outlive its time and still have ended as agreed: the server's timer and the way here. Later this
+/// process was held up, and anything may have happened.
+const LIFETIME_SLACK: Duration = Duration::from_secs(15);
+
+/// How long a stream that begins with everything there is may say nothing before its end of that.
+const INITIAL_QUIET: Duration = Duration::from_secs(15);
+
+/// How long it may take to that end. A server that knows nothing of `sendInitialEvents` never says so.
+const INITIAL_LIMIT: Duration = Duration::from_secs(120);
+
+/// One resource of one cluster: what of it is watched, and how far that is.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) subject: Subject,
+    state: State,
+    standing: Standing,
+    backoff: Backoff,
+    /// Whether the server may begin a stream with everything there is.
+    streams_lists: bool,
+}
+
+/// What is watched.
+#[derive(Clone, Debug)]
+pub(super) struct Subject {
+    pub(super) resource: Arc<Resource>,
+    pub(super) namespace: Option<String>,
+    pub(super) superseded: Vec<Arc<Resource>>,
+}
+
+/// Each with what it needs alone. A version is that of the last event which was handed on.
+#[derive(Debug)]
+enum State {
+    /// Open a stream that begins with everything there is.
+    Begin { lifetime: Duration },
+    /// Ask how far the server is: below `version` it was set back.
+    Check { version: String },
+    /// Open a stream of what comes after `version`.
+    Connect { version: String, lifetime: Duration },
+    /// Read from the stream what there is; complete at the server's bookmark. By namespace and name.
+    Initial { objects: BTreeMap<(String, String), Value>, opened: Instant, heard: Instant, lifetime: Duration },
+    /// Read the next page of everything there is.
+    List { objects: Vec<Value>, page: Option<String> },
+    /// Find out what happened after `from`, which the server no longer tells by itself.
+    Recover { from: String },
+    /// Read the stream.
+    Stream { version: String, opened: Instant, lifetime: Duration },
+    /// Try again later.
+    Wait { until: Instant, then: Box<Self> },
+}
+
+/// What has been said of where the watch stands.
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    /// Nothing yet.
+    Unsaid,
+    /// That it can't go on.
+    Failed,
+    /// That it goes on.
+    Said,
+}
+
+/// What is to be done, and told by an [`Input`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Request<'a> {
+    /// Ask for the version that the server is at: [`Input::Current`].
+    Current,
+    /// Open a stream for that long, `None`: one that begins with everything there is: [`Input::Opened`].
+    Open { from: Option<&'a str>, lifetime: Duration },
+    /// Ask for a page of a list, `None`: the first: [`Input::Page`].
+    Page(Option<&'a str>),
+    /// Read the stream: [`Input::Bookmark`], [`Input::Ended`], [`Input::Object`], or at that time [`Input::Late`].
+    Read { until: Option<Instant> },
+    /// Find out what happened after that version: [`Input::Recovered`].
+    Recover { from: &'a str },
+    /// Do nothing until then: [`Input::Waited`].
+    Sleep(Instant),
+}
+
+/// What came of a [`Request`].
+#[derive(Debug)]
+pub(super) enum Input {
+    Bookmark { version: String, ends_list: bool },
+    Current(Result<String, ApiError>),
+    Ended(End),
+    Late,
+    Object(Operation, Value),
+    Opened(Result<(), ApiError>),
+    Page(Result<Page, ApiError>),
+    Recovered(Result<Recovery, ApiError>),
+    Waited,
+}
+
+/// How a stream ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// By the server, in good order.
+    Closed,
+    /// With an error: the connection's, or an event of the server's.
+    Failed(ApiError),
+    /// By us: nothing came for so long that nobody is there.
+    Silent,
+}
+
+/// A part of a list.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) objects: Vec<Value>,
+    /// That of the whole list.
+    pub(super) version: String,
+    /// What asks for the page after it, if there is one.
+    pub(super) next: Option<String>,
+}
+
+impl Machine {
+    /// Returns a machine that reads everything first.
+    pub(super) fn new(subject: Subject) -> Self {
+        let state = State::Begin { lifetime: LIFETIME };
+        let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
+        Self { subject, state, standing: Standing::Unsaid, backoff, streams_lists: true }
+    }
+
+    /// Goes on after `version` instead.
+    pub(super) fn resume(&mut self, version: String) {
+        self.state = State::Check { version };
+    }
+
+    /// Lets go of the stream; it is opened again where it was. Only what reads a stream is changed.
+    pub(super) fn pause(&mut self) {
+        if let State::Stream { version, .. } = &mut self.state {
+            // A pause may be long: etcd may be restored meanwhile.
+            self.state = State::Check { version: std::mem::take(version) };
+        }
+    }
+
+    /// Returns whether objects gather for a list.
+    pub(super) fn is_listing(&self) -> bool {
+        matches!(self.state, State::Begin { .. } | State::Initial { .. } | State::List { .. })
+    }
+
+    /// Returns what is to be done now.
+    pub(super) fn request(&self) -> Request<'_> {
+        match &self.state {
+            State::Begin { lifetime } => Request::Open { from: None, lifetime: *lifetime },
+            State::Check { .. } => Request::Current,
+            State::Connect { version, lifetime } => Request::Open { from: Some(version), lifetime: *lifetime },
+            State::Initial { opened, heard, .. } => {
+                Request::Read { until: Some((*heard + INITIAL_QUIET).min(*opened + INITIAL_LIMIT)) }
+            }
+            State::List { page, .. } => Request::Page(page.as_deref()),
+            State::Recover { from } => Request::Recover { from },
+            State::Stream { .. } => Request::Read { until: None },
+            State::Wait { until, .. } => Request::Sleep(*until),
+        }
+    }
+
+    /// Takes in what came of [`Machine::request`]; returns what to report, in this order. An answer to what wasn't asked
+    /// changes nothing.
+    pub(super) fn step(&mut self, input: Input, now: Instant, random: u64) -> Vec<Event> {
+        let at = Moment { now, random };
+        match (std::mem::replace(&mut self.state, State::List { objects: vec![], page: None }), input) {
+            (State::Begin { lifetime }, Input::Opened(opened)) => self.begun(opened, lifetime, at),
+            (State::Check { version }, Input::Current(current)) => self.checked(version, current, at),
+            (State::Connect { version, lifetime }, Input::Opened(opened)) => {
+                self.connected(opened, version, lifetime, at)
+            }
+            (State::Initial { objects, opened, lifetime, .. }, input) => {
+                self.read_initial(objects, opened, lifetime, input, at)
+            }
+            (State::List { objects, .. }, Input::Page(page)) => self.read_page(objects, page, at),
+            (State::Recover { from }, Input::Recovered(recovered)) => self.recovered(from, recovered, at),
+            (State::Stream { version, opened, lifetime }, input) => {
+                self.read_stream(version, opened, lifetime, input, at)
+            }
+            (State::Wait { then, .. }, Input::Waited) => self.then(*then),
+            (state, _) => self.then(state),
+        }
+    }
+
+    fn begun(&mut self, opened: Result<(), ApiError>, lifetime: Duration, at: Moment) -> Vec<Event> {
+        match opened {
+            Ok(()) => {
+                let (opened, heard) = (at.now, at.now);
+                self.then(State::Initial { objects: BTreeMap::new(), opened, heard, lifetime })
+            }
+            Err(error) if error.is_refused_as_such() => {
+                self.streams_lists = false;
+                self.then(self.listing(at))
+            }
+            Err(ApiError::Expired) => self.pause_before(State::first_page(), at),
+            Err(error) => self.fail(error, self.listing(at), at),
+        }
+    }
+
+    fn checked(&mut self, version: String, current: Result<String, ApiError>, at: Moment) -> Vec<Event> {
+        match current {
+            Ok(current) if is_before(&current, &version) => self.set_back(version, current, at),
+            Ok(_) => {
+                self.state = State::Connect { version, lifetime: at.lifetime() };
+                if self.standing == Standing::Unsaid { self.say(Event::Resumed) } else { vec![] }
+            }
+            Err(error) => self.fail(error, State::Check { version }, at),
+        }
+    }
+
+    fn connected(
+        &mut self,
+        opened: Result<(), ApiError>,
+        version: String,
+        lifetime: Duration,
+        at: Moment,
+    ) -> Vec<Event> {
+        match opened {
+            Ok(()) => {
+                self.state = State::Stream { version, opened: at.now, lifetime };
+                if self.standing == Standing::Failed { self.say(Event::Resumed) } else { vec![] }
+            }
+            Err(ApiError::Expired) => self.pause_before(State::Recover { from: version }, at),
+            Err(error) => self.fail(error, State::Check { version }, at),
+        }
+    }
+
+    /// What is read before the bookmark may be of different moments, and an object may come twice, or go again.
+    fn read_initial(
+        &mut self,
+        mut objects: BTreeMap<(String, String), Value>,
+        opened: Instant,
+        lifetime: Duration,
+        input: Input,
+        at: Moment,
+    ) -> Vec<Event> {
+        match input {
+            Input::Object(operation, object) => {
+                let key = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+                let key = (key("namespace"), key("name"));
+                match operation {
+                    Operation::Create | Operation::Update => objects.insert(key, object),
+                    Operation::Delete => objects.remove(&key),
+                };
+            }
+            Input::Bookmark { version, ends_list: true } => {
+                self.state = State::Stream { version: version.clone(), opened, lifetime };
+                return self.listed(objects.into_values().collect(), version);
+            }
+            Input::Bookmark { ends_list: false, .. } => {}
+            // A list that isn't complete says nothing of what is gone. By pages the next one gets further.
+            Input::Ended(End::Failed(ApiError::Expired) | End::Closed | End::Silent) => {
+                return self.pause_before(State::first_page(), at);
+            }
+            Input::Ended(End::Failed(error)) => return self.fail(error, State::first_page(), at),
+            Input::Late => {
+                self.streams_lists = false;
+                return self.then(State::first_page());
+            }
+            Input::Current(_) | Input::Opened(_) | Input::Page(_) | Input::Recovered(_) | Input::Waited => {}
+        }
+        self.then(State::Initial { objects, opened, heard: at.now, lifetime })
+    }
+
+    fn read_page(&mut self, mut objects: Vec<Value>, page: Result<Page, ApiError>, at: Moment) -> Vec<Event> {
+        match page {
+            Ok(Page { objects: more, version, next }) => {
+                objects.extend(more);
+                if next.is_some() {
+                    return self.then(State::List { objects, page: next });
+                }
+                self.state = State::Connect { version: version.clone(), lifetime: at.lifetime() };
+                self.listed(objects, version)
+            }
+            // The pages of a list share one version, and it grew too old between two of them: begin again.
+            Err(ApiError::Expired) => self.pause_before(State::first_page(), at),
+            Err(error) => self.fail(error, self.listing(at), at),
+        }
+    }
+
+    fn recovered(&mut self, from: String, recovered: Result<Recovery, ApiError>, at: Moment) -> Vec<Event> {
+        match recovered {
+            Ok(Recovery { changes, cursor, is_complete }) => {
+                let changes = changes.into_iter().map(|change| Event::Change {
+                    // What is missing between them is known only while the position stands before it.
+                    cursor: change.resource_version.clone().filter(|_| is_complete),
+                    change,
+                });
+                let mut events: Vec<_> = changes.collect();
+                if is_complete {
+                    self.state = State::Connect { version: cursor.clone(), lifetime: at.lifetime() };
+                    self.standing = Standing::Said;
+                    events.push(Event::Cursor(cursor));
+                } else {
+                    self.state = self.listing(at);
+                }
+                events
+            }
+            Err(ApiError::Expired) => self.then(self.listing(at)),
+            Err(error) => self.fail(error, State::Recover { from }, at),
+        }
+    }
+
+    fn read_stream(
+        &mut self,
+        version: String,
+        opened: Instant,
+        lifetime: Duration,
+        input: Input,
+        at: Moment,
+    ) -> Vec<Event> {
+        match input {
+            Input::Object(operation, object) => {
+                self.backoff.reset();
+                let version = object["metadata"]["resourceVersion"].as_str().unwrap_or(&version).to_owned();
+                self.state = State::Stream { version, opened, lifetime };
+                self.change(operation, object).into_iter().collect()
+            }
+            // No server that counts on says so: ask it.
+            Input::Bookmark { version: current, .. } if is_before(&current, &version) => {
+                self.then(State::Check { version })
+            }
+            Input::Bookmark { version, .. } => {
+                self.backoff.reset();
+                self.state = State::Stream { version: version.clone(), opened, lifetime };
+                vec![Event::Cursor(version)]
+            }
+            Input::Ended(End::Failed(ApiError::Expired)) => self.pause_before(State::Recover { from: version }, at),
+            Input::Ended(End::Failed(error)) => self.fail(error, State::Check { version }, at),
+            Input::Ended(End::Silent) => self.then(State::Check { version }),
+            Input::Ended(End::Closed) => {
+                let lived = at.now.saturating_duration_since(opened);
+                if lived < SHORT_STREAM {
+                    self.pause_before(State::Check { version }, at)
+                } else if lived + LIFETIME_SLACK < lifetime || lived > lifetime + LIFETIME_SLACK {
+                    // The server ended, too, and may come back with another etcd.
+                    self.then(State::Check { version })
+                } else {
+                    self.then(State::Connect { version, lifetime: at.lifetime() })
+                }
+            }
+            Input::Current(_)
+            | Input::Late
+            | Input::Opened(_)
+            | Input::Page(_)
+            | Input::Recovered(_)
+            | Input::Waited => self.then(State::Stream { version, opened, lifetime }),
+        }
+    }
+
+    /// The server is behind `cursor`, so that it stands for nothing there.
+    fn set_back(&mut self, cursor: String, current: String, at: Moment) -> Vec<Event> {
+        self.state = self.listing(at);
+        self.standing = Standing::Failed;
+        vec![Event::Failed(ApiError::Restored { resource: self.subject.resource.qualified(), cursor, current })]
+    }
+
+    fn listed(&mut self, objects: Vec<Value>, cursor: String) -> Vec<Event> {
+        self.backoff.reset();
+        let Subject { resource, namespace, superseded } = self.subject.clone();
+        self.say(Event::Listed(Listed { resource, namespace, superseded, objects, cursor }))
+    }
+
+    fn change(&self, operation: Operation, object: Value) -> Option<Event> {
+        let reference = ObjectRef::of(&self.subject.resource, &object)?;
+        let change = Change::new(reference, operation, Some(object));
+        Some(Event::Change { cursor: change.resource_version.clone(), change })
+    }
+
+    fn say(&mut self, event: Event) -> Vec<Event> {
+        self.standing = Standing::Said;
+        vec![event]
+    }
+
+    fn then(&mut self, state: State) -> Vec<Event> {
+        self.state = state;
+        vec![]
+    }
+
+    /// Waits before `then`, so that a server that says no at once is not asked in a tight loop.
+    fn pause_before(&mut self, then: State, at: Moment) -> Vec<Event> {
+        let until = at.now + self.backoff.step(at.random);
+        self.then(State::Wait { until, then: Box::new(then) })
+    }
+
+    /// Waits before `then` is tried again.
+    fn fail(&mut self, error: ApiError, then: State, at: Moment) -> Vec<Event> {
+        let wait = self.backoff.step(at.random);
+        let wait = match &error {
+            ApiError::Credentials { .. } => wait.min(CREDENTIALS_WAIT),
+            error if error.is_for_a_person() => at.spread(REFUSED_WAIT),
+            error => wait.max(at.spread(error.retry_after().unwrap_or_default().min(ASKED_WAIT))),
+        };
+        self.state = State::Wait { until: at.now + wait, then: Box::new(then) };
+        self.standing = Standing::Failed;
+        vec![Event::Failed(error)]
+    }
+
+    fn listing(&self, at: Moment) -> State {
+        if self.streams_lists { State::Begin { lifetime: at.lifetime() } } else { State::first_page() }
+    }
+}
+
+impl State {
+    fn first_page() -> Self {
+        Self::List { objects: vec![], page: None }
+    }
+}
+
+/// When something came in, and a number that nobody can foretell.
+#[derive(Clone, Copy)]
+struct Moment {
+    now: Instant,
+    random: u64,
+}
+
+impl Moment {
+    fn lifetime(self) -> Duration {
+        let lifetime = LIFETIME + LIFETIME.mul_f64(self.fraction() / 4.0);
+        Duration::from_secs(lifetime.as_secs())
+    }
+
+    /// Returns up to a third more than `wait`.
+    fn spread(self, wait: Duration) -> Duration {
+        wait + wait.mul_f64(self.fraction() / 3.0)
+    }
+
+    /// Returns a number from 0 to 1.
+    fn fraction(self) -> f64 {
+        f64::from(u16::try_from(self.random >> 48).unwrap_or(u16::MAX)) / f64::from(u16::MAX)
+    }
+}
+
+/// Returns whether a version is before another. Versions of one resource compare as integers (KEP-5504); what isn't one
+/// says nothing, and neither does 0, which some servers answer that count none.
+fn is_before(version: &str, other: &str) -> bool {
+    match (version.parse::<u64>(), other.parse::<u64>()) {
+        (Ok(version), Ok(other)) => version > 0 && version < other,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
