@@ -25,6 +25,8 @@ pub(crate) use place::{PlaceArgs, RepoArgs};
 use select::noise_help;
 pub(crate) use select::{ALL, FilterArgs, SelectArgs};
 
+use crate::size::Size;
+
 /// Reverse GitOps for Kubernetes: every accepted change of an API becomes clean YAML in Git.
 #[derive(Debug, Parser)]
 #[command(name = "reverser", version, max_term_width = 110, after_help = AFTER_HELP)]
@@ -229,6 +231,12 @@ pub(crate) struct WatchArgs {
     /// message says so: a wrong kubeconfig looks like that.
     #[arg(long, help_heading = SELECTION)]
     pub(crate) allow_mass_delete: bool,
+    /// How much of what was read may wait in memory for its commit: 64MiB, 1GB
+    ///
+    /// At the limit nothing more is read: the streams from the API server are closed, and opened again where they were when
+    /// there is room.
+    #[arg(long, help_heading = CLUSTER, value_name = "SIZE", default_value_t = Size(64 << 20), hide_short_help = true)]
+    pub(crate) queue_bytes: Size,
 }
 
 #[derive(Debug, Args)]

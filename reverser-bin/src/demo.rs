@@ -283,6 +283,7 @@ fn watch_args(plane: &ControlPlane, repo: &Path) -> anyhow::Result<WatchArgs> {
         output: OutputArgs::default(),
         audit_log: plane.audit_log(),
         allow_mass_delete: false,
+        queue_bytes: Size(64 << 20),
     })
 }
 

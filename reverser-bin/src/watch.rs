@@ -30,7 +30,7 @@ pub(crate) async fn watch(
     output: &Output,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
-    let WatchArgs { repo, cluster, select, clean, group, output: _, audit_log, allow_mass_delete } = args;
+    let WatchArgs { repo, cluster, select, clean, group, output: _, audit_log, allow_mass_delete, queue_bytes } = args;
     // The cluster comes first: no repository is made for one that can't be reached.
     let connected = connect(&cluster, &select, &clean, Some(&repo.place)).await?;
     let audit_log = audit_log.as_deref().map(open_audit_log).transpose()?;
@@ -48,7 +48,8 @@ pub(crate) async fn watch(
         .pipeline(connected.pipeline)
         .batching(group.batching())
         .reporter(Teller { output: output.clone(), commits: commits.clone(), count_lists: false })
-        .allow_mass_delete(allow_mass_delete);
+        .allow_mass_delete(allow_mass_delete)
+        .queue_bytes(usize::try_from(queue_bytes.0).unwrap_or(usize::MAX));
     let reverser = match audit_log {
         Some(log) => reverser.actors(log),
         None => reverser.actors(Nobody),

@@ -46,6 +46,12 @@ pub enum Notice<'a> {
     /// A file is not written, since somebody's symbolic link or submodule is in the way. Its next change, or the next
     /// complete list, tries again.
     Obstructed(&'a Obstructed),
+    /// A source isn't read for the moment, as what was read takes all the room that there is until Git has taken it. It goes on
+    /// from there.
+    Paused {
+        /// The source's id.
+        source: &'a str,
+    },
     /// A complete list was read at the start.
     Listed {
         /// What was listed.
@@ -106,6 +112,9 @@ impl Reporter for LogReporter {
             ),
             Notice::Obstructed(obstructed) => tracing::error!("{obstructed}"),
             Notice::Listed { resource, objects } => tracing::debug!(%resource, objects, "listed"),
+            Notice::Paused { source } => {
+                tracing::info!(source = resource_of(source), "not read until Git has taken what was read");
+            }
             Notice::Recovered { source } => tracing::info!(source = resource_of(source), "watched again"),
             Notice::Refused(error) => tracing::warn!(%error, "left out"),
             Notice::SinkFailed(error) => tracing::error!(error = %chain(error), "could not commit; trying again"),

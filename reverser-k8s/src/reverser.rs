@@ -234,6 +234,7 @@ impl Reverser {
         let mut sync = message::Synced::default();
         let mut gaps = SyncGaps::default();
         let mut waiting = sources.iter_mut();
+        let first_event = |source| self.first_event(source);
         let mut firsts: FuturesUnordered<_> = waiting.by_ref().take(LISTS).map(first_event).collect();
         while let Some((id, event)) = firsts.next().await {
             firsts.extend(waiting.next().map(first_event));
@@ -317,6 +318,23 @@ impl Reverser {
         pumps.stop().await;
         let recorded = tokio::time::timeout(LAST_COMMITS, recorder).await;
         recorded.unwrap_or(Err(SinkError::Late { limit: LAST_COMMITS }))
+    }
+
+    /// Returns what a source says first; a failure that may pass is tried again a few times.
+    async fn first_event(&self, source: &mut Box<dyn Source>) -> (String, Option<Event>) {
+        let mut event = source.next().await;
+        for _ in 1..FIRST_TRIES {
+            match &event {
+                Some(Event::Failed(error)) if error.is_restored() => {
+                    self.failed(source.id(), error);
+                    self.lock_written().forget_all();
+                    event = source.next().await;
+                }
+                Some(Event::Failed(error)) if !error.is_for_a_person() => event = source.next().await,
+                _ => break,
+            }
+        }
+        (source.id().to_owned(), event)
     }
 
     async fn commit_batch(&self, batch: &Batch) -> Result<Vec<Outcome>, SinkError> {
@@ -420,6 +438,7 @@ impl Reverser {
                 let cursor = listed.cursor.clone();
                 vec![item(What::List(self.render_list(listed)), Some(cursor))]
             }
+            Event::Failed(error) if error.is_restored() => vec![item(What::Restored, None)],
             Event::Failed(_) | Event::Resumed => vec![],
         }
     }
@@ -471,18 +490,6 @@ impl Reverser {
             self.reporter.report(Notice::Committed { change, commit: commit_id(outcome) });
         }
     }
-}
-
-/// Returns what a source says first; a failure that may pass is tried again a few times.
-async fn first_event(source: &mut Box<dyn Source>) -> (String, Option<Event>) {
-    let mut event = source.next().await;
-    for _ in 1..FIRST_TRIES {
-        match &event {
-            Some(Event::Failed(error)) if !error.is_for_a_person() => event = source.next().await,
-            _ => break,
-        }
-    }
-    (source.id().to_owned(), event)
 }
 
 fn commit_id(outcome: &Outcome) -> Option<&CommitId> {

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::task::{AbortHandle, JoinSet};
@@ -14,8 +15,13 @@ use super::{Reverser, recorder::Item};
 use crate::{
     api_error::ApiError,
     queue::Sender,
+    report::Notice,
     source::{Event, Source},
 };
+
+/// How long a source's stream stays open while the queue has no room. The API server keeps some events for a reader that is
+/// slow for a moment, and closes the stream of one that is slow for longer.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) struct Pumps {
     reverser: Reverser,
@@ -95,11 +101,27 @@ async fn pump(
         }
         let is_list = matches!(event, Event::Listed(_));
         for item in reverser.items(&id, event, is_new) {
-            let bytes = item.bytes();
-            if !items.send(item, bytes).await {
+            if !hand_on(&reverser, &mut *source, &items, item).await {
                 return;
             }
         }
         is_new &= !is_list;
+    }
+}
+
+/// Waits for room in the queue, and lets go of the source's stream when that takes long. Returns whether anybody is there to
+/// take it.
+async fn hand_on(reverser: &Reverser, source: &mut dyn Source, items: &Sender<Item>, item: Item) -> bool {
+    let bytes = item.bytes();
+    let sending = items.send(item, bytes);
+    tokio::pin!(sending);
+    tokio::select! {
+        biased;
+        is_taken = &mut sending => is_taken,
+        () = tokio::time::sleep(PATIENCE) => {
+            source.pause();
+            reverser.reporter.report(Notice::Paused { source: source.id() });
+            sending.await
+        }
     }
 }

@@ -97,6 +97,10 @@ impl Reverser {
                     continue;
                 }
                 What::Nothing => None,
+                What::Restored => {
+                    self.lock_written().forget_all();
+                    None
+                }
             };
             let position = cursor.filter(|_| !recording.held.contains(&*source));
             if let Some((change, edit)) = recorded {
@@ -334,6 +338,9 @@ pub(super) enum What {
     List(RenderedList),
     /// Only the position moves.
     Nothing,
+    /// The API server's versions have begun anew: later ones are lower than what was written before. In the queue, so that
+    /// it comes behind what the source said before.
+    Restored,
 }
 
 impl Item {
@@ -347,7 +354,7 @@ impl Item {
             + match &self.what {
                 What::Change { edit: one, .. } => edit(one),
                 What::List(list) => list.edits.iter().map(edit).sum(),
-                What::Leave { .. } | What::Nothing => 0,
+                What::Leave { .. } | What::Nothing | What::Restored => 0,
             }
     }
 }

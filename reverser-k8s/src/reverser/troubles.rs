@@ -11,6 +11,8 @@ pub(super) struct Troubles {
     told: HashMap<String, String>,
     /// Those whose failure will pass. As a rule all of them fail together: only the first is told.
     passing: BTreeSet<String>,
+    /// Those whose API server was restored from a backup, until they have listed. It comes after a failure, and is news.
+    restored: BTreeSet<String>,
 }
 
 impl Troubles {
@@ -20,13 +22,18 @@ impl Troubles {
             let text = error.to_string();
             return self.told.insert(source.to_owned(), text.clone()) != Some(text);
         }
+        let is_first_restored = error.is_restored() && self.restored.is_empty();
+        if error.is_restored() {
+            self.restored.insert(source.to_owned());
+        }
         let is_first = self.passing.is_empty();
         self.passing.insert(source.to_owned());
-        is_first
+        is_first || is_first_restored
     }
 
     /// Notes that a source goes on; returns whether that is news: it was told of, or the last of many is back.
     pub(super) fn went_on(&mut self, source: &str) -> bool {
+        self.restored.remove(source);
         let was_told = self.told.remove(source).is_some();
         let was_last = self.passing.remove(source) && self.passing.is_empty();
         was_told || was_last
@@ -49,6 +56,16 @@ mod tests {
         assert!(!troubles.went_on("a"));
         assert!(troubles.went_on("b"));
         assert!(!troubles.went_on("b"));
+    }
+
+    #[test]
+    fn a_restored_api_server_is_told_once_in_the_middle_of_an_outage() {
+        let restored = ApiError::Restored { resource: "y".into(), cursor: "2".into(), current: "1".into() };
+        let mut troubles = Troubles::default();
+        assert!(troubles.failed("a", &ApiError::Expired) && !troubles.failed("b", &ApiError::Expired));
+        assert!(troubles.failed("a", &restored) && !troubles.failed("b", &restored));
+        assert!(!troubles.went_on("a") && troubles.went_on("b"));
+        assert!(troubles.failed("b", &restored), "once more, later");
     }
 
     #[test]

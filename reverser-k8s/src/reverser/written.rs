@@ -78,6 +78,12 @@ impl Written {
         self.insert(edit.path(), Last { uid: None, version: None, content });
     }
 
+    /// Knows nothing any more: versions have begun anew.
+    pub(super) fn forget_all(&mut self) {
+        self.last.clear();
+        self.left_out.clear();
+    }
+
     /// Knows nothing of `path` any more.
     pub(super) fn forget(&mut self, path: &RepoPath) {
         self.last.remove(path);
@@ -145,6 +151,15 @@ mod tests {
         assert!(!writes(&mut written, &change("u", Some(6)), &delete()), "deleted already");
         assert!(writes(&mut written, &change("v", Some(5)), &put("one")), "another object of that name");
         assert!(writes(&mut written, &change("v", Some(5)), &delete()), "told with the version that was written last");
+    }
+
+    #[test]
+    fn after_a_restored_etcd_lower_versions_are_news() {
+        let mut written = Written::default();
+        assert!(writes(&mut written, &change("u", Some(50)), &put("one")));
+        assert!(!writes(&mut written, &change("u", Some(40)), &put("two")));
+        written.forget_all();
+        assert!(writes(&mut written, &change("u", Some(40)), &put("two")));
     }
 
     #[test]

@@ -393,10 +393,13 @@ fn an_answer_to_what_was_not_asked_changes_nothing() {
     recovering.told(Input::Ended(End::Failed(ApiError::Expired)), &[]).pauses();
     for mut script in [Script::new(), Script::resumed_at("5"), waiting, recovering] {
         let before = format!("{:?}", script.machine.request());
-        let is_answer = |input: &Input| match (&script.machine.state, input) {
-            (State::Begin { .. }, Input::Opened(_)) | (State::Check { .. }, Input::Current(_)) => true,
-            (State::Wait { .. }, Input::Waited) => true,
-            _ => false,
+        let is_answer = |input: &Input| {
+            matches!(
+                (&script.machine.state, input),
+                (State::Begin { .. }, Input::Opened(_))
+                    | (State::Check { .. }, Input::Current(_))
+                    | (State::Wait { .. }, Input::Waited)
+            )
         };
         let strays: Vec<_> = strays().into_iter().filter(|input| !is_answer(input)).collect();
         for stray in strays {
