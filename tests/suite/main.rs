@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "all of it is tests, also what has no `#[test]`")]
 
 mod authors;
+mod capture;
 mod changes;
 mod check;
 mod corpus;

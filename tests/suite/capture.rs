@@ -1,0 +1,137 @@
+//! Watches of a real API server: what comes through one, whatever happens to it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use reverser_core::{RepoPath, Resource};
+use reverser_git::{Batch, GitSink, MemorySink, Receipt, SinkError};
+use reverser_k8s::{Notice, Reporter, Reverser, Watch};
+use reverser_testbed::{TcpProxy, client_for, eventually};
+use reverser_tests::LIMIT;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::scene::{Scene, config_map, create, run};
+
+#[test]
+fn a_watch_that_git_keeps_waiting_closes_its_stream_and_goes_on_where_it_was() {
+    run(async {
+        const OBJECTS: usize = 3_000;
+        let scene = Scene::shared("paused").await;
+        let proxy = TcpProxy::start(scene.plane.address()).await.unwrap();
+        let client = client_for(&scene.plane.kubeconfig_via(&proxy).unwrap()).await.unwrap();
+        let sink = Gated { sink: MemorySink::new(), gate: Arc::new(Semaphore::new(0)) };
+        let pauses = Arc::new(AtomicUsize::new(0));
+        let reverser = Reverser::new(sink.clone()).reporter(Pauses(Arc::clone(&pauses))).queue_bytes(64 << 10).build();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (_arrive, arrivals) = mpsc::channel(1);
+        let watch = Watch::new(client, "c/s", config_maps(), Some(scene.namespace.clone()));
+        // The list is over before anything is held up.
+        sink.gate.add_permits(1);
+        let following = tokio::spawn(async move {
+            let stopped = async { drop(stopped.await) };
+            reverser.run(vec![Box::new(watch)], arrivals, stopped).await
+        });
+        eventually("the list", LIMIT, async || {
+            let cursors = sink.sink.cursors().await.unwrap();
+            if cursors.is_empty() { Err(cursors) } else { Ok(()) }
+        })
+        .await;
+
+        make(scene.api(), OBJECTS).await;
+        eventually("the stream to be closed", LIMIT, async || {
+            let now = (pauses.load(Ordering::Relaxed), proxy.open());
+            // hyper closes a connection in the middle of an answer; there is no other.
+            if now.0 == 1 && now.1 == 0 { Ok(()) } else { Err(now) }
+        })
+        .await;
+        let received = proxy.received();
+        assert!(received < 2 << 20, "{received} bytes of {OBJECTS} objects were read into a queue of 64 KiB");
+
+        sink.gate.add_permits(Semaphore::MAX_PERMITS >> 4);
+        let subjects = eventually("all of them", LIMIT, async || {
+            let commits = sink.sink.commits();
+            if commits.len() >= OBJECTS { Ok(commits) } else { Err(commits.len()) }
+        })
+        .await;
+        stop.send(()).unwrap();
+        following.await.unwrap().unwrap();
+        // Once each, and in the order of their versions.
+        let mut versions = BTreeMap::new();
+        for config in scene.api::<ConfigMap>().list(&Default::default()).await.unwrap() {
+            let version: u64 = config.metadata.resource_version.unwrap().parse().unwrap();
+            versions.insert(version, format!("[CREATE] v1/configmaps/{}", config.metadata.name.unwrap()));
+        }
+        let subjects: Vec<_> = subjects.iter().map(|commit| commit.plan.message.lines().next().unwrap()).collect();
+        let made: Vec<_> = versions.values().filter(|subject| subject.contains("/burst-")).collect();
+        let told: Vec<_> = subjects.into_iter().filter(|subject| subject.contains("/burst-")).collect();
+        assert!(told.iter().eq(&made), "{} told, {} made, or in another order", told.len(), made.len());
+    });
+}
+
+/// Takes as many batches as there are permits.
+#[derive(Clone, Debug)]
+struct Gated {
+    sink: MemorySink,
+    gate: Arc<Semaphore>,
+}
+
+#[async_trait::async_trait]
+impl GitSink for Gated {
+    async fn commit(&self, batch: Batch) -> Result<Receipt, SinkError> {
+        self.gate.acquire().await.unwrap().forget();
+        self.sink.commit(batch).await
+    }
+
+    async fn pushed(&self, receipt: &Receipt) -> Result<(), SinkError> {
+        self.sink.pushed(receipt).await
+    }
+
+    async fn cursors(&self) -> Result<BTreeMap<String, String>, SinkError> {
+        self.sink.cursors().await
+    }
+
+    async fn list(&self, folder: Option<&RepoPath>) -> Result<Vec<RepoPath>, SinkError> {
+        self.sink.list(folder).await
+    }
+
+    async fn read(&self, path: &RepoPath) -> Result<Option<Vec<u8>>, SinkError> {
+        self.sink.read(path).await
+    }
+}
+
+/// Counts how often a source was paused.
+#[derive(Debug)]
+struct Pauses(Arc<AtomicUsize>);
+
+impl Reporter for Pauses {
+    fn report(&self, notice: Notice<'_>) {
+        if let Notice::Paused { .. } = notice {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn config_maps() -> Arc<Resource> {
+    Arc::new(Resource::new("", "v1", "ConfigMap", "configmaps").without_status())
+}
+
+/// Creates so many ConfigMaps over eight connections.
+async fn make(configs: Api<ConfigMap>, count: usize) {
+    stream::iter(0..count)
+        .map(async |number| {
+            create(&configs, config_map(&format!("burst-{number}"), "1")).await;
+            Ok::<_, ()>(())
+        })
+        .buffer_unordered(8)
+        .try_collect::<()>()
+        .await
+        .unwrap();
+}
