@@ -239,7 +239,7 @@ pub(crate) struct WatchArgs {
     pub(crate) queue_bytes: Size,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ClusterArgs {
     /// The kubeconfig [default: $KUBECONFIG, ~/.kube/config, or the Pod's own]
     #[arg(long, help_heading = CLUSTER, value_name = "FILE")]

@@ -12,7 +12,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use reverser_core::{Filter, Glob, NOISE, Pipeline, RepoPath, Selector, Test, sanitize::FieldRule};
-use reverser_k8s::{Catalog, Choice, Cluster, DiscoverError, DryRun};
+use reverser_k8s::{Catalog, Choice, Cluster, Credentials, DiscoverError, DryRun};
 
 use crate::{
     Usage,
@@ -55,9 +55,15 @@ pub(crate) async fn dry_run(cluster: &ClusterArgs) -> anyhow::Result<DryRun> {
 }
 
 async fn client(cluster: &ClusterArgs) -> anyhow::Result<(Client, String)> {
-    let config = config(cluster).await?;
+    let (config, context) = read_config(cluster).await?;
     let address = config.cluster_url.to_string();
-    let client = Client::try_from(config)
+    // The context of the start: somebody may turn to another cluster meanwhile.
+    let again = ClusterArgs { context, ..cluster.clone() };
+    let load = move || {
+        let again = again.clone();
+        async move { Ok(read_config(&again).await?.0) }
+    };
+    let client = Credentials::renewed_by(config, load)
         .with_context(|| format!("--kubeconfig: could not set up a connection to {address}"))?;
     Ok((client, address))
 }
@@ -95,7 +101,8 @@ fn hint(args: &ClusterArgs, address: &str) -> String {
     format!("{address} (from {from}): is it up, and is it the right cluster?")
 }
 
-async fn config(args: &ClusterArgs) -> anyhow::Result<Config> {
+/// Returns what the flags lead to, and the context that it is from.
+async fn read_config(args: &ClusterArgs) -> anyhow::Result<(Config, Option<String>)> {
     let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
     let read = match &args.kubeconfig {
         Some(file) if !file.exists() => {
@@ -104,7 +111,9 @@ async fn config(args: &ClusterArgs) -> anyhow::Result<Config> {
         Some(file) => Kubeconfig::read_from(file).with_context(|| format!("--kubeconfig {}", file.display())).map(Some),
         None => read_default(),
     };
-    let mut config = match read? {
+    let read = read?;
+    let current = read.as_ref().and_then(|kubeconfig| kubeconfig.current_context.clone());
+    let mut config = match read {
         Some(kubeconfig) => {
             let contexts = kubeconfig.contexts.iter().map(|context| context.name.clone()).collect::<Vec<_>>().join(", ");
             match Config::from_custom_kubeconfig(kubeconfig, &options).await {
@@ -128,7 +137,7 @@ async fn config(args: &ClusterArgs) -> anyhow::Result<Config> {
         })?,
     };
     config.connect_timeout = Some(CONNECT_LIMIT);
-    Ok(config)
+    Ok((config, args.context.clone().or(current)))
 }
 
 /// Returns the kubeconfig that kubectl would use; `None` when there is none.

@@ -24,6 +24,7 @@ mod objects;
 mod outages;
 mod readers;
 mod recovery;
+mod refusals;
 mod remote;
 mod replay;
 mod restore;

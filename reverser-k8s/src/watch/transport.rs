@@ -13,6 +13,8 @@ use kube::{
 };
 use tokio::time::timeout;
 
+use crate::renew::Once;
+
 /// How long a stream may be without a byte. An API server sends a bookmark each minute to whoever wants them, also
 /// while nothing changes (55 to 61 s, measured with Kubernetes 1.36), so that two of them are missing.
 const IDLE_LIMIT: Duration = Duration::from_secs(150);
@@ -43,8 +45,10 @@ pub(super) async fn lines(
 /// to be left alone, which kube reads from the body alone.
 pub(super) async fn send(
     client: &Client,
-    request: http::Request<Vec<u8>>,
+    mut request: http::Request<Vec<u8>>,
 ) -> Result<http::Response<Body>, kube::Error> {
+    // The machine says when.
+    request.extensions_mut().insert(Once);
     let answer = client.send(request.map(Body::from)).await?;
     let code = answer.status();
     if code.is_success() {
