@@ -15,10 +15,11 @@ use reverser_core::{RepoPath, Resource};
 use reverser_git::{Batch, GitSink, MemorySink, Receipt, SinkError};
 use reverser_k8s::{Notice, Reporter, Reverser, Watch};
 use reverser_testbed::{TcpProxy, client_for, eventually};
-use reverser_tests::LIMIT;
+use reverser_tests::{LIMIT, Running};
+use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::scene::{Scene, config_map, create, run};
+use crate::scene::{Scene, config_map, create, delete, patch, run};
 
 #[test]
 fn a_watch_that_git_keeps_waiting_closes_its_stream_and_goes_on_where_it_was() {
@@ -73,6 +74,71 @@ fn a_watch_that_git_keeps_waiting_closes_its_stream_and_goes_on_where_it_was() {
         let made: Vec<_> = versions.values().filter(|subject| subject.contains("/burst-")).collect();
         let told: Vec<_> = subjects.into_iter().filter(|subject| subject.contains("/burst-")).collect();
         assert!(told.iter().eq(&made), "{} told, {} made, or in another order", told.len(), made.len());
+    });
+}
+
+/// What is logged when the API server's versions are lower than before.
+const RESTORED: &str = "etcd was restored from a backup";
+
+#[test]
+fn a_restored_etcd_is_noticed_and_git_goes_back_with_it() {
+    run(async {
+        let scene = Scene::alone("rewound").await;
+        let watch = scene.watch(&["-r", "configmaps"]).await;
+        let configs = scene.api::<ConfigMap>();
+        for name in ["changed", "removed"] {
+            create(&configs, config_map(name, "1")).await;
+        }
+        scene.history(2).await;
+        let saved = scene.plane.save_etcd().unwrap();
+        let file = |name: &str| scene.path("v1/configmaps", name);
+        let go_on = async || {
+            patch(&configs, "changed", json!({"data": {"key": "2"}})).await;
+            delete(&configs, "removed").await;
+            // Versions that a restored server doesn't reach again by itself meanwhile.
+            make(scene.api(), 200).await;
+            let burst = (0..200).map(|number| file(&format!("burst-{number}"))).chain([file("changed")]);
+            scene.has_files(&burst.collect::<Vec<_>>()).await;
+        };
+        let is_back = async |watch: &Running| {
+            watch.says(RESTORED).await;
+            // 200 of 202 files have no object any more: that looks like a mistake, and they stay.
+            watch.says("sweep held").await;
+            eventually("what there was", LIMIT, async || {
+                let files = scene.repo.files("main").await.unwrap();
+                let text = scene.file("v1/configmaps", "changed").await;
+                if files.contains(&file("removed")) && text.contains("key: \"1\"") {
+                    Ok(())
+                } else {
+                    Err((files, text))
+                }
+            })
+            .await;
+        };
+
+        go_on().await;
+        scene.plane.restore_etcd(&saved).await.unwrap();
+        is_back(&watch).await;
+        // In a version that is lower than what was written of the same object before.
+        patch(&configs, "changed", json!({"data": {"key": "3"}})).await;
+        eventually("the change after", LIMIT, async || {
+            let text = scene.file("v1/configmaps", "changed").await;
+            if text.contains("key: \"3\"") { Ok(()) } else { Err(text) }
+        })
+        .await;
+        assert_eq!(watch.said().matches(RESTORED).count(), 1, "{}", watch.said());
+        watch.terminate().await.exits_with(0);
+
+        // While nobody watches. The files that were held go once that is allowed.
+        let watch = scene.watch(&["-r", "configmaps", "--allow-mass-delete"]).await;
+        scene.has_files(&["changed", "removed"].map(file)).await;
+        go_on().await;
+        watch.terminate().await.exits_with(0);
+        scene.plane.restore_etcd(&saved).await.unwrap();
+        let watch = scene.watch(&["-r", "configmaps"]).await;
+        is_back(&watch).await;
+        watch.terminate().await.exits_with(0);
+        scene.repo.fsck().await.unwrap();
     });
 }
 
