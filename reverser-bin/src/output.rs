@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::{Zoned, tz::TimeZone};
 use reverser_git::{CommitId, ConflictOutcome, PushPhase, PushState};
 use reverser_k8s::{
-    LogReporter, Notice, Reporter,
+    Gap, LogReporter, Notice, Reporter,
     report::{chain, resource_of},
 };
 use tokio::sync::watch;
@@ -212,6 +212,14 @@ fn line(notice: &Notice<'_>) -> Option<String> {
             format!("{now}  {actor:<20}  {operation:<6}  {object:<64}  {id}")
         }
         Notice::Failed { source: _, error } => format!("{now}  not watched: {}", chain(*error)),
+        Notice::Gap { source, gap: Gap::Recovered { changes, .. } } if *changes > 0 => {
+            format!("{now}  history of {changes} changes recovered after a gap: {}", resource_of(source))
+        }
+        Notice::Gap { source, gap: Gap::Lost { from, until, why } } => format!(
+            "{now}  history lost after resourceVersion {from}{} ({why}), the state after it becomes one commit: {}",
+            until.as_ref().map(|until| format!(" up to {until}")).unwrap_or_default(),
+            resource_of(source)
+        ),
         Notice::Held { resource, files, of } => format!(
             "{now}  {resource}: {files} of {of} files have no object any more. They stay: is this the right cluster? \
              If they are to go, start again with --allow-mass-delete"

@@ -32,7 +32,7 @@ pub use dry_run::{Answer, DryRun, DryRunError};
 pub use renew::Credentials;
 pub use report::{LogReporter, Notice, Reporter};
 pub use reverser::{Arrival, RecordError, Recorded, Reverser, ReverserBuilder, SyncGaps};
-pub use source::{Event, Listed, Source};
+pub use source::{Event, Gap, Listed, Source};
 pub use watch::Watch;
 
 #[cfg(test)]

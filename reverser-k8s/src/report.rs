@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use reverser_core::{Change, Resource, SealError, message::Synced};
 use reverser_git::{CommitId, Obstructed, SinkError};
 
-use crate::api_error::ApiError;
+use crate::{api_error::ApiError, source::Gap};
 
 /// Hears what happens.
 ///
@@ -33,6 +33,13 @@ pub enum Notice<'a> {
         source: &'a str,
         /// Why.
         error: &'a ApiError,
+    },
+    /// A source had a gap behind it, since the API server had forgotten its position.
+    Gap {
+        /// The source's id.
+        source: &'a str,
+        /// What became of it.
+        gap: &'a Gap,
     },
     /// A sweep would delete so many files that a mistake is more likely: they stay.
     Held {
@@ -106,6 +113,7 @@ impl Reporter for LogReporter {
             Notice::Failed { source, error } => {
                 tracing::warn!(source = resource_of(source), error = %chain(error), "not watched for the moment");
             }
+            Notice::Gap { source, gap } => report_gap(resource_of(source), gap),
             Notice::Held { resource, files, of } => tracing::error!(
                 %resource, files, of,
                 "sweep held: so many files without an object look like a mistake; check, then allow mass deletion"
@@ -127,6 +135,17 @@ impl Reporter for LogReporter {
             ),
             Notice::Watching { source } => tracing::info!(source = resource_of(source), "watching what has come up"),
         }
+    }
+}
+
+fn report_gap(source: &str, gap: &Gap) {
+    match gap {
+        Gap::Lost { from, until, why } => {
+            tracing::warn!(source, from, until, why, "history lost: what happened meanwhile becomes one commit")
+        }
+        // After each restart of an API server all of its watches have one, and mostly nothing is in it.
+        Gap::Recovered { changes: 0, from, until } => tracing::debug!(source, from, until, "nothing missed"),
+        Gap::Recovered { changes, from, until } => tracing::info!(source, changes, from, until, "history recovered"),
     }
 }
 

@@ -263,7 +263,7 @@ impl Reverser {
                     self.failed(&id, &error);
                     gaps.failed.insert(id, error);
                 }
-                Some(Event::Change { .. } | Event::Cursor(_) | Event::Resumed) | None => {}
+                Some(Event::Change { .. } | Event::Cursor(_) | Event::Gap(_) | Event::Resumed) | None => {}
             }
         }
         self.commit_sync(batch, edits, &sync).await?;
@@ -439,7 +439,7 @@ impl Reverser {
                 vec![item(What::List(self.render_list(listed)), Some(cursor))]
             }
             Event::Failed(error) if error.is_restored() => vec![item(What::Restored, None)],
-            Event::Failed(_) | Event::Resumed => vec![],
+            Event::Failed(_) | Event::Gap(_) | Event::Resumed => vec![],
         }
     }
 

@@ -43,10 +43,36 @@ pub enum Event {
     Cursor(String),
     /// It can't go on for the moment, and tries again by itself.
     Failed(ApiError),
+    /// It had a gap behind it, and this is what became of it.
+    Gap(Gap),
     /// These are all the objects there are: whatever else Git has in this scope is gone.
     Listed(Listed),
     /// It goes on where it stood, at the start or after a failure; nothing has been missed.
     Resumed,
+}
+
+/// What became of a time that a source hasn't seen. `from` and `until` are resourceVersions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Gap {
+    /// Not all of it can be known any more: a complete list follows, and is one commit.
+    Lost {
+        /// The last version before it.
+        from: String,
+        /// Up to where it isn't known; what came then is recovered. `None`: until now.
+        until: Option<String>,
+        /// Why.
+        why: &'static str,
+    },
+    /// Each version of each object that lived at its beginning or at its end was reported as a change.
+    Recovered {
+        /// How many there were.
+        changes: usize,
+        /// The last version before it.
+        from: String,
+        /// The last version in it.
+        until: String,
+    },
 }
 
 /// A complete list of one resource's objects.

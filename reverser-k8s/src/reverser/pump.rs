@@ -97,6 +97,10 @@ async fn pump(
         match &event {
             Event::Failed(ApiError::NotServed { .. }) if is_gone.load(Ordering::Relaxed) => return,
             Event::Failed(error) => reverser.failed(&id, error),
+            Event::Gap(gap) => {
+                reverser.went_on(&id);
+                reverser.reporter.report(Notice::Gap { source: &id, gap });
+            }
             Event::Change { .. } | Event::Cursor(_) | Event::Listed(_) | Event::Resumed => reverser.went_on(&id),
         }
         let is_list = matches!(event, Event::Listed(_));

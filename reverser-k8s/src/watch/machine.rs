@@ -5,9 +5,9 @@
 //! start ──►│     │ refused, broken▼
 //!          └─► List (pages) ──► Connect ──► Stream ──► the connection ended as agreed: Connect
 //! with a cursor ──► Check ──────►│ ▲          │
-//!                     │          │ │complete  ├────► it ended otherwise: Check
+//!                     │          │ │recovered ├────► it ended otherwise: Check
 //!    restored: listed ┘          │ └────── Recover ◄─ 410
-//!                                └── 410 ──►  │ incomplete: listed
+//!                                └── 410 ──►  │ nothing to be found out: listed
 //! ```
 //!
 //! A failure leads to Wait, and from there to what failed; from a stream to Check.
@@ -19,10 +19,10 @@ use reverser_git::Backoff;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::recover::Recovery;
+use super::recover::{COMPACTED, Recovery};
 use crate::{
     api_error::ApiError,
-    source::{Event, Listed},
+    source::{Event, Gap, Listed},
 };
 
 /// How long after a refusal that only a person can lift the next try is made, at least; up to a third more.
@@ -317,21 +317,29 @@ impl Machine {
 
     fn recovered(&mut self, from: String, recovered: Result<Recovery, ApiError>, at: Moment) -> Vec<Event> {
         match recovered {
-            Ok(Recovery { changes, cursor, is_complete }) => {
-                let changes = changes.into_iter().map(|change| Event::Change {
-                    // What is missing between them is known only while the position stands before it.
-                    cursor: change.resource_version.clone().filter(|_| is_complete),
-                    change,
-                });
-                let mut events: Vec<_> = changes.collect();
-                if is_complete {
-                    self.state = State::Connect { version: cursor.clone(), lifetime: at.lifetime() };
-                    self.standing = Standing::Said;
-                    events.push(Event::Cursor(cursor));
+            Ok(Recovery::Changes { changes, until, is_all }) => {
+                let gap = Gap::Recovered { changes: changes.len(), from, until: until.clone() };
+                // Each with its position, so that a crash between two goes on behind the first.
+                let change = |change: Change| Event::Change { cursor: change.resource_version.clone(), change };
+                let mut events: Vec<_> = changes.into_iter().map(change).collect();
+                events.extend(self.say(Event::Gap(gap)));
+                events.push(Event::Cursor(until.clone()));
+                self.state = if is_all {
+                    State::Connect { version: until, lifetime: at.lifetime() }
                 } else {
-                    self.state = self.listing(at);
-                }
+                    State::Recover { from: until }
+                };
                 events
+            }
+            Ok(Recovery::State { objects, version }) => {
+                self.state = State::Recover { from: version.clone() };
+                let mut events = self.lost(from, Some(version.clone()), COMPACTED);
+                events.extend(self.listed(objects, version));
+                events
+            }
+            Ok(Recovery::Unavailable { why }) => {
+                self.state = self.listing(at);
+                self.lost(from, None, why)
             }
             Err(ApiError::Expired) => self.then(self.listing(at)),
             Err(error) => self.fail(error, State::Recover { from }, at),
@@ -396,6 +404,10 @@ impl Machine {
         self.backoff.reset();
         let Subject { resource, namespace, superseded } = self.subject.clone();
         self.say(Event::Listed(Listed { resource, namespace, superseded, objects, cursor }))
+    }
+
+    fn lost(&mut self, from: String, until: Option<String>, why: &'static str) -> Vec<Event> {
+        self.say(Event::Gap(Gap::Lost { from, until, why }))
     }
 
     fn change(&self, operation: Operation, object: Value) -> Option<Event> {

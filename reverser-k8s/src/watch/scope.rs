@@ -21,7 +21,7 @@ use super::{
 use crate::api_error::ApiError;
 
 /// Objects in one page of a list: what kubectl asks for.
-const PAGE: u32 = 500;
+pub(super) const PAGE: u32 = 500;
 
 /// How long a server may take to begin a watch.
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(30);
@@ -53,8 +53,8 @@ impl Scope {
         let objects = answer.items.iter().flatten().map(|object| self.read(object)).collect::<Result<_, _>>();
         Ok(Page {
             objects: objects.map_err(|error| self.error(error, "list"))?,
+            next: answer.metadata.next(),
             version: answer.metadata.resource_version,
-            next: answer.metadata.r#continue.filter(|token| !token.is_empty()),
         })
     }
 
@@ -119,7 +119,7 @@ impl Scope {
         ApiError::of(error, verbs, &self.resource, self.namespace.as_deref())
     }
 
-    fn read(&self, object: &RawValue) -> Result<Value, kube::Error> {
+    pub(super) fn read(&self, object: &RawValue) -> Result<Value, kube::Error> {
         self.read_json(object).map_err(kube::Error::SerdeError)
     }
 
@@ -161,16 +161,23 @@ struct BookmarkAnnotations {
 /// The list types of all resources have this in common.
 #[derive(Deserialize)]
 pub(super) struct ListPage {
-    metadata: PageMeta,
+    pub(super) metadata: PageMeta,
     /// Some aggregated servers write `items: null` for none.
-    items: Option<Vec<Box<RawValue>>>,
+    pub(super) items: Option<Vec<Box<RawValue>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct PageMeta {
-    resource_version: String,
+pub(super) struct PageMeta {
+    pub(super) resource_version: String,
     r#continue: Option<String>,
+}
+
+impl PageMeta {
+    /// Returns what asks for the page after this one, if there is one.
+    pub(super) fn next(&self) -> Option<String> {
+        self.r#continue.clone().filter(|token| !token.is_empty())
+    }
 }
 
 /// Returns the URL's path of a resource in a namespace, or everywhere.

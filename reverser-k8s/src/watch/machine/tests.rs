@@ -93,6 +93,10 @@ fn shown(event: &Event) -> String {
         }
         Event::Cursor(cursor) => format!("cursor {cursor}"),
         Event::Failed(error) => format!("failed {}", error.to_string().split([':', '(']).next().unwrap_or_default()),
+        Event::Gap(Gap::Lost { from, until, .. }) => {
+            format!("lost from {from} until {}", until.as_deref().unwrap_or("now"))
+        }
+        Event::Gap(Gap::Recovered { changes, from, until }) => format!("recovered {changes} from {from} until {until}"),
         Event::Listed(listed) => {
             let names: Vec<_> =
                 listed.objects.iter().map(|object| object["metadata"]["name"].as_str().unwrap()).collect();
@@ -300,23 +304,28 @@ fn a_forgotten_version_is_recovered_from_in_both_forms_of_410() {
         let body = object(name, version);
         Change::new(ObjectRef::of(&configmaps(), &body).unwrap(), Operation::Update, Some(body))
     };
-    let recovery = |is_complete| {
+    let recovery = |is_all| {
         let changes = vec![change("a", "6"), change("b", "7")];
-        Input::Recovered(Ok(Recovery { changes, cursor: "8".into(), is_complete }))
+        Input::Recovered(Ok(Recovery::Changes { changes, until: "8".into(), is_all }))
     };
+    let recovered = ["update a cursor 6", "update b cursor 7", "recovered 2 from 5 until 8", "cursor 8"];
     let forgotten = |script: &mut Script| script.pauses().asks("recover 5").now;
 
     let mut as_event = Script::streaming("5");
     as_event.told(Input::Ended(End::Failed(ApiError::Expired)), &[]);
     forgotten(&mut as_event);
-    as_event.told(recovery(true), &["update a cursor 6", "update b cursor 7", "cursor 8"]);
+    as_event.told(recovery(true), &recovered);
     as_event.asks("open 8").told(opened(), &[]).asks("read");
 
     let mut as_status = Script::resumed_at("5");
     as_status.told(current("9"), &["resumed"]).told(Input::Opened(Err(ApiError::Expired)), &[]);
     forgotten(&mut as_status);
-    // No position of an incomplete recovery is kept: a crash before the list would hide what is missing.
-    as_status.told(recovery(false), &["update a cursor -", "update b cursor -"]);
+    let state = |version: &str| Recovery::State { objects: vec![object("a", "6")], version: version.into() };
+    as_status.told(Input::Recovered(Ok(state("7"))), &["lost from 5 until 7", "listed a cursor 7"]);
+    let nothing = Recovery::Changes { changes: vec![], until: "8".into(), is_all: false };
+    as_status.asks("recover 7").told(Input::Recovered(Ok(nothing)), &["recovered 0 from 7 until 8", "cursor 8"]);
+    let none = Recovery::Unavailable { why: "there is no past" };
+    as_status.asks("recover 8").told(Input::Recovered(Ok(none)), &["lost from 8 until now"]);
     as_status.asks("open").told(opened(), &[]).told(end_of_list("9"), &["listed  cursor 9"]);
 
     let mut failing = Script::streaming("5");
@@ -324,7 +333,7 @@ fn a_forgotten_version_is_recovered_from_in_both_forms_of_410() {
     forgotten(&mut failing);
     failing.told(Input::Recovered(Err(answer(500))), &[COULD_NOT]);
     forgotten(&mut failing);
-    failing.told(recovery(true), &["update a cursor 6", "update b cursor 7", "cursor 8"]);
+    failing.told(recovery(true), &recovered);
     failing.asks("open 8").told(opened(), &[]);
 }
 

@@ -1,0 +1,222 @@
+//! The requests that read the past.
+
+use std::{collections::HashMap, time::Duration};
+
+use kube::{
+    api::{ListParams, VersionMatch},
+    core::Request,
+};
+use reverser_git::Backoff;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+use super::walk::{Entry, History, Place, Snapshot, Unreadable, Version};
+use crate::{
+    api_error::ApiError,
+    watch::scope::{ListPage, PAGE, Scope, list_page, path},
+};
+
+/// How often a request is made before it counts as failed: one reset connection mustn't cost thousands of reads. With
+/// the waits between them these take up to some ten seconds.
+const TRIES: usize = 5;
+
+/// How long a server can ask for patience between two tries (`Retry-After`).
+const RETRY_LIMIT: Duration = Duration::from_secs(30);
+
+/// Reads the past of a scope from its API server.
+pub(super) struct Requests<'a> {
+    pub(super) scope: &'a Scope,
+}
+
+/// What of a request's answer is needed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Metadata,
+    Whole,
+}
+
+impl Requests<'_> {
+    /// Returns all objects as they were at a revision.
+    pub(super) async fn everything_at(&self, revision: u64) -> Result<Vec<Value>, Unreadable> {
+        let mut objects = Vec::new();
+        self.pages(Part::Whole, Some(revision), |object| {
+            let object = self.scope.read(object).map_err(|error| self.scope.error(error, "list"));
+            objects.push(object.map_err(Unreadable::Failed)?);
+            Ok(())
+        })
+        .await?;
+        Ok(objects)
+    }
+
+    /// Hands on the objects at a revision, or now; returns the revision.
+    async fn pages(
+        &self,
+        part: Part,
+        revision: Option<u64>,
+        mut take: impl FnMut(&RawValue) -> Result<(), Unreadable> + Send,
+    ) -> Result<u64, Unreadable> {
+        let mut page = ListParams { limit: Some(PAGE), ..revision.map(at).unwrap_or_default() };
+        loop {
+            let answer = self.ask(part, self.scope.namespace.as_deref(), &page).await?;
+            let answered = revision_of(&answer, revision)?;
+            answer.items.iter().flatten().try_for_each(|object| take(object))?;
+            match answer.metadata.next() {
+                Some(token) => page.continue_token = Some(token),
+                None => return Ok(answered),
+            }
+        }
+    }
+
+    /// Makes a request, and again where that may help.
+    async fn ask(&self, part: Part, namespace: Option<&str>, params: &ListParams) -> Result<ListPage, Unreadable> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let mut tried = 1;
+        loop {
+            let request = Request::new(path(&self.scope.resource, namespace));
+            let request = match part {
+                Part::Metadata => request.list_metadata(params),
+                Part::Whole => request.list(params),
+            };
+            let answer = match request.map_err(kube::Error::BuildRequest) {
+                Ok(request) => list_page(&self.scope.client, request).await,
+                Err(error) => Err(error),
+            };
+            match answer.map_err(|error| self.scope.error(error, "list")) {
+                Ok(page) => return Ok(page),
+                Err(error) if tried < TRIES && may_pass(&error) => {
+                    tried += 1;
+                    let asked = error.retry_after().unwrap_or_default().min(RETRY_LIMIT);
+                    tokio::time::sleep(backoff.next_wait().max(asked)).await;
+                }
+                Err(error) => return Err(unreadable(error)),
+            }
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl History for Requests<'_> {
+    async fn list_at(&self, revision: Option<u64>) -> Result<Snapshot, Unreadable> {
+        let mut entries = HashMap::new();
+        let revision = self
+            .pages(Part::Metadata, revision, |object| {
+                let (place, entry) = identity(object)?;
+                entries.insert(place, entry);
+                Ok(())
+            })
+            .await?;
+        Ok(Snapshot { revision, entries })
+    }
+
+    async fn get_at(&self, place: &Place, revision: u64) -> Result<Option<Version>, Unreadable> {
+        // In its own namespace's path: there the API server reads one key of etcd, else it reads all and compares names.
+        let named = ListParams { field_selector: Some(selector(&place.name)), ..at(revision) };
+        let answer = self.ask(Part::Whole, place.namespace.as_deref(), &named).await?;
+        revision_of(&answer, Some(revision))?;
+        let mut items = answer.items.unwrap_or_default();
+        let Some(body) = items.pop() else { return Ok(None) };
+        let (answered, entry) = identity(&body)?;
+        if answered != *place || !items.is_empty() {
+            return Err(Unreadable::Unsupported("the server doesn't heed field selectors"));
+        }
+        Ok(Some(Version { entry, body }))
+    }
+
+    async fn reaches(&self, revision: u64) -> Result<bool, Unreadable> {
+        let one = ListParams { limit: Some(1), ..at(revision) };
+        match self.ask(Part::Metadata, self.scope.namespace.as_deref(), &one).await {
+            Ok(_) => Ok(true),
+            Err(Unreadable::Forgotten) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resourceversion-in-list>
+fn at(revision: u64) -> ListParams {
+    ListParams {
+        resource_version: Some(revision.to_string()),
+        version_match: Some(VersionMatch::Exact),
+        ..ListParams::default()
+    }
+}
+
+/// Returns the field selector for one name. Names of RBAC's kinds may hold any character but `/` and `%`; apimachinery's
+/// `fields.EscapeValue` has these three.
+fn selector(name: &str) -> String {
+    let mut selector = "metadata.name=".to_owned();
+    for character in name.chars() {
+        if matches!(character, '\\' | ',' | '=') {
+            selector.push('\\');
+        }
+        selector.push(character);
+    }
+    selector
+}
+
+/// Returns the revision of a list, if it is the one that was asked for.
+fn revision_of(page: &ListPage, asked: Option<u64>) -> Result<u64, Unreadable> {
+    let revision = page.metadata.resource_version.parse();
+    match (revision, asked) {
+        (Ok(revision), None) => Ok(revision),
+        (Ok(revision), Some(asked)) if revision == asked => Ok(revision),
+        (Ok(_), Some(_)) => Err(Unreadable::Unsupported("the server answers with another revision")),
+        (Err(_), _) => Err(Unreadable::Unsupported("positions are no integers")),
+    }
+}
+
+/// Returns where an object stands, which one it is, and in which version.
+fn identity(object: &RawValue) -> Result<(Place, Entry), Unreadable> {
+    #[derive(Deserialize)]
+    struct Object {
+        metadata: Metadata,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Metadata {
+        namespace: Option<Box<str>>,
+        name: Box<str>,
+        uid: Box<str>,
+        resource_version: Box<str>,
+    }
+    let unnamed = Unreadable::Unsupported("objects lack name, uid or resourceVersion");
+    let Ok(Object { metadata }) = serde_json::from_str(object.get()) else { return Err(unnamed) };
+    let Ok(version) = metadata.resource_version.parse() else { return Err(unnamed) };
+    Ok((Place { namespace: metadata.namespace, name: metadata.name }, Entry { uid: metadata.uid, version }))
+}
+
+/// Returns whether the same request may succeed a moment later.
+fn may_pass(error: &ApiError) -> bool {
+    match error {
+        ApiError::Request { source: kube::Error::Api(status), .. } => status.code == 429 || status.code > 501,
+        ApiError::Request { source: kube::Error::SerdeError(_) | kube::Error::BuildRequest(_), .. } => false,
+        ApiError::Request { .. } => true,
+        _ => false,
+    }
+}
+
+/// Tells a server that doesn't read the past from one that fails.
+fn unreadable(error: ApiError) -> Unreadable {
+    match error {
+        ApiError::Expired => Unreadable::Forgotten,
+        ApiError::Request { source: kube::Error::SerdeError(_), .. } => {
+            Unreadable::Unsupported("lists are of another form")
+        }
+        // A field selector that isn't known, a parameter that isn't, or both together.
+        ApiError::Request { source: kube::Error::Api(status), .. } if matches!(status.code, 400 | 405 | 422 | 501) => {
+            Unreadable::Unsupported("the server doesn't read the past")
+        }
+        error => Unreadable::Failed(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_a_selector_is_only_a_name() {
+        assert_eq!(selector("system:node"), "metadata.name=system:node");
+        assert_eq!(selector(r"a,b=c\d"), r"metadata.name=a\,b\=c\\d");
+    }
+}
