@@ -18,6 +18,7 @@ mod embed;
 mod errors;
 mod forge;
 mod grouping;
+mod history;
 mod login;
 mod neat;
 mod objects;
