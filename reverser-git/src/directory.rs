@@ -15,7 +15,7 @@ use reverser_core::{CommitPlan, Edit, RepoPath};
 
 use crate::{
     blocking::blocking,
-    sink::{Batch, GitSink, Obstacle, Obstructed, Outcome, Receipt, SinkError, is_unchanged, move_cursors},
+    sink::{Batch, Files, GitSink, Obstacle, Obstructed, Outcome, Receipt, SinkError, is_unchanged, move_cursors},
 };
 
 /// Writes files into a folder. Each file is replaced by a rename, so that a reader sees the old or the new one.
@@ -68,7 +68,10 @@ impl GitSink for DirectorySink {
     async fn cursors(&self) -> Result<BTreeMap<String, String>, SinkError> {
         self.blocking("read from", |writer| Ok(writer.cursors.clone())).await
     }
+}
 
+#[async_trait::async_trait]
+impl Files for DirectorySink {
     async fn list(&self, folder: Option<&RepoPath>) -> Result<Vec<RepoPath>, SinkError> {
         let folder = folder.cloned();
         self.blocking("list", move |writer| writer.list(folder.as_ref())).await

@@ -7,7 +7,7 @@ use std::{
 
 use reverser_core::{CommitPlan, Edit, RepoPath};
 
-use crate::sink::{Batch, CommitId, GitSink, Outcome, Receipt, SinkError, is_unchanged, move_cursors};
+use crate::sink::{Batch, CommitId, Files, GitSink, Outcome, Receipt, SinkError, is_unchanged, move_cursors};
 
 /// Keeps commits in memory; clones share them. Its ids are counts, and nothing is ever pushed.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +98,10 @@ impl GitSink for MemorySink {
     async fn cursors(&self) -> Result<BTreeMap<String, String>, SinkError> {
         Ok(self.state().cursors.clone())
     }
+}
 
+#[async_trait::async_trait]
+impl Files for MemorySink {
     async fn list(&self, folder: Option<&RepoPath>) -> Result<Vec<RepoPath>, SinkError> {
         let is_listed = |path: &&String| folder.is_none_or(|folder| is_below(path, folder.as_str()));
         // Only paths that were one have been put.

@@ -1,4 +1,4 @@
-//! `GitSink`: where plans become commits. The flow's end, seen from the left.
+//! `GitSink`: where plans become commits, the flow's end, seen from the left; `Files`: what stands there.
 
 use std::{collections::BTreeMap, fmt, fmt::Debug, sync::Arc};
 
@@ -23,7 +23,7 @@ use crate::{remedy::Remedy, sign::SignError};
 /// [`commit`]: Self::commit
 /// [`pushed`]: Self::pushed
 #[async_trait::async_trait]
-pub trait GitSink: Debug + Send + Sync {
+pub trait GitSink: Files {
     /// Commits the batch; returns what became of each plan, durable but not yet pushed.
     async fn commit(&self, batch: Batch) -> Result<Receipt, SinkError>;
 
@@ -33,8 +33,16 @@ pub trait GitSink: Debug + Send + Sync {
 
     /// Returns the cursors that were committed last, by source.
     async fn cursors(&self) -> Result<BTreeMap<String, String>, SinkError>;
+}
 
-    /// Returns the paths of all files below `folder` (`None`: the sink's root), in byte order.
+/// Files that can be read: what a sink has committed last, or a repository as it is or was.
+///
+/// # Contract
+/// - Paths are below a root of the implementation's; nothing outside of it is seen.
+/// - Symbolic links, submodules and names that aren't a [`RepoPath`] are neither listed nor followed.
+#[async_trait::async_trait]
+pub trait Files: Debug + Send + Sync {
+    /// Returns the paths of all files below `folder` (`None`: the root), in byte order.
     async fn list(&self, folder: Option<&RepoPath>) -> Result<Vec<RepoPath>, SinkError>;
 
     /// Returns a file's content, or `None` when there is none.

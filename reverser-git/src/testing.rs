@@ -1,4 +1,4 @@
-//! The conformance suites of [`GitSink`] and [`Signer`]: every implementation passes its own, users' too.
+//! The conformance suites of [`Files`], [`GitSink`] and [`Signer`]: every implementation passes its own, users' too.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use reverser_core::{CommitPlan, Edit, RepoPath, Signature};
 use crate::{
     objects::{Kind, ObjectFormat},
     sign::{Signer, sign},
-    sink::{Batch, GitSink, Outcome},
+    sink::{Batch, Files, GitSink, Outcome},
 };
 
 /// The points of the crash tests: [`ON_DISK`](faults::ON_DISK), where a write may fail, [`BETWEEN`](faults::BETWEEN), and
@@ -27,6 +27,25 @@ pub async fn conforms(sink: &dyn GitSink) {
     deletions_touch_files_alone(sink).await;
     cursors_are_kept(sink).await;
     batches_are_counted(sink).await;
+}
+
+/// Checks that `files` are exactly these, by path and content, against the contract of [`Files`]; panics where they aren't.
+pub async fn reads<F: Files + ?Sized>(files: &F, expected: &BTreeMap<&str, &str>) {
+    let below = |folder: &str| {
+        let is_below = |path: &&str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        expected.keys().copied().filter(is_below).collect::<Vec<_>>()
+    };
+    assert_eq!(list(files, None).await, expected.keys().copied().collect::<Vec<_>>(), "all files");
+    for (at, content) in expected {
+        assert_eq!(read(files, at).await.as_deref(), Some(*content), "{at}");
+        assert!(list(files, Some(at)).await.is_empty(), "{at} is no folder");
+        assert_eq!(read(files, &format!("{at}.not-there")).await, None, "beside {at}");
+        for (end, _) in at.match_indices('/') {
+            let folder = &at[..end];
+            assert_eq!(list(files, Some(folder)).await, below(folder), "below {folder}");
+            assert_eq!(read(files, folder).await, None, "{folder} is a folder");
+        }
+    }
 }
 
 /// Checks a signer against the contract of [`Signer`]; panics where it breaks it. `verifies` says whether a signature is one
@@ -82,12 +101,9 @@ async fn a_put_is_read_back(sink: &dyn GitSink) {
     assert_eq!(list(sink, None).await, [""; 0], "the sink isn't empty");
     let edits = [put("a/b/c.yaml", "n: 1\n"), put("a/b.yaml", "n: 2\n"), put("a-b.yaml", "n: 3\n"), put("a/bc", "")];
     assert!(is_change(&commit_one(sink, plan("put", edits)).await));
-    assert_eq!(read(sink, "a/b.yaml").await.as_deref(), Some("n: 2\n"));
-    assert_eq!(read(sink, "a/bc").await.as_deref(), Some(""));
-    assert_eq!(read(sink, "a/b").await, None, "a folder isn't a file");
+    let expected = [("a/b/c.yaml", "n: 1\n"), ("a/b.yaml", "n: 2\n"), ("a-b.yaml", "n: 3\n"), ("a/bc", "")];
+    reads(sink, &BTreeMap::from(expected)).await;
     assert_eq!(read(sink, "a/b.yaml/x").await, None);
-    assert_eq!(list(sink, None).await, ["a-b.yaml", "a/b.yaml", "a/b/c.yaml", "a/bc"]);
-    assert_eq!(list(sink, Some("a/b")).await, ["a/b/c.yaml"]);
     assert_eq!(list(sink, Some("a/x")).await, [""; 0]);
 }
 
@@ -171,13 +187,13 @@ fn is_change(outcome: &Outcome) -> bool {
     }
 }
 
-async fn read(sink: &dyn GitSink, at: &str) -> Option<String> {
-    let content = sink.read(&path(at)).await.expect("a file is read")?;
+async fn read<F: Files + ?Sized>(files: &F, at: &str) -> Option<String> {
+    let content = files.read(&path(at)).await.expect("a file is read")?;
     Some(String::from_utf8(content).expect("the suite puts text"))
 }
 
-async fn list(sink: &dyn GitSink, folder: Option<&str>) -> Vec<String> {
+async fn list<F: Files + ?Sized>(files: &F, folder: Option<&str>) -> Vec<String> {
     let folder = folder.map(path);
-    let paths = sink.list(folder.as_ref()).await.expect("files are listed");
+    let paths = files.list(folder.as_ref()).await.expect("files are listed");
     paths.iter().map(ToString::to_string).collect()
 }

@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     credentials::{Credentials, RemoteAccess},
     remote::{CliRemote, RemoteError},
-    sink::{Batch, GitSink, Receipt, SinkError},
+    sink::{Batch, Files, GitSink, Receipt, SinkError},
     store::Work,
     url::{RemoteUrl, RemoteUrlError},
     writer::{builder::Place, handle::Line, owner::Request, queue::Queue},
@@ -182,7 +182,10 @@ impl GitSink for GitWriter {
     async fn cursors(&self) -> Result<BTreeMap<String, String>, SinkError> {
         self.ask(|reply| Request::Cursors { reply }).await
     }
+}
 
+#[async_trait::async_trait]
+impl Files for GitWriter {
     async fn list(&self, folder: Option<&RepoPath>) -> Result<Vec<RepoPath>, SinkError> {
         let (folder, under) = (folder.map(|folder| self.rooted(folder)), self.under.clone());
         let folder = folder.or_else(|| under.clone());

@@ -53,7 +53,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        GitSink, GitWriter, SinkError,
+        Files, GitSink, GitWriter, SinkError,
         testing::{path, plan, put},
     };
 

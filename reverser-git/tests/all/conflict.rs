@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use reverser_core::{CommitPlan, Edit};
-use reverser_git::{ConflictOutcome, GitSink, GitWriter, OnConflict, PushPhase, PushState, Remedy, RemoteError};
+use reverser_git::{ConflictOutcome, Files, GitSink, GitWriter, OnConflict, PushPhase, PushState, Remedy, RemoteError};
 
 use crate::bed::{Bed, LIMIT, batch, commit, failure, git, plan, push, pushed};
 

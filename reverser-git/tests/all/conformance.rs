@@ -1,4 +1,4 @@
-use reverser_git::{DirectorySink, GitSink, MemorySink, Outcome, testing};
+use reverser_git::{DirectorySink, Files, GitSink, MemorySink, Outcome, testing};
 
 use crate::bed::{Bed, batch, plan};
 

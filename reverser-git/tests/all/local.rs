@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use reverser_core::Signature;
 use reverser_git::{
-    Credentials, GitSink, GitWriter, GitWriterBuilder, OpenError, Remedy, RemoteError, SinkError, testing,
+    Credentials, Files, GitSink, GitWriter, GitWriterBuilder, OpenError, Remedy, RemoteError, SinkError, testing,
     testing::path,
 };
 

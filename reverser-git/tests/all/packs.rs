@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reverser_git::{Credentials, GitSink, GitWriter, PushPhase, SinkError, testing::path};
+use reverser_git::{Credentials, Files, GitSink, GitWriter, PushPhase, SinkError, testing::path};
 
 use crate::{
     bed::{Bed, LIMIT, batch, command, commit, eventually, failure, git, plan, push},

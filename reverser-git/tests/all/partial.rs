@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write, path::Path, process::Stdio};
 
-use reverser_git::{BranchName, GitSink, OpenError, Outcome, remote::create_bare, testing::path};
+use reverser_git::{BranchName, Files, OpenError, Outcome, remote::create_bare, testing::path};
 
 use crate::bed::{Bed, command, commit, failure, git, push};
 

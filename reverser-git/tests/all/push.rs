@@ -1,6 +1,6 @@
 use std::{fs, time::Duration};
 
-use reverser_git::{GitSink, PushPhase, Remedy, RemoteError, SinkError, testing::path};
+use reverser_git::{Files, GitSink, PushPhase, Remedy, RemoteError, SinkError, testing::path};
 
 use crate::bed::{Bed, LIMIT, commit, failure, git, push, pushed};
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use reverser_git::{
-    Credentials, GitSink, GitWriter, ObjectFormat, Remedy, Remote, RemoteError, RemoteProbe, RemoteUrl,
+    Credentials, Files, GitWriter, ObjectFormat, Remedy, Remote, RemoteError, RemoteProbe, RemoteUrl,
     remote::CliRemote, testing,
 };
 use reverser_testbed::GitHttp;

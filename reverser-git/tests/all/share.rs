@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fs, time::Duration};
 
 use reverser_core::Signature;
 use reverser_git::{
-    Batch, Credentials, GitSink, GitWriter, GitWriterBuilder, OnConflict, OpenError, RemoteError, SinkError, testing,
-    testing::path,
+    Batch, Credentials, Files, GitSink, GitWriter, GitWriterBuilder, OnConflict, OpenError, RemoteError, SinkError,
+    testing, testing::path,
 };
 
 use crate::{

@@ -6,8 +6,8 @@ use std::{
 };
 
 use reverser_git::{
-    GitSink, GitWriter, MemorySigner, OpenError, ProgramSigner, PushPhase, Remedy, RemoteError, SignError, SignFormat,
-    Signer, SinkError, SshSigner, testing,
+    Files, GitSink, GitWriter, MemorySigner, OpenError, ProgramSigner, PushPhase, Remedy, RemoteError, SignError,
+    SignFormat, Signer, SinkError, SshSigner, testing,
 };
 
 use crate::{

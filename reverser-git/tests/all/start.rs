@@ -6,7 +6,7 @@ use std::{
 };
 
 use reverser_git::{
-    BranchName, Credentials, GitSink, GitWriter, OpenError, Outcome, RemoteError, StartAt, remote::create_bare,
+    BranchName, Credentials, Files, GitSink, GitWriter, OpenError, Outcome, RemoteError, StartAt, remote::create_bare,
     testing::path,
 };
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use reverser_core::CommitPlan;
-use reverser_git::{Batch, GitSink, Obstacle, Outcome, SinkError, testing::path};
+use reverser_git::{Batch, Files, GitSink, Obstacle, Outcome, SinkError, testing::path};
 
 use crate::bed::{Bed, batch, commit, git, id, plan, push, pushed};
 

@@ -1,7 +1,7 @@
 //! The flow between scripted sources and a sink in memory.
 
 use reverser_core::{Actor, Attribution, CommitPlan, Evidence, RepoPath, Resource};
-use reverser_git::MemorySink;
+use reverser_git::{Files, MemorySink};
 use serde_json::{Value, json};
 
 use super::*;

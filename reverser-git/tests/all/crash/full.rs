@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use reverser_git::{GitSink, GitWriter, Remedy, SinkError};
+use reverser_git::{Files, GitSink, GitWriter, Remedy, SinkError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{

@@ -7,7 +7,7 @@ use std::{
 };
 
 use reverser_git::{
-    Batch, GitSink, GitWriter, MemorySigner, OnConflict,
+    Batch, Files, GitSink, GitWriter, MemorySigner, OnConflict,
     testing::{faults::SELDOM, path},
 };
 
