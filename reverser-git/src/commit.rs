@@ -58,10 +58,14 @@ impl Commit {
         [head.as_bytes(), b"author ", &self.author, b"\ncommitter ", &self.committer, b"\n\n", &self.message].concat()
     }
 
+    /// Returns whose change it is; `None` when that isn't `Name <mail>`.
+    pub(crate) fn authored_by(&self) -> Option<Signature> {
+        person(&self.author)
+    }
+
     /// Returns who committed it; `None` when that isn't `Name <mail>`.
     pub(crate) fn committed_by(&self) -> Option<Signature> {
-        let line = std::str::from_utf8(&self.committer).ok()?;
-        line.get(..=line.rfind('>')?)?.parse().ok()
+        person(&self.committer)
     }
 
     /// Returns when it was committed.
@@ -70,6 +74,12 @@ impl Commit {
         let seconds = line.rsplit(' ').nth(1)?.parse().ok()?;
         Timestamp::from_second(seconds).ok()
     }
+}
+
+/// Reads the beginning of `Name <mail> <seconds> <zone>`.
+fn person(line: &[u8]) -> Option<Signature> {
+    let line = std::str::from_utf8(line).ok()?;
+    line.get(..=line.rfind('>')?)?.parse().ok()
 }
 
 /// Returns a commit object with its armored signature, as gitformat-signature(5) has it: the last of the headers, its lines

@@ -68,6 +68,7 @@ mod objects;
 mod pack;
 mod probe;
 mod process_group;
+mod reader;
 mod remedy;
 pub mod remote;
 mod scratch;
@@ -90,6 +91,7 @@ pub use directory::DirectorySink;
 pub use memory::{MemoryCommit, MemorySink};
 pub use objects::ObjectFormat;
 pub use probe::RemoteProbe;
+pub use reader::{At, AtError, GitReader, GitReaderBuilder, ReadCommit, ReadError};
 pub use remedy::Remedy;
 pub use remote::{Refusal, Remote, RemoteError, TipMove};
 #[cfg(feature = "testing")]

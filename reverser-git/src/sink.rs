@@ -35,7 +35,7 @@ pub trait GitSink: Files {
     async fn cursors(&self) -> Result<BTreeMap<String, String>, SinkError>;
 }
 
-/// Files that can be read: what a sink has committed last, or a repository as it is or was.
+/// Files that can be read: what a sink has committed last, or a repository as it is or was ([`GitReader`](crate::GitReader)).
 ///
 /// # Contract
 /// - Paths are below a root of the implementation's; nothing outside of it is seen.

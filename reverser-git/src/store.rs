@@ -230,23 +230,14 @@ impl Store {
         }
     }
 
-    /// Returns the files below a folder, by their paths below `under`. Those whose name there isn't a [`RepoPath`] are
-    /// somebody else's, and left out.
+    /// Returns the files below a folder, by their paths below `under`.
     pub(crate) fn list(
         &mut self,
         folder: Option<&RepoPath>,
         under: Option<&RepoPath>,
     ) -> Result<Vec<RepoPath>, SinkError> {
         self.refresh()?;
-        let folder = folder.map(RepoPath::as_str).unwrap_or_default();
-        let root = under.map(|under| format!("{under}/")).unwrap_or_default();
-        let mut paths: Vec<RepoPath> = Vec::new();
-        self.tree.walk(folder.as_bytes(), &self.objects, &mut |path, file| {
-            let path = std::str::from_utf8(path).ok().and_then(|path| path.strip_prefix(&root)?.parse().ok());
-            paths.extend(path.filter(|_| file.is_regular()));
-        })?;
-        paths.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
-        Ok(paths)
+        self.tree.list(folder, under, &self.objects)
     }
 
     pub(crate) fn cursors(&self) -> &BTreeMap<String, String> {

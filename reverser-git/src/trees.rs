@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use reverser_core::RepoPath;
+
 use crate::{
     objects::{Id, Kind, Objects},
     sink::SinkError,
@@ -146,6 +148,25 @@ impl Folder {
         let id = objects.add_tree(entries.rows.as_bytes(), self.before, kept)?;
         (self.id, self.before) = (Some(id), Some(id));
         Ok(id)
+    }
+
+    /// Returns the files below `folder` (`None`: all), by their paths below `under`, in byte order. Those whose name there isn't
+    /// a [`RepoPath`] are somebody else's, and left out.
+    pub(crate) fn list(
+        &mut self,
+        folder: Option<&RepoPath>,
+        under: Option<&RepoPath>,
+        objects: &Objects,
+    ) -> Result<Vec<RepoPath>, SinkError> {
+        let folder = folder.map(RepoPath::as_str).unwrap_or_default();
+        let root = under.map(|under| format!("{under}/")).unwrap_or_default();
+        let mut paths: Vec<RepoPath> = Vec::new();
+        self.walk(folder.as_bytes(), objects, &mut |path, file| {
+            let path = std::str::from_utf8(path).ok().and_then(|path| path.strip_prefix(&root)?.parse().ok());
+            paths.extend(path.filter(|_| file.is_regular()));
+        })?;
+        paths.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        Ok(paths)
     }
 
     /// Calls `found` with the path and the entry of everything below `folder` (empty: of all) that isn't a folder.

@@ -21,6 +21,7 @@ use crate::{
 
 mod classes;
 mod command;
+mod history;
 mod login;
 mod own;
 pub(crate) mod packs;
@@ -29,6 +30,7 @@ mod porcelain;
 
 use classes::Class;
 use command::{Configuration, Failure, READ_LIMIT, TRANSFER_LIMIT, git, run};
+pub(crate) use history::History;
 pub(crate) use login::clear as clear_login;
 use login::{Login, Session};
 pub(crate) use own::OwnRepository;

@@ -19,6 +19,7 @@ mod probe;
 mod programs;
 mod push;
 mod race;
+mod reader;
 mod replay;
 mod rewritten;
 mod sha256;

@@ -80,8 +80,14 @@ impl CliRemote {
 
     /// Returns a fetch up to the remote; refspecs are to follow. Contents stay there where that is the custom.
     pub(super) fn fetch_command(&self, session: &Session) -> Command {
+        self.fetch_command_with(session, &[])
+    }
+
+    /// Returns [`fetch_command`](Self::fetch_command) with options more.
+    pub(super) fn fetch_command_with(&self, session: &Session, options: &[&str]) -> Command {
         let is_filtered = self.partial.is_partial && !self.partial.is_denied.load(Ordering::Relaxed);
-        self.fetch_with(session, &[], if is_filtered { &["--filter=blob:none"] } else { &[] })
+        let filter: &[_] = if is_filtered { &["--filter=blob:none"] } else { &[] };
+        self.fetch_with(session, &[], &[filter, options].concat())
     }
 
     /// Fetches the contents that are compared, as far as they aren't here.
