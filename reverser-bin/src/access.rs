@@ -129,7 +129,7 @@ mod tests {
     fn parse(flags: &[&str]) -> Result<RemoteAccess, clap::Error> {
         let typed = ["reverser", "watch", "--repo", "https://host/a.git"].iter().chain(flags);
         let Command::Watch(args) = Cli::try_parse_from(typed)?.command else { panic!("watch") };
-        Ok(args.repo.place.access.access())
+        Ok(args.repo.place.files.access.access())
     }
 
     #[test]

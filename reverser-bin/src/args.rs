@@ -21,7 +21,7 @@ use heading::{CLUSTER, OUTPUT, REPOSITORY, SELECTION};
 pub(crate) use heading::{LOGIN, SIGNING};
 #[cfg(feature = "demo")]
 pub(crate) use place::ConflictChoice;
-pub(crate) use place::{PlaceArgs, RepoArgs};
+pub(crate) use place::{FilesArgs, PlaceArgs, RepoArgs};
 use select::noise_help;
 pub(crate) use select::{ALL, FilterArgs, SelectArgs};
 

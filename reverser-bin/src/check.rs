@@ -49,7 +49,7 @@ impl Findings {
 pub(crate) async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let mut findings = Findings::default();
     git(&mut findings).await;
-    match connect(&args.cluster, &args.select, &args.clean, Some(&args.repo.place)).await {
+    match connect(&args.cluster, &args.select, &args.clean, &args.repo.place.files).await {
         Ok(connected) => cluster(&connected, &mut findings).await,
         Err(error) if error.is::<crate::Usage>() => return Err(error),
         Err(error) => findings.wrong(&format!("API server: {}", chain(error.as_ref()))),
@@ -143,7 +143,7 @@ fn may_create(above: &Path) -> std::io::Result<()> {
 }
 
 async fn repository(args: &CheckArgs, findings: &mut Findings) {
-    let (url, branch) = (&args.repo.repo, &args.repo.place.branch);
+    let (url, branch) = (&args.repo.repo, &args.repo.place.files.branch);
     if let Some(folder) = url.is_local_path()
         && !folder.exists()
     {
@@ -161,7 +161,7 @@ async fn repository(args: &CheckArgs, findings: &mut Findings) {
         }
         return;
     }
-    let probe = match RemoteProbe::open(url.clone(), args.repo.place.access.access()).await {
+    let probe = match RemoteProbe::open(url.clone(), args.repo.place.files.access.access()).await {
         Ok(probe) => probe,
         Err(error) => return findings.wrong(&format!("repository: {}", chain(&error))),
     };

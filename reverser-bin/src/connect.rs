@@ -16,7 +16,7 @@ use reverser_k8s::{Catalog, Choice, Cluster, Credentials, DiscoverError, DryRun}
 
 use crate::{
     Usage,
-    args::{ALL, CleanArgs, ClusterArgs, PlaceArgs, SelectArgs},
+    args::{ALL, CleanArgs, ClusterArgs, FilesArgs, SelectArgs},
 };
 
 /// How long an API server has to accept a connection. The default of 30 s is long for somebody who waits in front of it.
@@ -30,20 +30,19 @@ pub(crate) struct Connected {
     pub(crate) pipeline: Pipeline,
 }
 
-/// Connects as the flags say. `place` is where the objects go, if they are to go anywhere.
+/// Connects as the flags say; `files` is where the objects stand.
 pub(crate) async fn connect(
     cluster: &ClusterArgs,
     select: &SelectArgs,
     clean: &CleanArgs,
-    place: Option<&PlaceArgs>,
+    files: &FilesArgs,
 ) -> anyhow::Result<Connected> {
     let (client, address) = client(cluster).await?;
-    let scope = scope(select, clean, place);
+    let scope = scope(select, clean, files);
     let reached = Cluster::connect(client.clone(), &address, &scope).await;
     let reached = reached.map_err(|error| with_hint(error, cluster, &address))?;
     let selector = selector(select, reached.catalog())?;
-    let placed = place.map(crate::repository::pipeline).transpose()?.unwrap_or_default();
-    let pipeline = Pipeline { selector, sanitizer: clean.sanitizer()?, ..placed };
+    let pipeline = Pipeline { selector, sanitizer: clean.sanitizer()?, ..crate::repository::pipeline(files) };
     Ok(Connected { client, address, cluster: reached, pipeline })
 }
 
@@ -197,7 +196,7 @@ fn resolved(flag: &str, filters: &[Filter], catalog: &Catalog) -> anyhow::Result
 
 /// Tells runs apart that would write something else: how far one has read says nothing about the other. Resources and
 /// namespaces have positions of their own.
-fn scope(select: &SelectArgs, clean: &CleanArgs, place: Option<&PlaceArgs>) -> String {
+fn scope(select: &SelectArgs, clean: &CleanArgs, files: &FilesArgs) -> String {
     let mut include: Vec<_> = select.include.iter().map(|include| include.0).collect();
     include.sort_unstable();
     let rules = |rules: &[FieldRule]| rules.iter().map(FieldRule::to_string).collect::<BTreeSet<_>>();
@@ -205,8 +204,7 @@ fn scope(select: &SelectArgs, clean: &CleanArgs, place: Option<&PlaceArgs>) -> S
     let mut hasher = DefaultHasher::new();
     let texts = |filters: &[Filter]| filters.iter().map(Filter::to_string).collect::<Vec<_>>();
     let filters = (texts(&select.filters.only), texts(&select.filters.except));
-    let place =
-        place.map(|place| (place.path.as_ref().map(RepoPath::as_str), place.layout.as_ref().map(ToString::to_string)));
+    let place = Some((files.path.as_ref().map(RepoPath::as_str), files.layout.as_ref().map(ToString::to_string)));
     (place, format!("{:?}", select.selector), include, filters, clean, env!("CARGO_PKG_VERSION")).hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }

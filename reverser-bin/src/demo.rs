@@ -24,8 +24,8 @@ use tokio::{sync::oneshot, time::sleep};
 
 use crate::{
     args::{
-        CleanArgs, ClusterArgs, ConflictChoice, DemoArgs, FilterArgs, GroupArgs, OutputArgs, PlaceArgs, ReplayArgs,
-        RepoArgs, SelectArgs, WatchArgs,
+        CleanArgs, ClusterArgs, ConflictChoice, DemoArgs, FilesArgs, FilterArgs, GroupArgs, OutputArgs, PlaceArgs,
+        ReplayArgs, RepoArgs, SelectArgs, WatchArgs,
     },
     output::Output,
     replay, repository,
@@ -293,23 +293,25 @@ fn repo_args(repo: &Path) -> anyhow::Result<RepoArgs> {
     Ok(RepoArgs {
         repo: url,
         place: PlaceArgs {
-            branch: "main".parse()?,
+            files: FilesArgs {
+                branch: "main".parse()?,
+                path: None,
+                access: crate::access::AccessArgs::default(),
+                layout: None,
+                transfer_limit: Duration::from_secs(600),
+            },
             orphan: false,
             on_conflict: ConflictChoice::default(),
-            path: None,
             state_dir: Some(state_dir),
             state_limit: Size(1 << 30),
             committer: repository::committer(),
             sign: SignArgs::default(),
             compression: reverser_git::CompressionLevel::default(),
-            layout: None,
             message: None,
             group_message: None,
             sync_message: None,
             push_interval: Duration::ZERO,
             push_max_commits: None,
-            transfer_limit: Duration::from_secs(600),
-            access: crate::access::AccessArgs::default(),
         },
     })
 }

@@ -29,7 +29,7 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
 /// Replays; the exit code is 1 when a line was broken, although all the others are committed.
 pub(crate) async fn replay(args: ReplayArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let ReplayArgs { logs, repo, filters, clean, group, output: _ } = args;
-    if repo.place.layout.as_ref().is_some_and(TemplateLayout::needs_kind) {
+    if repo.place.files.layout.as_ref().is_some_and(TemplateLayout::needs_kind) {
         return Err(Usage(
             "--layout: an audit log doesn't always tell an object's kind, so a deletion could miss its file; write \
              {resource} in place of {kind}"
@@ -38,7 +38,8 @@ pub(crate) async fn replay(args: ReplayArgs, output: &Output) -> anyhow::Result<
         .into());
     }
     let selector = Selector { only: filters.only, except: filters.except, ..Selector::default() };
-    let pipeline = Pipeline { selector, sanitizer: clean.sanitizer()?, ..repository::pipeline(&repo.place)? };
+    let (sanitizer, message) = (clean.sanitizer()?, repository::message(&repo.place)?);
+    let pipeline = Pipeline { selector, sanitizer, message, ..repository::pipeline(&repo.place.files) };
     let mut source = Replay::open(&logs)?.read_with(pipeline.sanitizer.clone());
     let git = repository::open(&repo.repo, &repo.place, output).await?;
     let commits = Counter::default();

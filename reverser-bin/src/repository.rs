@@ -3,7 +3,7 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use reverser_core::{Pipeline, TemplateMessage};
+use reverser_core::{CommitMessage, Pipeline, TemplateMessage};
 use reverser_git::{GitWriter, RemoteUrl, StartAt, remote::create_bare};
 use reverser_k8s::report::chain;
 use tokio::{
@@ -11,7 +11,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{args::PlaceArgs, output::Output};
+use crate::{
+    args::{FilesArgs, PlaceArgs},
+    output::Output,
+};
 
 /// How long the last push may take when the command ends. Together with the 10 s for the last commits that is less than the
 /// 30 s that Kubernetes gives a Pod.
@@ -26,16 +29,16 @@ pub(crate) async fn open(url: &RemoteUrl, place: &PlaceArgs, output: &Output) ->
     if let Some(folder) = url.is_local_path()
         && !folder.exists()
     {
-        create_bare(folder, &place.branch).await.with_context(|| format!("--repo {url}: could not create it"))?;
+        create_bare(folder, &place.files.branch).await.with_context(|| format!("--repo {url}: could not create it"))?;
         output.say(&format!("created a bare repository at {}", folder.display()));
     }
-    let mut writer = GitWriter::open(url.clone(), place.access.access())
-        .branch(place.branch.clone())
+    let mut writer = GitWriter::open(url.clone(), place.files.access.access())
+        .branch(place.files.branch.clone())
         .start_at(if place.orphan { StartAt::Orphan } else { StartAt::DefaultBranch })
         .on_conflict(place.on_conflict.into())
         .committer(place.committer.clone())
         .push_interval(place.push_interval)
-        .transfer_limit(place.transfer_limit)
+        .transfer_limit(place.files.transfer_limit)
         .unpushed_bytes(place.state_limit.0)
         .compression(place.compression);
     if let Some(commits) = place.push_max_commits {
@@ -44,7 +47,7 @@ pub(crate) async fn open(url: &RemoteUrl, place: &PlaceArgs, output: &Output) ->
     if let Some((signer, _words)) = place.sign.signer()? {
         writer = writer.signer(signer);
     }
-    if let Some(path) = &place.path {
+    if let Some(path) = &place.files.path {
         writer = writer.under(path.clone());
     }
     if let Some(folder) = &place.state_dir {
@@ -53,12 +56,17 @@ pub(crate) async fn open(url: &RemoteUrl, place: &PlaceArgs, output: &Output) ->
     writer.start().await.with_context(|| format!("--repo {url}"))
 }
 
-/// Returns the stages as the flags have them; what is captured is said elsewhere.
-pub(crate) fn pipeline(place: &PlaceArgs) -> anyhow::Result<Pipeline> {
+/// Returns the stages with files where the flags have them; what is captured, and what commits say, is said elsewhere.
+pub(crate) fn pipeline(files: &FilesArgs) -> Pipeline {
     let mut pipeline = Pipeline::default();
-    if let Some(layout) = &place.layout {
+    if let Some(layout) = &files.layout {
         pipeline.layout = Arc::new(layout.clone());
     }
+    pipeline
+}
+
+/// Returns what commits say.
+pub(crate) fn message(place: &PlaceArgs) -> anyhow::Result<Arc<dyn CommitMessage>> {
     let mut message = TemplateMessage::default();
     if let Some(template) = &place.message {
         message = message.changes(template).context("--message")?;
@@ -69,8 +77,7 @@ pub(crate) fn pipeline(place: &PlaceArgs) -> anyhow::Result<Pipeline> {
     if let Some(template) = &place.sync_message {
         message = message.syncs(template).context("--sync-message")?;
     }
-    pipeline.message = Arc::new(message);
-    Ok(pipeline)
+    Ok(Arc::new(message))
 }
 
 /// Commits what is queued and pushes; the exit code is 1 when something could not be pushed.

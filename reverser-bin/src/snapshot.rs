@@ -26,7 +26,8 @@ pub(crate) async fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
 
 async fn snapshot(args: SnapshotArgs, output: &Output) -> anyhow::Result<ExitCode> {
     let SnapshotArgs { out, repo, place, cluster, select, clean, output: _, allow_mass_delete } = args;
-    let connected = connect(&cluster, &select, &clean, Some(&place)).await?;
+    let mut connected = connect(&cluster, &select, &clean, &place.files).await?;
+    connected.pipeline.message = repository::message(&place)?;
     let choice = choose(&connected)?;
     if !choice.sensitive.is_empty() {
         output.say(repository::SECRETS_LEFT_OUT);
@@ -44,7 +45,7 @@ async fn snapshot(args: SnapshotArgs, output: &Output) -> anyhow::Result<ExitCod
     };
     match (out, repo) {
         (Some(out), _) => {
-            let folder = place.path.as_ref().map_or_else(|| out.clone(), |path| out.join(path.as_str()));
+            let folder = place.files.path.as_ref().map_or_else(|| out.clone(), |path| out.join(path.as_str()));
             let sink = open_folder(&folder).await?;
             sync(build(Reverser::new(sink)), sources).await?;
             output.say(&format!("written to {}", folder.display()));

@@ -32,11 +32,12 @@ pub(crate) async fn watch(
 ) -> anyhow::Result<ExitCode> {
     let WatchArgs { repo, cluster, select, clean, group, output: _, audit_log, allow_mass_delete, queue_bytes } = args;
     // The cluster comes first: no repository is made for one that can't be reached.
-    let connected = connect(&cluster, &select, &clean, Some(&repo.place)).await?;
+    let mut connected = connect(&cluster, &select, &clean, &repo.place.files).await?;
+    connected.pipeline.message = repository::message(&repo.place)?;
     let audit_log = audit_log.as_deref().map(open_audit_log).transpose()?;
     let choice = choose(&connected)?;
     let git = repository::open(&repo.repo, &repo.place, output).await?;
-    output.say(&format!("watching {} into {} (branch {})", connected.address, repo.repo, repo.place.branch));
+    output.say(&format!("watching {} into {} (branch {})", connected.address, repo.repo, repo.place.files.branch));
     if !choice.sensitive.is_empty() {
         output.say(repository::SECRETS_LEFT_OUT);
     }

@@ -23,19 +23,41 @@ pub(crate) struct RepoArgs {
     pub(crate) place: PlaceArgs,
 }
 
+/// Which files of a repository are meant, and how to get at them: for what writes, and for what only reads.
 #[derive(Debug, Args)]
-pub(crate) struct PlaceArgs {
-    /// The branch to commit to
+pub(crate) struct FilesArgs {
+    /// The branch
     ///
-    /// One that isn't there begins at the remote's default branch, with its files and history.
+    /// What writes begins one that isn't there at the remote's default branch, with its files and history.
     #[arg(long, help_heading = REPOSITORY, value_name = "BRANCH", default_value = "main")]
     pub(crate) branch: BranchName,
-    /// Let an absent branch begin without files and history
-    #[arg(long, help_heading = REPOSITORY)]
-    pub(crate) orphan: bool,
     /// The folder inside the repository [default: its root]
     #[arg(long, help_heading = REPOSITORY, value_name = "DIR", value_parser = folder)]
     pub(crate) path: Option<RepoPath>,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+    /// Where each object's file stands
+    ///
+    /// Such as '{namespace}/{kind|lower}.{group}/{name}.yaml'. {group}, {version}, {resource}, {kind}, {namespace} and {name} are the object's; {kind|lower} is the kind in lower
+    /// case. The core group is _core and cluster-scoped objects are in _cluster, or what {group|default("_x")} and
+    /// {namespace|default("_x")} say. A template by which two objects could get the same file is refused. Files of another
+    /// layout stay where they are. By default [<group>/]<version>/<resource>/[<namespace>/]<name>.yaml.
+    #[arg(long, help_heading = MANIFESTS, value_name = "TEMPLATE")]
+    pub(crate) layout: Option<TemplateLayout>,
+    /// How long one fetch or push may take: 10m
+    ///
+    /// It is ended then, and tried again. More helps where the first push is large or the way to the remote slow.
+    #[arg(long, help_heading = COMMITS, value_name = "DURATION", value_parser = transfer_limit, default_value = "10m")]
+    pub(crate) transfer_limit: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlaceArgs {
+    #[command(flatten)]
+    pub(crate) files: FilesArgs,
+    /// Let an absent branch begin without files and history
+    #[arg(long, help_heading = REPOSITORY)]
+    pub(crate) orphan: bool,
     /// Who commits, and is the author where nobody is known, as 'Name <email>'
     #[arg(long, help_heading = REPOSITORY, value_name = "IDENTITY", default_value = "reverser <reverser@cluster.local>")]
     pub(crate) committer: Signature,
@@ -60,17 +82,7 @@ pub(crate) struct PlaceArgs {
     #[arg(long, help_heading = REPOSITORY, value_name = "LEVEL", default_value_t, hide_short_help = true)]
     pub(crate) compression: CompressionLevel,
     #[command(flatten)]
-    pub(crate) access: AccessArgs,
-    #[command(flatten)]
     pub(crate) sign: SignArgs,
-    /// Where each object's file stands
-    ///
-    /// Such as '{namespace}/{kind|lower}.{group}/{name}.yaml'. {group}, {version}, {resource}, {kind}, {namespace} and {name} are the object's; {kind|lower} is the kind in lower
-    /// case. The core group is _core and cluster-scoped objects are in _cluster, or what {group|default("_x")} and
-    /// {namespace|default("_x")} say. A template by which two objects could get the same file is refused. Files of another
-    /// layout stay where they are. By default [<group>/]<version>/<resource>/[<namespace>/]<name>.yaml.
-    #[arg(long, help_heading = MANIFESTS, value_name = "TEMPLATE")]
-    pub(crate) layout: Option<TemplateLayout>,
     /// What the commit of a change says, as a Jinja template
     ///
     /// Such as '{{ operation|lower }} {{ kind }} {{ namespace }}/{{ name }}', with operation, group, version, kind, resource, namespace, name, uid, resourceVersion, actor, evidence
@@ -99,11 +111,6 @@ pub(crate) struct PlaceArgs {
     /// So many commits don't wait for --push-interval [default: it alone counts]
     #[arg(long, help_heading = COMMITS, value_name = "COMMITS")]
     pub(crate) push_max_commits: Option<NonZeroUsize>,
-    /// How long one fetch or push may take: 10m
-    ///
-    /// It is ended then, and tried again. More helps where the first push is large or the way to the remote slow.
-    #[arg(long, help_heading = COMMITS, value_name = "DURATION", value_parser = transfer_limit, default_value = "10m")]
-    pub(crate) transfer_limit: Duration,
 }
 
 /// Zero would end every fetch.
