@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, fmt::Debug, sync::Arc};
 
 use reverser_core::{CommitPlan, RepoPath, yaml};
 
-use crate::{remedy::Remedy, sign::SignError};
+use crate::{remedy::Remedy, remote::RemoteError, sign::SignError};
 
 /// Takes plans and makes them durable.
 ///
@@ -30,6 +30,15 @@ pub trait GitSink: Files {
     /// Returns once the remote has all that `receipt` promised, also when it had to be replayed onto somebody else's
     /// commits. Waits for ever; callers set the limit. Returns at once where there is no remote.
     async fn pushed(&self, receipt: &Receipt) -> Result<(), SinkError>;
+
+    /// Returns once what others have pushed is taken in, as far as the remote had it when this was called: what is read from
+    /// then on shows it. Otherwise that is seen with the next push. Returns at once where there is no remote.
+    ///
+    /// # Errors
+    /// [`SinkError::Remote`] when the remote can't be looked at; what was known before can be read all the same.
+    async fn catch_up(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
 
     /// Returns the cursors that were committed last, by source.
     async fn cursors(&self) -> Result<BTreeMap<String, String>, SinkError>;
@@ -176,6 +185,13 @@ pub enum SinkError {
         /// How long it was tried.
         limit: std::time::Duration,
     },
+    /// What others have pushed could not be looked at.
+    #[error("could not look at what others have pushed")]
+    Remote {
+        /// Why not.
+        #[source]
+        source: RemoteError,
+    },
     /// A commit could not be signed; nothing of the batch counts, and nothing is committed without a signature.
     #[error("can't sign a commit of {sink}; none is made without a signature")]
     Sign {
@@ -213,6 +229,7 @@ impl SinkError {
         match self {
             Self::Closed { .. } | Self::Late { .. } => Remedy::Restart,
             Self::Full { .. } | Self::Store { .. } => Remedy::FixConfiguration,
+            Self::Remote { source } => source.remedy(),
             Self::Sign { source, .. } => source.remedy(),
         }
     }

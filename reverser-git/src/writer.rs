@@ -179,6 +179,10 @@ impl GitSink for GitWriter {
         Ok(())
     }
 
+    async fn catch_up(&self) -> Result<(), SinkError> {
+        self.ask(|reply| Request::CatchUp { reply }).await?
+    }
+
     async fn cursors(&self) -> Result<BTreeMap<String, String>, SinkError> {
         self.ask(|reply| Request::Cursors { reply }).await
     }

@@ -33,6 +33,7 @@ mod contest;
 mod gits;
 mod handles;
 mod hold;
+mod look;
 mod pace;
 mod push;
 mod request;
@@ -42,6 +43,7 @@ use contest::Contest;
 use gits::Gits;
 use handles::Handles;
 use hold::Held;
+pub(crate) use look::Looking;
 use pace::Pace;
 pub(crate) use pace::Pacing;
 use push::{Round, Seen, look};
@@ -73,7 +75,9 @@ pub(crate) struct Owner {
     /// How many batches were committed; what an earlier run has left to push counts as one.
     sequence: u64,
     phase: Phase,
-    /// The push under way, alone.
+    /// Who waits for a look at the remote.
+    looking: Vec<Looking>,
+    /// The push or the look at the remote under way, alone.
     round: JoinSet<Round>,
     backoff: Backoff,
     pace: Pace,
@@ -98,6 +102,8 @@ pub(crate) struct Owner {
 
 enum Phase {
     Idle,
+    /// The remote is looked at, with nothing to push.
+    Looking,
     Pushing {
         /// All batches up to this one are in it.
         sequence: u64,
@@ -136,6 +142,7 @@ impl Owner {
             told_full: false,
             sequence: 0,
             phase: Phase::Idle,
+            looking: Vec::new(),
             round: JoinSet::new(),
             backoff: Backoff::new(SHORTEST_WAIT, LONGEST_WAIT),
             told: None,
@@ -186,6 +193,7 @@ impl Owner {
                 self.consolidate_when_due();
             }
             self.push_when_due().await;
+            self.look_when_asked();
             self.publish();
             let (is_waiting, due, rested, join_pause) =
                 (self.is_waiting(), self.due(), self.rests_until(), self.join_pause());
@@ -249,6 +257,7 @@ impl Owner {
             Request::Commit { .. } => {}
             Request::Cursors { reply } => drop(reply.send(self.store().cursors().clone())),
             // Whoever comes after the last one has left finds another owner.
+            Request::CatchUp { reply } => self.looking.push(reply),
             Request::Join { reply, .. } if leaving.is_some() => drop(reply),
             Request::Join { handle, signer, reply } => {
                 let _ = reply.send(self.join(handle, signer).await);
@@ -322,7 +331,7 @@ impl Owner {
     fn publish(&self) {
         let store = self.store();
         let phase = match &self.phase {
-            Phase::Idle => PushPhase::Idle,
+            Phase::Idle | Phase::Looking => PushPhase::Idle,
             Phase::Pushing { .. } => PushPhase::Pushing,
             Phase::Waiting { error, due, .. } => {
                 let wait = due.saturating_duration_since(Instant::now());
@@ -360,7 +369,7 @@ impl Owner {
     fn due(&self) -> Instant {
         match self.phase {
             Phase::Waiting { due, .. } => due,
-            Phase::Idle | Phase::Pushing { .. } => Instant::now(),
+            Phase::Idle | Phase::Looking | Phase::Pushing { .. } => Instant::now(),
         }
     }
 

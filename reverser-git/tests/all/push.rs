@@ -20,6 +20,28 @@ async fn a_push_race_loses_no_commit_of_anybody() {
 }
 
 #[tokio::test]
+async fn what_others_have_pushed_is_seen_by_one_that_has_nothing_to_push() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "ours", "1").await;
+    for content in ["1", "2"] {
+        bed.others_commit("theirs", content);
+        writer.catch_up().await.unwrap();
+        assert_eq!(writer.read(&path("theirs")).await.unwrap().as_deref(), Some(content.as_bytes()));
+    }
+    writer.catch_up().await.unwrap();
+    push(&writer, "ours", "2").await;
+    fs::rename(bed.remote(), bed.remote().with_extension("away")).unwrap();
+    let error = writer.catch_up().await.unwrap_err();
+    assert!(matches!(error, SinkError::Remote { .. }), "{error:?}");
+    assert_eq!(writer.read(&path("theirs")).await.unwrap().as_deref(), Some(&b"2"[..]));
+    fs::rename(bed.remote().with_extension("away"), bed.remote()).unwrap();
+    writer.catch_up().await.unwrap();
+    bed.finish(writer).await;
+    assert_eq!(bed.subjects(), ["put ours", "others: theirs", "others: theirs", "put ours"]);
+}
+
+#[tokio::test]
 async fn several_unpushed_commits_are_replayed_in_order_with_what_they_delete() {
     let bed = Bed::new().await;
     let writer = bed.start().await;

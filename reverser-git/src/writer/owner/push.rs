@@ -24,7 +24,9 @@ use crate::{
 impl Owner {
     /// Begins a push when there is something to push, none is under way, and no wait is left.
     pub(super) async fn push_when_due(&mut self) {
-        if matches!(self.phase, Phase::Pushing { .. }) || self.is_waiting() && Instant::now() < self.due() {
+        if matches!(self.phase, Phase::Looking | Phase::Pushing { .. })
+            || self.is_waiting() && Instant::now() < self.due()
+        {
             return;
         }
         if self.rests_until().is_some() {
@@ -86,14 +88,20 @@ impl Owner {
     /// Takes in how a push ended.
     pub(super) async fn settle(&mut self, round: Result<Round, tokio::task::JoinError>) {
         let round = round.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        let Phase::Pushing { sequence } = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
+        let Phase::Pushing { sequence } = std::mem::replace(&mut self.phase, Phase::Idle) else {
+            return match round {
+                Round::Failed(error) => self.settle_look(Err(error)).await,
+                Round::Looked(tip) | Round::Moved(tip) => self.settle_look(Ok(tip)).await,
+                Round::Pushed(_) => {}
+            };
+        };
         let settled = match round {
             Round::Failed(error) if self.handles.next_turn(&error) => {
                 tracing::warn!(%error, "a push failed; it is tried with the credentials of another writer of the branch");
                 return;
             }
             Round::Failed(error) => return self.fail(error),
-            Round::Moved(tip) => {
+            Round::Looked(tip) | Round::Moved(tip) => {
                 self.contest.lose();
                 match tip {
                     Some(tip) => self.meet(tip).await,
@@ -239,6 +247,8 @@ pub(super) struct Push {
 /// How a push ended, after the remote was asked what is behind a refusal.
 pub(super) enum Round {
     Failed(RemoteError),
+    /// Nothing was to be pushed. The branch is here, and fetched; `None`: it isn't there.
+    Looked(Option<CommitId>),
     /// Somebody else moved the branch to here, and it is fetched; `None`: it is gone.
     Moved(Option<CommitId>),
     Pushed(Done),

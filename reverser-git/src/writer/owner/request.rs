@@ -13,12 +13,16 @@ use crate::{
     sign::Signer,
     sink::{Receipt, SinkError},
     store::Work,
-    writer::handle::Handle,
+    writer::{handle::Handle, owner::Looking},
 };
 
 /// What the owner is asked to do.
 #[derive(Debug)]
 pub(crate) enum Request {
+    /// Somebody wants to see what others have pushed.
+    CatchUp {
+        reply: Looking,
+    },
     /// A writer is being closed. The answer is the sequence of its last batch, or a later one.
     Close {
         handle: Arc<Handle>,
