@@ -5,13 +5,14 @@ use std::{
     fmt::{Debug, Write},
 };
 
-use crate::{Change, Resource};
+use crate::{Change, Drifted, Resource};
 
 pub(crate) mod clean;
 mod group;
 mod recorded;
 mod template;
 mod trailers;
+mod verify;
 
 pub use group::{Grouped, GroupedObject};
 pub use recorded::{RecordedVersion, add_trailer, trailers};
@@ -59,6 +60,12 @@ pub trait CommitMessage: Debug + Send + Sync {
 
     /// Returns subject and body for a commit that brings many files in line with a complete list of the objects.
     fn sync(&self, sync: &Synced) -> String;
+
+    /// Returns subject and body for a commit that repairs what a verification has found; never of nothing. Default:
+    /// [`DefaultMessage`]'s.
+    fn verify(&self, repaired: &[Drifted]) -> String {
+        DefaultMessage.verify(repaired)
+    }
 }
 
 /// What a `[SYNC]` commit did, by resource.
@@ -78,7 +85,8 @@ pub struct Synced {
 }
 
 /// `[CREATE] apps/v1/deployments/web`, with the namespace and the reason in the body; for several objects
-/// `[CREATE] 3 objects` or `[CHANGE] 3 objects: 2 created, 1 deleted`, with the first 100 of them in the body.
+/// `[CREATE] 3 objects` or `[CHANGE] 3 objects: 2 created, 1 deleted`, with the first 100 of them in the body,
+/// and likewise `[VERIFY] 3 objects: 1 missing, 2 different`.
 ///
 /// ```
 /// use reverser_core::{Change, CommitMessage, DefaultMessage, ObjectRef, Operation, Resource};
@@ -122,6 +130,10 @@ impl CommitMessage for DefaultMessage {
             let _infallible = write!(message, "\n- {resource}: {count}");
         }
         message
+    }
+
+    fn verify(&self, repaired: &[Drifted]) -> String {
+        verify::default(repaired)
     }
 }
 

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    Change, CommitMessage, CommitPlan, DefaultLayout, DefaultMessage, Edit, Layout, LeftOut, ObjectRef, Operation,
-    RefuseSecrets, RepoPath, Resource, Sanitizer, Seal, SealError, Selector, Users, Wanted, identity,
+    Change, CommitMessage, CommitPlan, DefaultLayout, DefaultMessage, Drifted, Edit, Layout, LeftOut, ObjectRef,
+    Operation, RefuseSecrets, RepoPath, Resource, Sanitizer, Seal, SealError, Selector, Users, Wanted, identity,
     message::{Grouped, Synced, with_group_trailers, with_trailers, without_trailers},
     yaml,
 };
@@ -307,6 +307,23 @@ impl Pipeline {
     /// ```
     pub fn sync_plan(&self, sync: &Synced, edits: Vec<Edit>, now: Timestamp) -> CommitPlan {
         CommitPlan { author: None, date: now, message: without_trailers(&self.message.sync(sync)), edits }
+    }
+
+    /// Returns the commit that repairs what a verification has found.
+    ///
+    /// ```
+    /// use reverser_core::{Drift, Drifted, ObjectRef, Pipeline, Resource};
+    ///
+    /// let nodes = Resource::new("", "v1", "Node", "nodes").cluster_scoped().into();
+    /// let object = ObjectRef { resource: nodes, namespace: None, name: "n-1".into(), uid: None };
+    /// let repaired = [Drifted { drift: Drift::Missing, object, is_left_out: false }];
+    /// let plan = Pipeline::default().verify_plan(&repaired, vec![], "2026-11-27T08:00:00Z".parse()?);
+    /// assert_eq!(plan.message.lines().next(), Some("[VERIFY] 1 object: 1 missing"));
+    /// assert_eq!(plan.author, None, "nobody's doing: the writer's committer");
+    /// # Ok::<(), jiff::Error>(())
+    /// ```
+    pub fn verify_plan(&self, repaired: &[Drifted], edits: Vec<Edit>, now: Timestamp) -> CommitPlan {
+        CommitPlan { author: None, date: now, message: without_trailers(&self.message.verify(repaired)), edits }
     }
 
     /// Returns the edit that makes the file say what the object is; `None`: gone.

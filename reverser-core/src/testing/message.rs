@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Actor, Attribution, Change, CommitMessage, Evidence, ObjectRef, Operation, Resource,
+    Actor, Attribution, Change, CommitMessage, Drift, Drifted, Evidence, ObjectRef, Operation, Resource,
     message::{Grouped, Synced},
 };
 
@@ -33,6 +33,16 @@ pub fn message_conforms(message: &dyn CommitMessage) {
         let text = message.sync(&sync);
         assert!(!is_blank(&text), "the message of {sync:?} is blank");
         assert_eq!(message.sync(&sync), text, "the message of {sync:?} changes");
+    }
+    let objects = hostile_changes().into_iter().map(|change| change.object);
+    let repaired: Vec<_> = objects
+        .zip(Drift::ALL.into_iter().cycle())
+        .map(|(object, drift)| Drifted { drift, object, is_left_out: drift == Drift::Missing })
+        .collect();
+    for repaired in [&repaired[..], &repaired[..1]] {
+        let text = message.verify(repaired);
+        assert!(!is_blank(&text), "the message of {} repairs is blank", repaired.len());
+        assert_eq!(message.verify(repaired), text, "the message of {} repairs changes", repaired.len());
     }
 }
 
