@@ -221,16 +221,39 @@ impl Pipeline {
     /// # Ok::<(), reverser_core::RepoPathError>(())
     /// ```
     pub fn owns(&self, path: &RepoPath, content: &[u8], resource: &Arc<Resource>, namespace: Option<&str>) -> bool {
-        let Some(body) = std::str::from_utf8(content).ok().and_then(|text| yaml::parse(text).ok()).and_then(single)
-        else {
-            return false;
-        };
-        let Some(object) = ObjectRef::of(resource, &body) else { return false };
-        body["apiVersion"] == resource.api_version().as_str()
+        self.owned(path, content, resource, namespace).is_some()
+    }
+
+    /// Returns the object that a file is of, and what it says of it, where it is one that this pipeline
+    /// [`owns`](Self::owns).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use reverser_core::{Pipeline, Resource};
+    ///
+    /// let configmaps = Arc::new(Resource::new("", "v1", "ConfigMap", "configmaps").without_status());
+    /// let text = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: web\n  namespace: shop\n";
+    /// let owned = Pipeline::default().owned(&"v1/configmaps/shop/web.yaml".parse()?, text, &configmaps, None);
+    /// let (object, body) = owned.expect("it is as it would be written");
+    /// assert_eq!((object.name.as_str(), &body["kind"]), ("web", &"ConfigMap".into()));
+    /// # Ok::<(), reverser_core::RepoPathError>(())
+    /// ```
+    pub fn owned(
+        &self,
+        path: &RepoPath,
+        content: &[u8],
+        resource: &Arc<Resource>,
+        namespace: Option<&str>,
+    ) -> Option<(ObjectRef, Value)> {
+        let body = std::str::from_utf8(content).ok().and_then(|text| yaml::parse(text).ok()).and_then(single)?;
+        let object = ObjectRef::of(resource, &body)?;
+        let is_owned = body["apiVersion"] == resource.api_version().as_str()
             && body["kind"] == resource.kind.as_str()
             && namespace.is_none_or(|namespace| object.namespace.as_deref() == Some(namespace))
             && self.selector.file(&object, &body, &|section, key| self.keeps(&body, section, key))
-            && self.place(&object) == *path
+            && self.place(&object) == *path;
+        is_owned.then_some((object, body))
     }
 
     /// Returns the commit for one change.

@@ -15,7 +15,7 @@ use reverser_core::{CommitPlan, Edit, RepoPath};
 
 use crate::{
     blocking::blocking,
-    sink::{Batch, Files, GitSink, Obstacle, Obstructed, Outcome, Receipt, SinkError, is_unchanged, move_cursors},
+    sink::{Batch, Files, GitSink, Obstacle, Obstructed, Outcome, Receipt, SinkError, move_cursors, says_the_same},
 };
 
 /// Writes files into a folder. Each file is replaced by a rename, so that a reader sees the old or the new one.
@@ -130,7 +130,7 @@ impl Writer {
     }
 
     fn put(&self, path: &RepoPath, content: &[u8], touched: &mut BTreeSet<PathBuf>) -> io::Result<bool> {
-        if self.read(path)?.is_some_and(|standing| is_unchanged(path, &standing, content)) {
+        if self.read(path)?.is_some_and(|standing| says_the_same(path, &standing, content)) {
             return Ok(false);
         }
         let folder = self.make_folder(path, touched)?;

@@ -97,7 +97,7 @@ pub use remote::{Refusal, Remote, RemoteError, TipMove};
 #[cfg(feature = "testing")]
 pub use sign::MemorySigner;
 pub use sign::{ProgramSigner, SignError, SignFormat, Signer, SshSigner};
-pub use sink::{Batch, CommitId, Files, GitSink, Obstacle, Obstructed, Outcome, Receipt, SinkError};
+pub use sink::{Batch, CommitId, Files, GitSink, Obstacle, Obstructed, Outcome, Receipt, SinkError, says_the_same};
 pub use store::OpenError;
 pub use url::{CanonicalUrl, RemoteUrl, RemoteUrlError, default_state_dir};
 pub use writer::{Closed, GitWriter, GitWriterBuilder, LastPush, PushPhase, PushState, StartAt};

@@ -7,7 +7,7 @@ use std::{
 
 use reverser_core::{CommitPlan, Edit, RepoPath};
 
-use crate::sink::{Batch, CommitId, Files, GitSink, Outcome, Receipt, SinkError, is_unchanged, move_cursors};
+use crate::sink::{Batch, CommitId, Files, GitSink, Outcome, Receipt, SinkError, move_cursors, says_the_same};
 
 /// Keeps commits in memory; clones share them. Its ids are counts, and nothing is ever pushed.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +65,7 @@ impl State {
     }
 
     fn put(&mut self, path: &RepoPath, content: &[u8]) -> bool {
-        if self.files.get(path.as_str()).is_some_and(|standing| is_unchanged(path, standing, content)) {
+        if self.files.get(path.as_str()).is_some_and(|standing| says_the_same(path, standing, content)) {
             return false;
         }
         let path = path.as_str();

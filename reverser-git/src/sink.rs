@@ -237,7 +237,16 @@ impl SinkError {
 
 /// Returns whether a file need not be written: the one that stands there has the same bytes, or is YAML of the same
 /// meaning, which stays as its author formatted it.
-pub(crate) fn is_unchanged(path: &RepoPath, standing: &[u8], content: &[u8]) -> bool {
+///
+/// ```
+/// use reverser_git::says_the_same;
+///
+/// let path = "v1/configmaps/shop/web.yaml".parse()?;
+/// assert!(says_the_same(&path, b"# by hand\na: 'b'\n", b"a: b\n"));
+/// assert!(!says_the_same(&path, b"a: 1\n", b"a: '1'\n"));
+/// # Ok::<(), reverser_core::RepoPathError>(())
+/// ```
+pub fn says_the_same(path: &RepoPath, standing: &[u8], content: &[u8]) -> bool {
     let is_yaml = [".yaml", ".yml"].iter().any(|extension| path.as_str().ends_with(extension));
     standing == content || is_yaml && yaml::same_meaning(standing, content)
 }

@@ -6,7 +6,7 @@ use reverser_core::{CommitPlan, Edit, RepoPath, Signature};
 use crate::{
     commit::{Commit, ident, message},
     objects::{Id, Kind},
-    sink::{Batch, Obstructed, Outcome, SinkError, is_unchanged, move_cursors},
+    sink::{Batch, Obstructed, Outcome, SinkError, move_cursors, says_the_same},
     store::{Store, Unpushed},
     trees::{self, Blocked, REGULAR, Standing},
 };
@@ -117,7 +117,7 @@ impl Store {
         };
         let id = self.objects.hash(Kind::Blob, content)?;
         if let Some(file) = standing
-            && (id == file.id || is_unchanged(path, &self.content(path, file.id)?, content))
+            && (id == file.id || says_the_same(path, &self.content(path, file.id)?, content))
         {
             return Ok(None);
         }

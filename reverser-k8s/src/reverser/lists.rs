@@ -3,10 +3,14 @@
 use std::{collections::HashSet, sync::Arc};
 
 use reverser_core::{Edit, ObjectRef, Rendered, RepoPath, Resource};
-use reverser_git::SinkError;
+use reverser_git::{Files, SinkError};
 
 use super::Reverser;
-use crate::{report::Notice, source::Listed};
+use crate::{
+    compare::{Orphan, orphans},
+    report::Notice,
+    source::Listed,
+};
 
 /// A sweep that would delete more files than this, and more than half of what is there, is held.
 const SWEEP: usize = 20;
@@ -19,6 +23,21 @@ pub(super) struct RenderedList {
     pub(super) superseded: Vec<Arc<Resource>>,
     pub(super) edits: Vec<Edit>,
     pub(super) alive: HashSet<RepoPath>,
+}
+
+/// Reads what the sink has for as long as it takes.
+#[derive(Debug)]
+struct Persistent<'a>(&'a Reverser);
+
+#[async_trait::async_trait]
+impl Files for Persistent<'_> {
+    async fn list(&self, folder: Option<&RepoPath>) -> Result<Vec<RepoPath>, SinkError> {
+        self.0.persist(|| self.0.sink.list(folder)).await
+    }
+
+    async fn read(&self, path: &RepoPath) -> Result<Option<Vec<u8>>, SinkError> {
+        self.0.persist(|| self.0.sink.read(path)).await
+    }
 }
 
 /// What to do about files whose objects are gone.
@@ -47,22 +66,10 @@ impl Reverser {
 
     /// Returns how many files of `resource` in the list's scope have an object, and the deletions of those without one.
     async fn files_of(&self, resource: &Arc<Resource>, list: &RenderedList) -> Result<(usize, Vec<Edit>), SinkError> {
-        let folder = self.pipeline.layout.folder(resource);
-        let files = self.persist(|| self.sink.list(folder.as_ref())).await?;
-        let (mut kept, mut removed) = (0, Vec::new());
-        for path in files {
-            if list.alive.contains(&path) {
-                kept += 1;
-                continue;
-            }
-            if !self.pipeline.layout.may_hold(resource, &path) {
-                continue;
-            }
-            let Some(content) = self.persist(|| self.sink.read(&path)).await? else { continue };
-            if self.pipeline.owns(&path, &content, resource, list.namespace.as_deref()) {
-                removed.push(Edit::Delete { path });
-            }
-        }
+        let mut removed = Vec::new();
+        let (files, namespace) = (Persistent(self), list.namespace.as_deref());
+        let mut found = |orphan: Orphan| removed.push(Edit::Delete { path: orphan.path });
+        let kept = orphans(&self.pipeline, &files, resource, namespace, &list.alive, &mut found).await?;
         Ok((kept, removed))
     }
 
