@@ -10,12 +10,14 @@ use jiff::SignedDuration;
 use reverser_git::RemoteUrl;
 
 mod clean;
+mod diff;
 mod group;
 mod heading;
 mod place;
 mod select;
 
 pub(crate) use clean::CleanArgs;
+pub(crate) use diff::{ColorChoice, DiffArgs, DiffFormat};
 pub(crate) use group::GroupArgs;
 use heading::{CLUSTER, OUTPUT, REPOSITORY, SELECTION};
 pub(crate) use heading::{LOGIN, SIGNING};
@@ -60,7 +62,11 @@ Begin with:
   reverser check --repo ./my-cluster.git     would it work here?
   reverser watch --repo ./my-cluster.git     record the current kubeconfig's cluster
 
-Exit codes: 0 done, 1 failed, 2 wrong usage.";
+Exit codes: 0 done, 1 failed, 2 wrong usage; of diff: 0 equal, 1 different, 2 error.";
+
+const DIFF_EXIT_CODES: &str = "\
+Exit codes: 0 Git and the cluster are equal, 1 they differ, 2 something could not be compared: nothing is called
+equal that was not looked at.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -76,6 +82,14 @@ pub(crate) enum Command {
     /// it replays a recorded session instead.
     #[cfg(feature = "demo")]
     Demo(DemoArgs),
+    /// Compare a cluster with what Git says of it
+    ///
+    /// Reads what the cluster holds and the files of the branch, and changes neither; it works beside a running watch. An object is missing when Git has no file of it,
+    /// extra when Git has a file and the object is gone, different when both say something else; a diff leads from Git to
+    /// the cluster. How a file is formatted makes no difference, and files that reverser wouldn't write are nobody's
+    /// business.
+    #[command(after_help = DIFF_EXIT_CODES)]
+    Diff(DiffArgs),
     /// Turn an API server's audit log into history
     ///
     /// Commits each successful write in the log, by its user and with its time. The log has to hold what was written:
@@ -288,7 +302,7 @@ mod tests {
     fn each_flag_that_commands_share_stands_under_a_heading_and_has_a_short_line() {
         let mut cli = Cli::command();
         cli.build();
-        for name in ["check", "replay", "snapshot", "watch"] {
+        for name in ["check", "diff", "replay", "snapshot", "watch"] {
             let command = cli.find_subcommand(name).unwrap();
             for flag in command.get_opts().filter(|flag| flag.get_id() != "help") {
                 let line = flag.get_help().unwrap().to_string();

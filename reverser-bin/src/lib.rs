@@ -7,6 +7,7 @@ mod check;
 mod connect;
 #[cfg(feature = "demo")]
 mod demo;
+mod diff;
 mod output;
 mod replay;
 mod repository;
@@ -14,6 +15,7 @@ mod sanitize;
 mod sign;
 mod size;
 mod snapshot;
+mod unified;
 mod watch;
 
 use std::{io::Write, process::ExitCode};
@@ -32,6 +34,7 @@ pub fn main() -> ExitCode {
             Command::Check(args) => check::run(args).await,
             #[cfg(feature = "demo")]
             Command::Demo(args) => demo::run(args).await,
+            Command::Diff(args) => Ok(diff::run(args).await),
             Command::Replay(args) => replay::run(args).await,
             Command::Sanitize(args) => sanitize::run(args).await,
             Command::Snapshot(args) => snapshot::run(args).await,
@@ -46,14 +49,18 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Says on standard error what has failed.
+fn tell(error: &anyhow::Error) {
+    // Nothing is left to do about a closed one.
+    let _closed = writeln!(std::io::stderr(), "error: {}", reverser_k8s::report::chain(error.as_ref()));
+}
+
 /// What was typed can't be right, as is seen only later than by the parser of arguments.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Usage(String);
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    let text = reverser_k8s::report::chain(error.as_ref());
-    // Nothing is left to do about a closed standard error.
-    let _closed = writeln!(std::io::stderr(), "error: {text}");
+    tell(error);
     if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

@@ -3,7 +3,6 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, bail};
-use reverser_core::{Filter, Test};
 use reverser_git::DirectorySink;
 use reverser_k8s::{Reverser, ReverserBuilder, Source, SyncGaps};
 
@@ -32,7 +31,7 @@ async fn snapshot(args: SnapshotArgs, output: &Output) -> anyhow::Result<ExitCod
     if !choice.sensitive.is_empty() {
         output.say(repository::SECRETS_LEFT_OUT);
     }
-    if select.filters.only.iter().chain(&select.filters.except).any(asks_about_changes) {
+    if select.filters.ask_about_changes() {
         output.say("a snapshot shows objects, not changes: user= and operation= leave nothing out of it");
     }
     // Always a complete list: a snapshot is what is there now, wherever a watch has stopped.
@@ -58,10 +57,6 @@ async fn snapshot(args: SnapshotArgs, output: &Output) -> anyhow::Result<ExitCod
         }
         (None, None) => Err(crate::Usage("give --out DIR or --repo REPO".into()).into()),
     }
-}
-
-fn asks_about_changes(filter: &Filter) -> bool {
-    filter.terms.iter().any(|term| matches!(term.test, Test::Operation(_) | Test::User(_)))
 }
 
 async fn open_folder(folder: &Path) -> anyhow::Result<DirectorySink> {

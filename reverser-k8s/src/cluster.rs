@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     discover::{Catalog, DiscoverError},
+    list::List,
     reverser::Arrival,
     source::{Event, Source},
     watch::{Gate, Watch, within},
@@ -87,6 +88,12 @@ impl Cluster {
                 None => watch,
             })
             .collect()
+    }
+
+    /// Returns what lists each of `resources` in each selected namespace, to compare it with Git.
+    pub fn lists(&self, resources: &[Arc<Resource>], pipeline: &Pipeline) -> Vec<List> {
+        let watches = resources.iter().flat_map(|resource| self.watches_of(resource, pipeline));
+        watches.map(|watch| watch.list()).collect()
     }
 
     fn watches_of(&self, resource: &Arc<Resource>, pipeline: &Pipeline) -> Vec<Watch> {

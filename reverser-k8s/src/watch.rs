@@ -34,7 +34,10 @@ use self::{
     machine::{End, Input, Machine, Request, Subject},
     scope::{Events, Scope},
 };
-use crate::source::{Event, Source};
+use crate::{
+    list::List,
+    source::{Event, Source},
+};
 
 /// Watches one resource in one namespace or everywhere. No selector goes to the server: an object that leaves one
 /// would look deleted.
@@ -105,6 +108,14 @@ impl Watch {
     /// Returns the namespace that it is watched in; `None`: everywhere.
     pub fn namespace(&self) -> Option<&str> {
         self.api.namespace.as_deref()
+    }
+
+    /// Returns what lists the same, whenever it is asked.
+    pub fn list(&self) -> List {
+        let Scope { client, resource, namespace, sanitizer } = &self.api;
+        List::new(client.clone(), Arc::clone(resource), namespace.clone())
+            .superseding(self.machine.subject.superseded.clone())
+            .read_with(sanitizer.clone())
     }
 
     /// Does what the machine wants next. Dropping the future leaves the machine where it was, and the stream at the event

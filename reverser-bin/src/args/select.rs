@@ -1,7 +1,7 @@
 //! What is captured.
 
 use clap::{Args, ValueEnum, builder::PossibleValue};
-use reverser_core::{Filter, LabelSelector, NOISE};
+use reverser_core::{Filter, LabelSelector, NOISE, Test};
 
 use super::heading::SELECTION;
 
@@ -41,6 +41,15 @@ pub(crate) struct FilterArgs {
     /// May be repeated: what one of them takes is left out.
     #[arg(long, help_heading = SELECTION, value_name = "FILTER", value_parser = filter)]
     pub(crate) except: Vec<Filter>,
+}
+
+impl FilterArgs {
+    /// Returns whether one says which changes are recorded, which means nothing where objects are looked at.
+    pub(crate) fn ask_about_changes(&self) -> bool {
+        let asks =
+            |filter: &Filter| filter.terms.iter().any(|term| matches!(term.test, Test::Operation(_) | Test::User(_)));
+        self.only.iter().chain(&self.except).any(asks)
+    }
 }
 
 /// A row of [`NOISE`], or all of them.
