@@ -14,6 +14,7 @@ mod check;
 mod corpus;
 mod defaults;
 mod demo;
+mod diff;
 mod embed;
 mod errors;
 mod forge;

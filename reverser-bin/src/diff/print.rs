@@ -128,6 +128,7 @@ impl<'a> Printer<'a> {
 
     fn line(&self) -> String {
         let Summary { objects, missing, extra, different, superseded, not_compared } = self.summary;
+        let objects = format!("{objects} object{}", if objects == 1 { "" } else { "s" });
         let at = format!("{} at {}", self.args.files.branch, self.commit.get(..8).unwrap_or(&self.commit));
         let counts = [
             (missing, "missing"),
@@ -138,8 +139,8 @@ impl<'a> Printer<'a> {
         ];
         let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}"));
         match counts.collect::<Vec<_>>() {
-            counts if counts.is_empty() => format!("no difference: {objects} objects are as {at} has them"),
-            counts => format!("{}; {objects} objects compared with {at}", counts.join(", ")),
+            counts if counts.is_empty() => format!("no difference: {objects} compared with {at}"),
+            counts => format!("{}; {objects} compared with {at}", counts.join(", ")),
         }
     }
 
