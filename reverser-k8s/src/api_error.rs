@@ -85,6 +85,29 @@ impl ApiError {
         }
     }
 
+    /// Copies it for somebody else who has to know. The causes' texts stay, and what an API server answered; the rest of a
+    /// cause can't be copied.
+    pub(crate) fn copy(&self) -> Self {
+        let cause = |source: &kube::Error| match source {
+            kube::Error::Api(status) => kube::Error::Api(status.clone()),
+            other => kube::Error::Service(crate::report::chain(other).into()),
+        };
+        match self {
+            Self::Credentials { source } => Self::Credentials { source: cause(source) },
+            Self::Expired => Self::Expired,
+            Self::Forbidden { verbs, resource, place, rule } => {
+                let (resource, place, rule) = (resource.clone(), place.clone(), rule.clone());
+                Self::Forbidden { verbs, resource, place, rule }
+            }
+            Self::NotServed { resource } => Self::NotServed { resource: resource.clone() },
+            Self::Request { action, source } => Self::Request { action: action.clone(), source: cause(source) },
+            Self::Restored { resource, cursor, current } => {
+                let (resource, cursor, current) = (resource.clone(), cursor.clone(), current.clone());
+                Self::Restored { resource, cursor, current }
+            }
+        }
+    }
+
     /// Returns whether only a person can help: trying again at once is pointless.
     pub fn is_for_a_person(&self) -> bool {
         matches!(self, Self::Credentials { .. } | Self::Forbidden { .. } | Self::NotServed { .. })

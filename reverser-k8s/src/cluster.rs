@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     discover::{Catalog, DiscoverError},
+    hub::{Hub, Open, Reading, Subscription},
     list::List,
     reverser::Arrival,
     source::{Event, Source},
@@ -26,12 +27,17 @@ const IDENTITY_LIMIT: Duration = Duration::from_secs(30);
 /// How long discovery may take to show a CRD that is established, or to forget one that is deleted.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// A cluster that can be reached.
+/// A cluster that can be reached, as one target sees it. Clones, and what [`target`](Self::target) returns, share a watch for
+/// each resource and namespace.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
+    /// Which one it is: the same for all targets.
+    uid: String,
+    /// With what tells targets apart.
     id: String,
     catalog: Catalog,
+    hub: Arc<Hub>,
     /// Shared by all of its watches.
     gate: Gate,
 }
@@ -59,8 +65,25 @@ impl Cluster {
             Err(error) => return Err(DiscoverError::from_api(error)),
         };
         // No slash: it separates the parts of a watch's id.
-        let id = format!("{}/{scope}", uid.unwrap_or_else(|| address.trim_end_matches('/').replace('/', "_")));
-        Ok(Self { client, id, catalog, gate: Gate::default() })
+        let uid = uid.unwrap_or_else(|| address.trim_end_matches('/').replace('/', "_"));
+        let id = format!("{uid}/{scope}");
+        Ok(Self { client, uid, id, catalog, hub: Arc::default(), gate: Gate::default() })
+    }
+
+    /// Returns the same cluster for another target: a branch, path or selection of its own. `scope` is what it would have
+    /// been connected to with. Both share watches, and what one is behind with doesn't hold up the other.
+    ///
+    /// ```no_run
+    /// # async fn example(client: kube::Client) -> Result<(), reverser_k8s::DiscoverError> {
+    /// use reverser_k8s::Cluster;
+    ///
+    /// let platform = Cluster::connect(client, "https://10.0.0.1", "platform").await?;
+    /// let audit = platform.target("audit");
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn target(&self, scope: &str) -> Self {
+        Self { id: format!("{}/{scope}", self.uid), ..self.clone() }
     }
 
     /// Returns what the API server served when the cluster was connected to.
@@ -79,37 +102,49 @@ impl Cluster {
         resources: &[Arc<Resource>],
         pipeline: &Pipeline,
         cursors: &BTreeMap<String, String>,
-    ) -> Vec<Watch> {
-        resources
-            .iter()
-            .flat_map(|resource| self.watches_of(resource, pipeline))
-            .map(|watch| match resumable(&watch, cursors) {
-                Some(cursor) => watch.resume(cursor),
-                None => watch,
-            })
-            .collect()
+    ) -> Vec<Subscription> {
+        let watches = resources.iter().flat_map(|resource| self.watches_of(resource, pipeline));
+        let resume = |watch: Subscription| match resumable(&watch, cursors) {
+            Some(cursor) => watch.resume(cursor),
+            None => watch,
+        };
+        watches.map(resume).collect()
     }
 
     /// Returns what lists each of `resources` in each selected namespace, to compare it with Git.
     pub fn lists(&self, resources: &[Arc<Resource>], pipeline: &Pipeline) -> Vec<List> {
-        let watches = resources.iter().flat_map(|resource| self.watches_of(resource, pipeline));
-        watches.map(|watch| watch.list()).collect()
+        let lists = resources.iter().flat_map(|resource| {
+            namespaces(resource, pipeline).into_iter().map(|namespace| {
+                List::new(self.client.clone(), Arc::clone(resource), namespace)
+                    .superseding(self.catalog.other_versions(resource))
+                    .read_with(Some(pipeline.sanitizer_of(resource)))
+            })
+        });
+        lists.collect()
     }
 
-    fn watches_of(&self, resource: &Arc<Resource>, pipeline: &Pipeline) -> Vec<Watch> {
-        let others = self.catalog.other_versions(resource);
-        let watch = |namespace| {
-            Watch::new(self.client.clone(), &self.id, Arc::clone(resource), namespace)
-                .superseding(others.clone())
-                .through(self.gate.clone())
-                .read_with(pipeline.sanitizer_of(resource))
-        };
-        let namespaces = &pipeline.selector.namespaces;
-        if !resource.namespaced || namespaces.is_empty() {
-            vec![watch(None)]
-        } else {
-            namespaces.iter().map(|namespace| watch(Some(namespace.clone()))).collect()
-        }
+    fn watches_of(&self, resource: &Arc<Resource>, pipeline: &Pipeline) -> Vec<Subscription> {
+        let watch = |namespace| self.watch(resource, namespace, Reading::Without(pipeline.sanitizer_of(resource)));
+        namespaces(resource, pipeline).into_iter().map(watch).collect()
+    }
+
+    fn watch(&self, resource: &Arc<Resource>, namespace: Option<String>, reading: Reading) -> Subscription {
+        let (client, uid) = (self.client.clone(), self.uid.clone());
+        let (of, place, gate) = (Arc::clone(resource), namespace.clone(), self.gate.clone());
+        let open: Open = Arc::new(move |cursor, reading| {
+            let watch = Watch::new(client.clone(), &uid, Arc::clone(&of), place.clone()).through(gate.clone());
+            let watch = match cursor {
+                Some(cursor) => watch.resume(cursor),
+                None => watch,
+            };
+            match reading {
+                Reading::Without(sanitizer) => Box::new(watch.read_with(sanitizer.clone())),
+                Reading::Nothing | Reading::Whole => Box::new(watch),
+            }
+        });
+        let scope = namespace.as_ref().map(|namespace| format!("/{namespace}")).unwrap_or_default();
+        let id = format!("{}/{resource}{scope}", self.id);
+        Subscription::new(id, Arc::clone(resource), namespace, Arc::clone(&self.hub), open, reading)
     }
 
     /// Tells `arrivals` which resources come and go, until nobody listens. Wakes up for each CRD that changes, and once
@@ -148,13 +183,10 @@ impl Cluster {
             }
             for new in after.iter().filter(|resource| !before.contains(resource)) {
                 // The same resource in another version: its objects are not new, they move.
-                let moved: Vec<_> = before.iter().filter(|old| old.is_version_of(new)).cloned().collect();
+                let has_moved = before.iter().any(|old| old.is_version_of(new));
                 for watch in self.watches_of(new, &pipeline) {
-                    let arrival = if moved.is_empty() {
-                        Arrival::New(Box::new(watch))
-                    } else {
-                        Arrival::Moved(Box::new(watch.superseding(moved.clone())))
-                    };
+                    let watch = Box::new(watch);
+                    let arrival = if has_moved { Arrival::Moved(watch) } else { Arrival::New(watch) };
                     let _closed = arrivals.send(arrival).await;
                 }
             }
@@ -193,7 +225,7 @@ impl std::fmt::Debug for Cluster {
 /// Returns where `watch` may go on. Not where it stopped when a run with another selection has read further since: that
 /// one has recorded some of what lies between, and reading it again would turn back time. Versions of one resource
 /// compare as integers (KEP-5504).
-fn resumable(watch: &Watch, cursors: &BTreeMap<String, String>) -> Option<String> {
+fn resumable(watch: &Subscription, cursors: &BTreeMap<String, String>) -> Option<String> {
     let own = cursors.get(watch.id())?;
     let (cluster, _) = watch.id().split_once('/')?;
     let resource = watch.resource().to_string();
@@ -213,6 +245,16 @@ fn resumable(watch: &Watch, cursors: &BTreeMap<String, String>) -> Option<String
     let latest = cursors.iter().filter(|(id, _)| has_read_this(id)).filter_map(|(_, cursor)| version(cursor)).max();
     let is_latest = version(own) >= latest;
     is_latest.then(|| own.clone())
+}
+
+/// Returns where `resource` is watched; `None`: everywhere.
+fn namespaces(resource: &Resource, pipeline: &Pipeline) -> Vec<Option<String>> {
+    let namespaces = &pipeline.selector.namespaces;
+    if !resource.namespaced || namespaces.is_empty() {
+        vec![None]
+    } else {
+        namespaces.iter().cloned().map(Some).collect()
+    }
 }
 
 fn choose(catalog: &Catalog, pipeline: &Pipeline) -> Choice {

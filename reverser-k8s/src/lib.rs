@@ -24,6 +24,7 @@ pub mod reverser;
 pub mod source;
 pub mod watch;
 
+mod hub;
 mod queue;
 
 pub use api_error::ApiError;
@@ -32,6 +33,7 @@ pub use cluster::{Choice, Cluster};
 pub use compare::{CompareError, Compared, Difference, Finding, compare};
 pub use discover::{Catalog, DiscoverError, UnknownResource};
 pub use dry_run::{Answer, DryRun, DryRunError};
+pub use hub::Subscription;
 pub use list::{List, Lister};
 pub use renew::Credentials;
 pub use report::{LogReporter, Notice, Reporter};

@@ -93,6 +93,11 @@ impl<T> Sender<T> {
         };
         self.items.send(Queued { item, room }).is_ok()
     }
+
+    /// Returns whether nobody is left to take anything.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.items.is_closed()
+    }
 }
 
 impl<T> Receiver<T> {
