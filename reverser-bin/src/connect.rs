@@ -1,7 +1,7 @@
 //! From flags to a cluster, and to what is captured of it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
     time::Duration,
 };
@@ -151,10 +151,14 @@ fn read_default() -> anyhow::Result<Option<Kubeconfig>> {
 }
 
 fn selector(args: &SelectArgs, catalog: &Catalog) -> anyhow::Result<Selector> {
-    let mut resources = BTreeSet::new();
+    let (mut resources, mut versions) = (BTreeSet::new(), BTreeMap::new());
     for name in &args.resource {
         for resource in catalog.find(name).map_err(|error| Usage(format!("--resource: {error}")))? {
-            resources.insert((resource.group.clone(), resource.plural.clone()));
+            let key = (resource.group.clone(), resource.plural.clone());
+            if Catalog::names_version(name, &resource) {
+                versions.insert(key.clone(), resource.version.clone());
+            }
+            resources.insert(key);
         }
     }
     let include = if args.include.contains(&ALL) {
@@ -164,6 +168,7 @@ fn selector(args: &SelectArgs, catalog: &Catalog) -> anyhow::Result<Selector> {
     };
     Ok(Selector {
         resources,
+        versions,
         namespaces: args.namespace.iter().cloned().collect(),
         labels: args.selector.clone().unwrap_or_default(),
         include,

@@ -221,22 +221,22 @@ impl Pipeline {
     /// # Ok::<(), reverser_core::RepoPathError>(())
     /// ```
     pub fn owns(&self, path: &RepoPath, content: &[u8], resource: &Arc<Resource>, namespace: Option<&str>) -> bool {
-        self.owned(path, content, resource, namespace).is_some()
+        self.owned(path, content, resource, namespace).is_some_and(|(object, _)| object.resource == *resource)
     }
 
-    /// Returns the object that a file is of, and what it says of it, where it is one that this pipeline
-    /// [`owns`](Self::owns).
+    /// Returns the object of a file that [is this pipeline's](Self::owns), and what the file says of it, in whatever version of `resource` it was written:
+    /// an object is the same one in each version that it is served in.
     ///
     /// ```
     /// use std::sync::Arc;
     ///
     /// use reverser_core::{Pipeline, Resource};
     ///
-    /// let configmaps = Arc::new(Resource::new("", "v1", "ConfigMap", "configmaps").without_status());
-    /// let text = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: web\n  namespace: shop\n";
-    /// let owned = Pipeline::default().owned(&"v1/configmaps/shop/web.yaml".parse()?, text, &configmaps, None);
-    /// let (object, body) = owned.expect("it is as it would be written");
-    /// assert_eq!((object.name.as_str(), &body["kind"]), ("web", &"ConfigMap".into()));
+    /// let widgets = Arc::new(Resource::new("example.com", "v1", "Widget", "widgets"));
+    /// let text = b"apiVersion: example.com/v1beta1\nkind: Widget\nmetadata:\n  name: web\n  namespace: shop\n";
+    /// let path = "example.com/v1beta1/widgets/shop/web.yaml".parse()?;
+    /// let (old, body) = Pipeline::default().owned(&path, text, &widgets, None).expect("it stands where it would");
+    /// assert_eq!((&*old.resource.version, &body["kind"]), ("v1beta1", &"Widget".into()));
     /// # Ok::<(), reverser_core::RepoPathError>(())
     /// ```
     pub fn owned(
@@ -247,9 +247,16 @@ impl Pipeline {
         namespace: Option<&str>,
     ) -> Option<(ObjectRef, Value)> {
         let body = std::str::from_utf8(content).ok().and_then(|text| yaml::parse(text).ok()).and_then(single)?;
-        let object = ObjectRef::of(resource, &body)?;
-        let is_owned = body["apiVersion"] == resource.api_version().as_str()
-            && body["kind"] == resource.kind.as_str()
+        let api_version = body["apiVersion"].as_str()?;
+        let resource = if api_version == resource.api_version() {
+            Arc::clone(resource)
+        } else {
+            let (group, version) = api_version.split_once('/')?;
+            let other = || Arc::new(Resource { version: version.to_owned(), ..(**resource).clone() });
+            (group == resource.group).then(other)?
+        };
+        let object = ObjectRef::of(&resource, &body)?;
+        let is_owned = body["kind"] == resource.kind.as_str()
             && namespace.is_none_or(|namespace| object.namespace.as_deref() == Some(namespace))
             && self.selector.file(&object, &body, &|section, key| self.keeps(&body, section, key))
             && self.place(&object) == *path;

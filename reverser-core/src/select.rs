@@ -6,7 +6,7 @@ mod labels;
 mod noise;
 mod truth;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -36,6 +36,9 @@ pub struct Selector {
     /// Only these, as (group, plural); empty: all. A resource that is named here is captured although a row of
     /// [`NOISE`] is about it; rows about single objects still hold.
     pub resources: BTreeSet<(String, String)>,
+    /// The version in which a resource is captured, by (group, plural), for as long as it is served in that one. Else,
+    /// and for all others, it is the one that the API server prefers.
+    pub versions: BTreeMap<(String, String), String>,
     /// Only objects in these namespaces; empty: all, and cluster-scoped ones. Cluster-scoped objects are captured
     /// beside namespaces only when their resource is named.
     pub namespaces: BTreeSet<String>,

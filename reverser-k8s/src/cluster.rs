@@ -116,7 +116,6 @@ impl Cluster {
         let lists = resources.iter().flat_map(|resource| {
             namespaces(resource, pipeline).into_iter().map(|namespace| {
                 List::new(self.client.clone(), Arc::clone(resource), namespace)
-                    .superseding(self.catalog.other_versions(resource))
                     .read_with(Some(pipeline.sanitizer_of(resource)))
             })
         });
@@ -259,7 +258,7 @@ fn namespaces(resource: &Resource, pipeline: &Pipeline) -> Vec<Option<String>> {
 
 fn choose(catalog: &Catalog, pipeline: &Pipeline) -> Choice {
     let mut choice = Choice::default();
-    for resource in catalog.watchable() {
+    for resource in catalog.watchable_for(&pipeline.selector) {
         match pipeline.selector.resource(resource) {
             Err(LeftOut::Noise(_) | LeftOut::NotSelected | LeftOut::NotThisChange) => {}
             Ok(()) if pipeline.seal.is_sensitive(resource) => choice.sensitive.push(Arc::clone(resource)),

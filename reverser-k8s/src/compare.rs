@@ -1,5 +1,7 @@
 //! A cluster beside Git, object by object: what is missing there, what is extra, what is different.
 
+mod versions;
+
 use std::{collections::HashSet, sync::Arc};
 
 use reverser_core::{
@@ -8,6 +10,7 @@ use reverser_core::{
 use reverser_git::{Files, SinkError, says_the_same};
 use serde_json::Value;
 
+use self::versions::Versions;
 use crate::{
     api_error::ApiError,
     list::{Lister, Page},
@@ -123,11 +126,8 @@ pub async fn compare(
             None => break,
         }
     }
-    let superseded = lister.superseded().iter().map(|other| (Drift::Superseded, other));
-    for (drift, resource) in std::iter::once((Drift::Extra, lister.resource())).chain(superseded) {
-        let mut orphan = |orphan: Orphan| found(Finding::Differs(orphan.differs(pipeline, drift)));
-        orphans(pipeline, files, resource, lister.namespace(), &alive, &mut orphan).await?;
-    }
+    let mut orphan = |orphan: Orphan| found(Finding::Differs(orphan.differs(pipeline)));
+    orphans(pipeline, files, lister.resource(), lister.namespace(), &alive, &mut orphan).await?;
     Ok(compared)
 }
 
@@ -173,13 +173,16 @@ fn render(
 pub(crate) struct Orphan {
     pub(crate) object: ObjectRef,
     pub(crate) path: RepoPath,
+    /// The object has its file in the listed version.
+    pub(crate) has_moved: bool,
     body: Value,
     content: Vec<u8>,
 }
 
 impl Orphan {
-    fn differs(self, pipeline: &Pipeline, drift: Drift) -> Difference {
-        let Self { object, path, body, content } = self;
+    fn differs(self, pipeline: &Pipeline) -> Difference {
+        let Self { object, path, has_moved, body, content } = self;
+        let drift = if has_moved { Drift::Superseded } else { Drift::Extra };
         // The file is all that is known of the object.
         let change = Change::new(object, drift.operation(), Some(body));
         let wanted = match drift {
@@ -191,8 +194,8 @@ impl Orphan {
     }
 }
 
-/// Finds the files that `pipeline` would have written for objects of `resource` in `namespace` (`None`: anywhere), and that
-/// aren't among those of objects that are alive. Returns how many of those there are.
+/// Finds the files that `pipeline` would have written for objects of `resource`, in whatever version, in `namespace` (`None`:
+/// anywhere), and that aren't among those of objects that are alive. Returns how many of those there are.
 pub(crate) async fn orphans(
     pipeline: &Pipeline,
     files: &dyn Files,
@@ -201,19 +204,22 @@ pub(crate) async fn orphans(
     alive: &HashSet<RepoPath>,
     found: &mut (dyn FnMut(Orphan) + Send),
 ) -> Result<usize, SinkError> {
-    let folder = pipeline.layout.folder(resource);
+    let mut versions = Versions::new(&*pipeline.layout, resource);
     let mut kept = 0;
-    for path in files.list(folder.as_ref()).await? {
+    for path in files.list(versions.root()).await? {
         if alive.contains(&path) {
             kept += 1;
             continue;
         }
-        if !pipeline.layout.may_hold(resource, &path) {
+        if !versions.may_hold(&path) {
             continue;
         }
         let Some(content) = files.read(&path).await? else { continue };
         if let Some((object, body)) = pipeline.owned(&path, &content, resource, namespace) {
-            found(Orphan { object, path, body, content });
+            // An object is the same one in each version.
+            let here = ObjectRef { resource: Arc::clone(resource), ..object.clone() };
+            let has_moved = alive.contains(&pipeline.place(&here));
+            found(Orphan { object, path, has_moved, body, content });
         }
     }
     Ok(kept)
@@ -268,7 +274,6 @@ mod tests {
 
     #[tokio::test]
     async fn differences_of_meaning_are_found_and_files_of_others_are_not() {
-        let old = Arc::new(Resource { version: "v1beta1".into(), ..(*configmaps()).clone() });
         let files = sink([
             file("same", "1"),
             file("different", "1"),
@@ -280,17 +285,13 @@ mod tests {
             put("v1/configmaps/shop/hand-written.yaml", "# mine\n"),
             put("v1/configmaps/shop/kustomization.yaml", "kind: Kustomization\n"),
             put("v1/secrets/shop/other.yaml", "kind: Secret\n"),
-            put(
-                "v1beta1/configmaps/shop/same.yaml",
-                "apiVersion: v1beta1\nkind: ConfigMap\nmetadata: {name: same, namespace: shop}\n",
-            ),
         ])
         .await;
         let mut dying = object("extra", "1");
         dying["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
         let objects =
             [object("different", "2"), dying, object("formatted", "1"), object("missing", "1"), object("same", "1")];
-        let lister = Remembered::new(configmaps()).superseding(old).at(7, objects);
+        let lister = Remembered::new(configmaps()).at(7, objects);
         let (told, compared) = compared(&Pipeline::default(), &files, &lister).await;
         assert_eq!(
             told,
@@ -298,10 +299,30 @@ mod tests {
                 "different v1/configmaps/shop/different.yaml there there",
                 "missing v1/configmaps/shop/missing.yaml absent there",
                 "extra v1/configmaps/shop/extra.yaml there absent",
-                "superseded v1beta1/configmaps/shop/same.yaml there absent",
             ]
         );
         assert_eq!(compared, Compared { objects: 4, files: 3, version: "7".into() });
+    }
+
+    #[tokio::test]
+    async fn a_file_of_another_version_is_superseded_where_the_object_is_alive_and_extra_where_not() {
+        let old = |name: &str| {
+            let text =
+                format!("apiVersion: example.com/v1beta1\nkind: Widget\nmetadata: {{name: {name}, namespace: shop}}\n");
+            put(&format!("example.com/v1beta1/widgets/shop/{name}.yaml"), &text)
+        };
+        let files = sink([old("alive"), old("gone")]).await;
+        let widgets = Arc::new(Resource::new("example.com", "v1", "Widget", "widgets"));
+        let lister = Remembered::new(widgets).at(7, [object("alive", "1")]);
+        let (told, _) = compared(&Pipeline::default(), &files, &lister).await;
+        assert_eq!(
+            told,
+            [
+                "missing example.com/v1/widgets/shop/alive.yaml absent there",
+                "superseded example.com/v1beta1/widgets/shop/alive.yaml there absent",
+                "extra example.com/v1beta1/widgets/shop/gone.yaml there absent",
+            ]
+        );
     }
 
     #[tokio::test]
@@ -342,9 +363,6 @@ mod tests {
             }
             fn namespace(&self) -> Option<&str> {
                 None
-            }
-            fn superseded(&self) -> &[Arc<Resource>] {
-                &[]
             }
             async fn first(&self, _version: Option<&str>) -> Result<Page, ApiError> {
                 self.0.first(None).await

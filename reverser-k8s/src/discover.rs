@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use kube::{Client, core::discovery::v2::APIGroupDiscoveryList};
-use reverser_core::Resource;
+use reverser_core::{Resource, Selector};
 
 /// How long discovery may take; an API server that aggregates many others asks each of them.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -84,10 +84,24 @@ impl Catalog {
         self.served.iter().filter(|served| served.is_watchable && served.is_preferred).map(|served| &served.resource)
     }
 
-    /// Returns the other versions in which `resource` is served.
-    pub fn other_versions(&self, resource: &Resource) -> Vec<Arc<Resource>> {
-        let served = self.served.iter().map(|served| &served.resource);
-        served.filter(|other| other.is_version_of(resource) && ***other != *resource).cloned().collect()
+    /// Returns what can be listed and watched, each resource once: in the version that `selector` names, if it is served in
+    /// that one, else in the one that the server prefers.
+    pub fn watchable_for(&self, selector: &Selector) -> impl Iterator<Item = &Arc<Resource>> {
+        self.watchable().map(|preferred| {
+            let name = (preferred.group.clone(), preferred.plural.clone());
+            let version = selector.versions.get(&name);
+            let is_chosen = |served: &&Served| {
+                served.is_watchable
+                    && served.resource.is_version_of(preferred)
+                    && Some(&served.resource.version) == version
+            };
+            self.served.iter().find(is_chosen).map_or(preferred, |served| &served.resource)
+        })
+    }
+
+    /// Returns whether `name`, as [`find`](Self::find) takes it, names a version, too.
+    pub fn names_version(name: &str, resource: &Resource) -> bool {
+        name.split('.').nth(1) == Some(&*resource.version)
     }
 
     /// Returns the group versions whose server did not answer: what is known of them may be out of date.
@@ -116,10 +130,12 @@ impl Catalog {
 
     /// Finds what a user means by `name`, as kubectl would: plural, singular, kind or short name, alone, with a group
     /// (`deployments.apps`) or with version and group (`deployments.v1.apps`). A bare name that several groups serve
-    /// means all of them.
+    /// means all of them; without a version the one that the server prefers is meant.
     pub fn find(&self, name: &str) -> Result<Vec<Arc<Resource>>, UnknownResource> {
         let name = name.to_lowercase();
-        let found: Vec<_> = self.served.iter().filter(|served| served.is_preferred && served.is_named(&name)).collect();
+        let is_it =
+            |served: &&Served| served.is_named_in_its_version(&name) || served.is_preferred && served.is_named(&name);
+        let found: Vec<_> = self.served.iter().filter(is_it).collect();
         let watchable: Vec<_> =
             found.iter().filter(|served| served.is_watchable).map(|served| Arc::clone(&served.resource)).collect();
         if found.is_empty() {
@@ -160,12 +176,13 @@ impl Served {
     }
 
     fn is_named(&self, name: &str) -> bool {
+        let group = &self.resource.group;
+        self.names().any(|own| name == own || name == format!("{own}.{group}"))
+    }
+
+    fn is_named_in_its_version(&self, name: &str) -> bool {
         let Resource { group, version, .. } = &*self.resource;
-        self.names().any(|own| {
-            name == own
-                || name == format!("{own}.{group}")
-                || name == format!("{own}.{version}.{group}").trim_end_matches('.')
-        })
+        self.names().any(|own| name == format!("{own}.{version}.{group}").trim_end_matches('.'))
     }
 }
 
@@ -298,6 +315,19 @@ mod tests {
         let names: Vec<_> = catalog().watchable().map(|resource| resource.to_string()).collect();
         assert_eq!(names, ["apps/v1/deployments", "apps/v1beta1/scalers", "batch/v1/jobs"]);
         assert_eq!(catalog().stale(), ["apps/v1beta1"]);
+    }
+
+    #[test]
+    fn a_version_that_is_named_is_kept_for_as_long_as_it_is_served() {
+        let named = catalog().find("deployments.v1beta1.apps").unwrap();
+        assert_eq!(named[0].to_string(), "apps/v1beta1/deployments");
+        let in_version = |version: &str| {
+            let versions = [(("apps".into(), "deployments".into()), version.into())].into();
+            let selector = Selector { versions, ..Selector::default() };
+            catalog().watchable_for(&selector).map(|resource| resource.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(in_version("v1beta1"), ["apps/v1beta1/deployments", "apps/v1beta1/scalers", "batch/v1/jobs"]);
+        assert_eq!(in_version("v0"), ["apps/v1/deployments", "apps/v1beta1/scalers", "batch/v1/jobs"]);
     }
 
     #[test]

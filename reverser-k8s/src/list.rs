@@ -29,9 +29,6 @@ pub trait Lister: Debug + Send + Sync {
     /// Returns the namespace that it is listed in; `None`: everywhere.
     fn namespace(&self) -> Option<&str>;
 
-    /// Returns the same resource in versions whose files the listed ones take the place of.
-    fn superseded(&self) -> &[Arc<Resource>];
-
     /// Returns the first page as it was at `version`, or as it is.
     ///
     /// # Errors
@@ -67,21 +64,13 @@ pub struct List {
     client: Client,
     resource: Arc<Resource>,
     namespace: Option<String>,
-    superseded: Vec<Arc<Resource>>,
     sanitizer: Option<Sanitizer>,
 }
 
 impl List {
     /// Returns what lists `resource`.
     pub fn new(client: Client, resource: Arc<Resource>, namespace: Option<String>) -> Self {
-        Self { client, resource, namespace, superseded: vec![], sanitizer: None }
-    }
-
-    /// Takes the place of the same resource in other versions.
-    #[must_use]
-    pub fn superseding(mut self, others: Vec<Arc<Resource>>) -> Self {
-        self.superseded = others;
-        self
+        Self { client, resource, namespace, sanitizer: None }
     }
 
     /// Reads objects without what `sanitizer` removes anyway; otherwise they are read whole.
@@ -119,10 +108,6 @@ impl Lister for List {
 
     fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref()
-    }
-
-    fn superseded(&self) -> &[Arc<Resource>] {
-        &self.superseded
     }
 
     async fn first(&self, version: Option<&str>) -> Result<Page, ApiError> {
@@ -177,19 +162,13 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Remembered {
     resource: Arc<Resource>,
-    superseded: Vec<Arc<Resource>>,
     states: std::sync::Mutex<std::collections::BTreeMap<u64, Vec<Value>>>,
 }
 
 #[cfg(test)]
 impl Remembered {
     pub(crate) fn new(resource: Arc<Resource>) -> Self {
-        Self { resource, superseded: vec![], states: std::sync::Mutex::default() }
-    }
-
-    pub(crate) fn superseding(mut self, other: Arc<Resource>) -> Self {
-        self.superseded.push(other);
-        self
+        Self { resource, states: std::sync::Mutex::default() }
     }
 
     pub(crate) fn at(self, version: u64, objects: impl IntoIterator<Item = Value>) -> Self {
@@ -223,10 +202,6 @@ impl Lister for Remembered {
 
     fn namespace(&self) -> Option<&str> {
         None
-    }
-
-    fn superseded(&self) -> &[Arc<Resource>] {
-        &self.superseded
     }
 
     async fn first(&self, version: Option<&str>) -> Result<Page, ApiError> {

@@ -246,7 +246,8 @@ impl Reverser {
                     self.reporter.report(Notice::Listed { resource: &resource, objects: list.edits.len() });
                     *sync.objects.entry((*resource).clone()).or_default() += list.edits.len();
                     match self.sweep(&list).await? {
-                        Sweep::Held => {
+                        Sweep::Held(moved) => {
+                            edits.extend(moved);
                             // Without a position the next start lists, and asks, again.
                             batch.cursors.insert(id.clone(), String::new());
                             gaps.held.push((id, resource));
@@ -428,7 +429,6 @@ impl Reverser {
                     alive: alive.collect(),
                     resource: Arc::clone(&listed.resource),
                     namespace: listed.namespace,
-                    superseded: listed.superseded,
                     edits: vec![],
                 };
                 items.push(item(What::List(list), Some(listed.cursor)));

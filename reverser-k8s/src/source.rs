@@ -81,8 +81,6 @@ pub struct Listed {
     pub resource: Arc<Resource>,
     /// The namespace it was listed in; `None`: everywhere.
     pub namespace: Option<String>,
-    /// The same resource in versions whose files the listed ones take the place of.
-    pub superseded: Vec<Arc<Resource>>,
     /// The objects as the API server returned them.
     pub objects: Vec<Value>,
     /// Where changes go on.

@@ -60,7 +60,7 @@ impl Watch {
     pub fn new(client: Client, cluster: &str, resource: Arc<Resource>, namespace: Option<String>) -> Self {
         let scope = namespace.as_ref().map(|namespace| format!("/{namespace}")).unwrap_or_default();
         let id = format!("{cluster}/{resource}{scope}");
-        let subject = Subject { resource: Arc::clone(&resource), namespace: namespace.clone(), superseded: vec![] };
+        let subject = Subject { resource: Arc::clone(&resource), namespace: namespace.clone() };
         Self {
             api: Scope { client, resource, namespace, sanitizer: None },
             id,
@@ -76,13 +76,6 @@ impl Watch {
     #[must_use]
     pub fn resume(mut self, cursor: impl Into<String>) -> Self {
         self.machine.resume(cursor.into());
-        self
-    }
-
-    /// Takes the place of the same resource in other versions: their files go when this one is listed.
-    #[must_use]
-    pub fn superseding(mut self, others: Vec<Arc<Resource>>) -> Self {
-        self.machine.subject.superseded = others;
         self
     }
 
@@ -113,9 +106,7 @@ impl Watch {
     /// Returns what lists the same, whenever it is asked.
     pub fn list(&self) -> List {
         let Scope { client, resource, namespace, sanitizer } = &self.api;
-        List::new(client.clone(), Arc::clone(resource), namespace.clone())
-            .superseding(self.machine.subject.superseded.clone())
-            .read_with(sanitizer.clone())
+        List::new(client.clone(), Arc::clone(resource), namespace.clone()).read_with(sanitizer.clone())
     }
 
     /// Does what the machine wants next. Dropping the future leaves the machine where it was, and the stream at the event

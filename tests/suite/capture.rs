@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use reverser_core::{RepoPath, Resource};
-use reverser_git::{Batch, GitSink, MemorySink, Receipt, SinkError};
+use reverser_git::{Batch, Files, GitSink, MemorySink, Receipt, SinkError};
 use reverser_k8s::{Notice, Reporter, Reverser, Watch};
 use reverser_testbed::{TcpProxy, client_for, eventually};
 use reverser_tests::{LIMIT, Running};
@@ -163,7 +163,10 @@ impl GitSink for Gated {
     async fn cursors(&self) -> Result<BTreeMap<String, String>, SinkError> {
         self.sink.cursors().await
     }
+}
 
+#[async_trait::async_trait]
+impl Files for Gated {
     async fn list(&self, folder: Option<&RepoPath>) -> Result<Vec<RepoPath>, SinkError> {
         self.sink.list(folder).await
     }

@@ -199,10 +199,9 @@ fn copy(event: &Event) -> Event {
         Event::Cursor(cursor) => Event::Cursor(cursor.clone()),
         Event::Failed(error) => Event::Failed(error.copy()),
         Event::Gap(gap) => Event::Gap(gap.clone()),
-        Event::Listed(Listed { resource, namespace, superseded, objects, cursor }) => Event::Listed(Listed {
+        Event::Listed(Listed { resource, namespace, objects, cursor }) => Event::Listed(Listed {
             resource: Arc::clone(resource),
             namespace: namespace.clone(),
-            superseded: superseded.clone(),
             objects: objects.clone(),
             cursor: cursor.clone(),
         }),

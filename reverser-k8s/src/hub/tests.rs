@@ -96,7 +96,7 @@ fn recovered(version: u64) -> Event {
 
 fn listed(version: u64) -> Event {
     let cursor = version.to_string();
-    Event::Listed(Listed { resource: configmaps(), namespace: None, superseded: vec![], objects: vec![], cursor })
+    Event::Listed(Listed { resource: configmaps(), namespace: None, objects: vec![], cursor })
 }
 
 /// Reads until it stays quiet for as long as a full seat is waited for, and longer.

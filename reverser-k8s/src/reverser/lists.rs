@@ -20,7 +20,6 @@ const SWEEP: usize = 20;
 pub(super) struct RenderedList {
     pub(super) resource: Arc<Resource>,
     pub(super) namespace: Option<String>,
-    pub(super) superseded: Vec<Arc<Resource>>,
     pub(super) edits: Vec<Edit>,
     pub(super) alive: HashSet<RepoPath>,
 }
@@ -42,39 +41,36 @@ impl Files for Persistent<'_> {
 
 /// What to do about files whose objects are gone.
 pub(super) enum Sweep {
-    Held,
+    /// Nothing is deleted but what has moved.
+    Held(Vec<Edit>),
+    /// All of these are.
     Remove(Vec<Edit>),
 }
 
 impl Reverser {
     /// Returns the deletions of files whose objects are gone: those that this pipeline would have written for the listed
-    /// scope. Held when they are suspiciously many; then the position of the list must not be saved, so that the next
-    /// start lists, and asks, again.
+    /// scope, in whatever version. Held when they are suspiciously many; then the position of the list must not be saved, so
+    /// that the next start lists, and asks, again.
     pub(super) async fn sweep(&self, list: &RenderedList) -> Result<Sweep, SinkError> {
-        let (kept, mut removed) = self.files_of(&list.resource, list).await?;
-        let in_scope = kept + removed.len();
+        let (mut moved, mut removed) = (Vec::new(), Vec::new());
+        let mut found = |orphan: Orphan| {
+            let files = if orphan.has_moved { &mut moved } else { &mut removed };
+            files.push(Edit::Delete { path: orphan.path });
+        };
+        let (files, namespace) = (Persistent(self), list.namespace.as_deref());
+        let kept = orphans(&self.pipeline, &files, &list.resource, namespace, &list.alive, &mut found).await?;
+        let in_scope = kept + moved.len() + removed.len();
         if removed.len() > SWEEP && removed.len() * 2 > in_scope && !self.allow_mass_delete {
             self.reporter.report(Notice::Held { resource: &list.resource, files: removed.len(), of: in_scope });
-            return Ok(Sweep::Held);
+            return Ok(Sweep::Held(moved));
         }
         // Outside of the limit: these objects are where the listed ones are now.
-        for other in &list.superseded {
-            removed.extend(self.files_of(other, list).await?.1);
-        }
+        removed.extend(moved);
         Ok(Sweep::Remove(removed))
     }
 
-    /// Returns how many files of `resource` in the list's scope have an object, and the deletions of those without one.
-    async fn files_of(&self, resource: &Arc<Resource>, list: &RenderedList) -> Result<(usize, Vec<Edit>), SinkError> {
-        let mut removed = Vec::new();
-        let (files, namespace) = (Persistent(self), list.namespace.as_deref());
-        let mut found = |orphan: Orphan| removed.push(Edit::Delete { path: orphan.path });
-        let kept = orphans(&self.pipeline, &files, resource, namespace, &list.alive, &mut found).await?;
-        Ok((kept, removed))
-    }
-
     pub(super) fn render_list(&self, listed: Listed) -> RenderedList {
-        let Listed { resource, namespace, superseded, objects, cursor: _ } = listed;
+        let Listed { resource, namespace, objects, cursor: _ } = listed;
         let mut edits = Vec::new();
         for object in objects {
             let Some(reference) = ObjectRef::of(&resource, &object) else { continue };
@@ -88,6 +84,6 @@ impl Reverser {
             }
         }
         let alive = edits.iter().map(|edit| edit.path().clone()).collect();
-        RenderedList { resource, namespace, superseded, edits, alive }
+        RenderedList { resource, namespace, edits, alive }
     }
 }

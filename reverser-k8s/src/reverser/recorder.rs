@@ -143,9 +143,9 @@ impl Reverser {
         recording: &mut Recording,
     ) -> Result<(), SinkError> {
         let (removed, cursor) = match self.sweep(&list).await? {
-            Sweep::Held => {
+            Sweep::Held(moved) => {
                 recording.held.insert(source.to_string());
-                (vec![], Some(String::new()))
+                (moved, Some(String::new()))
             }
             Sweep::Remove(removed) => {
                 recording.held.remove(&**source);

@@ -24,13 +24,7 @@ fn change(operation: Operation, body: Value) -> Event {
 }
 
 fn listed(objects: Vec<Value>) -> Event {
-    Event::Listed(Listed {
-        resource: configmaps(),
-        namespace: None,
-        superseded: vec![Arc::new(Resource { version: "v1beta1".into(), ..(*configmaps()).clone() })],
-        objects,
-        cursor: "100".into(),
-    })
+    Event::Listed(Listed { resource: configmaps(), namespace: None, objects, cursor: "100".into() })
 }
 
 fn subjects(sink: &MemorySink) -> Vec<String> {
@@ -202,19 +196,44 @@ async fn an_api_that_comes_back_loses_what_was_deleted_meanwhile() {
     assert_eq!(subjects(&sink)[1..], ["[CREATE] v1/configmaps/new", "[SYNC] 0 objects, 1 removed"]);
 }
 
-#[tokio::test]
-async fn files_of_a_version_that_another_one_supersedes_move() {
+/// A list of so many Widgets in version v1, where Git has 30 of an earlier version.
+async fn listed_in_another_version(widgets: usize) -> (MemorySink, SyncGaps) {
     let sink = MemorySink::new();
-    let old = Edit::Put {
-        path: "v1beta1/configmaps/shop/a.yaml".parse().unwrap(),
-        content: b"apiVersion: v1beta1\nkind: ConfigMap\nmetadata:\n  name: a\n  namespace: shop\n".to_vec(),
-    };
-    let plan = CommitPlan { author: None, date: Timestamp::UNIX_EPOCH, message: "old".into(), edits: vec![old] };
+    let old = (0..30).map(|number| Edit::Put {
+        path: format!("example.com/v1alpha1/widgets/shop/w-{number}.yaml").parse().unwrap(),
+        content: format!(
+            "apiVersion: example.com/v1alpha1\nkind: Widget\nmetadata:\n  name: w-{number}\n  namespace: shop\n"
+        )
+        .into_bytes(),
+    });
+    let somebodys = Edit::Put { path: "example.com/v1alpha1/README.md".parse().unwrap(), content: b"x".to_vec() };
+    let edits = old.chain([somebodys]).collect();
+    let plan = CommitPlan { author: None, date: Timestamp::UNIX_EPOCH, message: "old".into(), edits };
     sink.commit(Batch { plans: vec![plan], cursors: BTreeMap::new() }).await.unwrap();
     let reverser = Reverser::new(sink.clone()).build();
-    reverser.sync(&mut [Box::new(Scripted::new("s", [listed(vec![body("a", 1, "web")])]))]).await.unwrap();
-    assert_eq!(sink.list(None).await.unwrap(), ["v1/configmaps/shop/a.yaml".parse::<RepoPath>().unwrap()]);
+    let list = Event::Listed(Listed {
+        resource: Arc::new(Resource::new("example.com", "v1", "Widget", "widgets")),
+        namespace: None,
+        objects: (0..widgets).map(|number| body(&format!("w-{number}"), 1, "web")).collect(),
+        cursor: "100".into(),
+    });
+    let gaps = reverser.sync(&mut [Box::new(Scripted::new("s", [list]))]).await.unwrap();
+    (sink, gaps)
+}
+
+#[tokio::test]
+async fn files_of_whatever_version_move_to_the_listed_one_in_one_commit() {
+    let (sink, gaps) = listed_in_another_version(30).await;
+    let files = sink.list(None).await.unwrap();
+    let in_version = |version: &str| files.iter().filter(|path| path.as_str().contains(version)).count();
+    assert_eq!((in_version("/v1/widgets/"), in_version("v1alpha1"), gaps.held.len()), (30, 1, 0));
     assert_eq!(subjects(&sink).len(), 2);
+}
+
+#[tokio::test]
+async fn what_a_change_of_version_loses_counts_for_the_limit() {
+    let (sink, gaps) = listed_in_another_version(3).await;
+    assert_eq!((gaps.held.len(), sink.list(None).await.unwrap().len()), (1, 31), "27 of 30 have no object any more");
 }
 
 #[tokio::test]

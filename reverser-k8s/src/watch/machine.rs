@@ -67,7 +67,6 @@ pub(super) struct Machine {
 pub(super) struct Subject {
     pub(super) resource: Arc<Resource>,
     pub(super) namespace: Option<String>,
-    pub(super) superseded: Vec<Arc<Resource>>,
 }
 
 /// Each with what it needs alone. A version is that of the last event which was handed on.
@@ -402,8 +401,8 @@ impl Machine {
 
     fn listed(&mut self, objects: Vec<Value>, cursor: String) -> Vec<Event> {
         self.backoff.reset();
-        let Subject { resource, namespace, superseded } = self.subject.clone();
-        self.say(Event::Listed(Listed { resource, namespace, superseded, objects, cursor }))
+        let Subject { resource, namespace } = self.subject.clone();
+        self.say(Event::Listed(Listed { resource, namespace, objects, cursor }))
     }
 
     fn lost(&mut self, from: String, until: Option<String>, why: &'static str) -> Vec<Event> {

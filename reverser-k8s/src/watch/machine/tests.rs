@@ -15,7 +15,7 @@ struct Script {
 
 impl Script {
     fn new() -> Self {
-        let subject = Subject { resource: configmaps(), namespace: None, superseded: vec![] };
+        let subject = Subject { resource: configmaps(), namespace: None };
         Self { machine: Machine::new(subject), now: Instant::now(), random: 0 }
     }
 
