@@ -58,7 +58,7 @@ pub(crate) async fn watch(
     .build();
 
     let (arrive, arrivals) = mpsc::channel(ARRIVALS);
-    let discovery = connected.cluster.follow(Arc::clone(reverser.pipeline()), arrive);
+    let discovery = connected.cluster.follow(Arc::clone(reverser.pipeline()), Arc::new(git.clone()), arrive);
     let status = tokio::spawn(output.clone().follow(git.push_state(), commits));
     let sources = watches.into_iter().map(|watch| Box::new(watch) as Box<dyn Source>).collect();
     let watched = tokio::select! {

@@ -2,30 +2,22 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures::FutureExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
 use reverser_core::{LeftOut, Pipeline, Resource};
-use serde_json::Value;
-use tokio::sync::mpsc;
 
 use crate::{
     discover::{Catalog, DiscoverError},
     hub::{Hub, Open, Reading, Subscription},
     list::List,
-    reverser::Arrival,
-    source::{Event, Source},
+    source::Source,
     watch::{Gate, Watch, within},
 };
 
-/// How often discovery is read although no CRD has changed: aggregated APIs come and go without one.
-const POLL: Duration = Duration::from_secs(60);
+mod follow;
 
 /// How long the API server may take to say who it is.
 const IDENTITY_LIMIT: Duration = Duration::from_secs(30);
-
-/// How long discovery may take to show a CRD that is established, or to forget one that is deleted.
-const SETTLE: Duration = Duration::from_secs(10);
 
 /// A cluster that can be reached, as one target sees it. Clones, and what [`target`](Self::target) returns, share a watch for
 /// each resource and namespace.
@@ -145,74 +137,6 @@ impl Cluster {
         let id = format!("{}/{resource}{scope}", self.id);
         Subscription::new(id, Arc::clone(resource), namespace, Arc::clone(&self.hub), open, reading)
     }
-
-    /// Tells `arrivals` which resources come and go, until nobody listens. Wakes up for each CRD that changes, and once
-    /// a minute.
-    pub async fn follow(mut self, pipeline: Arc<Pipeline>, arrivals: mpsc::Sender<Arrival>) {
-        let (group, kind) = ("apiextensions.k8s.io", "CustomResourceDefinition");
-        let crds = Resource::new(group, "v1", kind, "customresourcedefinitions").cluster_scoped();
-        let mut crds = Watch::new(self.client.clone(), &self.id, crds.into(), None);
-        let mut poll = tokio::time::interval(POLL);
-        loop {
-            // The last word on each CRD counts.
-            let mut expected = BTreeMap::new();
-            tokio::select! {
-                event = crds.next() => {
-                    if let Some(Event::Failed(_)) = event {
-                        // Told where the CRDs themselves are recorded; the poll goes on without them.
-                        continue;
-                    }
-                    expected.extend(event.as_ref().and_then(expectation));
-                    // What else is there already needs no discovery of its own.
-                    while let Some(Some(event)) = crds.next().now_or_never() {
-                        expected.extend(expectation(&event));
-                    }
-                }
-                _ = poll.tick() => {}
-                () = arrivals.closed() => return,
-            }
-            let Some(catalog) = self.settled(&expected).await else { continue };
-            let before = choose(&self.catalog, &pipeline).resources;
-            let after = choose(&catalog, &pipeline).resources;
-            for gone in before.iter().filter(|resource| !after.contains(resource)) {
-                for watch in self.watches_of(gone, &pipeline) {
-                    let gone = Arrival::Gone { source: watch.id().to_owned(), is_served: catalog.serves(gone) };
-                    let _closed = arrivals.send(gone).await;
-                }
-            }
-            for new in after.iter().filter(|resource| !before.contains(resource)) {
-                // The same resource in another version: its objects are not new, they move.
-                let has_moved = before.iter().any(|old| old.is_version_of(new));
-                for watch in self.watches_of(new, &pipeline) {
-                    let watch = Box::new(watch);
-                    let arrival = if has_moved { Arrival::Moved(watch) } else { Arrival::New(watch) };
-                    let _closed = arrivals.send(arrival).await;
-                }
-            }
-            self.catalog = catalog;
-        }
-    }
-
-    /// Reads discovery until it shows what the CRDs say, or [`SETTLE`] is over: it runs behind them.
-    async fn settled(&self, expected: &BTreeMap<(String, String), bool>) -> Option<Catalog> {
-        let deadline = tokio::time::Instant::now() + SETTLE;
-        let mut again = tokio::time::interval(Duration::from_millis(100));
-        loop {
-            again.tick().await;
-            let is_late = tokio::time::Instant::now() >= deadline;
-            match Catalog::read(&self.client).await {
-                Ok(catalog) if is_late || expected.iter().all(|expected| holds(&catalog, expected)) => {
-                    return Some(catalog);
-                }
-                Ok(_) => {}
-                Err(error) if is_late => {
-                    tracing::warn!(error = %crate::report::chain(&error), "could not read discovery; CRDs that come now are picked up later");
-                    return None;
-                }
-                Err(_) => {}
-            }
-        }
-    }
 }
 
 impl std::fmt::Debug for Cluster {
@@ -266,27 +190,4 @@ fn choose(catalog: &Catalog, pipeline: &Pipeline) -> Choice {
         }
     }
     choice
-}
-
-/// Returns what discovery has to show after a CRD changed, as ((group, plural), served). One that is neither established
-/// nor gone leaves discovery as it is.
-fn expectation(event: &Event) -> Option<((String, String), bool)> {
-    let Event::Change { change, .. } = event else { return None };
-    let body = change.body.as_ref()?;
-    let deleted = change.operation == reverser_core::Operation::Delete;
-    let is_established = |conditions: &Vec<Value>| {
-        conditions.iter().any(|condition| condition["type"] == "Established" && condition["status"] == "True")
-    };
-    if !deleted && !body["status"]["conditions"].as_array().is_some_and(is_established) {
-        return None;
-    }
-    let group = body["spec"]["group"].as_str()?.to_owned();
-    let plural = body["spec"]["names"]["plural"].as_str()?.to_owned();
-    Some(((group, plural), !deleted))
-}
-
-/// Returns whether discovery shows what a CRD said: its resource is served, or no longer.
-fn holds(catalog: &Catalog, (name, is_served): (&(String, String), &bool)) -> bool {
-    let (group, plural) = name;
-    catalog.watchable().any(|resource| resource.group == *group && resource.plural == *plural) == *is_served
 }

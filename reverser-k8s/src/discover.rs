@@ -7,6 +7,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use kube::{Client, core::discovery::v2::APIGroupDiscoveryList};
 use reverser_core::{Resource, Selector};
 
+mod ask;
+
+pub(crate) use self::ask::Discovery;
+
 /// How long discovery may take; an API server that aggregates many others asks each of them.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -32,51 +36,24 @@ struct Served {
 impl Catalog {
     /// Asks the API server.
     pub async fn read(client: &Client) -> Result<Self, DiscoverError> {
-        let both =
-            async { tokio::try_join!(client.list_core_api_versions_aggregated(), client.list_api_groups_aggregated()) };
-        let answer = tokio::time::timeout(LIMIT, both).await;
-        let (core, groups) =
-            answer.map_err(|_elapsed| DiscoverError::TimeOut { limit: LIMIT })?.map_err(DiscoverError::from_api)?;
-        Ok(Self::of([core, groups]))
+        // It has changed since it wasn't asked yet.
+        Ok(Discovery::new(client.clone()).read().await?.unwrap_or_default())
     }
 
-    fn of(lists: impl IntoIterator<Item = APIGroupDiscoveryList>) -> Self {
-        let mut catalog = Self::default();
-        for group in lists.into_iter().flat_map(|list| list.items) {
-            let name = group.metadata.and_then(|metadata| metadata.name).unwrap_or_default();
-            let mut seen = BTreeSet::new();
-            // In the server's order: the preferred version first.
-            for version in group.versions {
-                let version_name = version.version.unwrap_or_default();
-                // `Stale`: the server behind an APIService doesn't answer, and this is what it served before.
-                if version.freshness.as_deref() == Some("Stale") {
-                    catalog.stale.push(format!("{name}/{version_name}"));
-                }
-                for served in version.resources {
-                    let Some(plural) = served.resource else { continue };
-                    let has = |verb: &str| served.verbs.iter().any(|v| v == verb);
-                    catalog.served.push(Served {
-                        is_preferred: seen.insert(plural.clone()),
-                        is_watchable: has("list") && has("watch"),
-                        singular: served.singular_resource.unwrap_or_default(),
-                        short_names: served.short_names,
-                        resource: Arc::new(Resource {
-                            group: name.clone(),
-                            version: version_name.clone(),
-                            kind: served.response_kind.and_then(|kind| kind.kind).unwrap_or_default(),
-                            plural,
-                            namespaced: served.scope.as_deref() == Some("Namespaced"),
-                            has_status: served
-                                .subresources
-                                .iter()
-                                .any(|sub| sub.subresource.as_deref() == Some("status")),
-                        }),
-                    });
-                }
-            }
-        }
-        catalog.served.sort_by(|a, b| a.resource.cmp(&b.resource));
-        catalog
+    fn of(served: impl IntoIterator<Item = Served>, stale: impl IntoIterator<Item = String>) -> Self {
+        let mut served: Vec<_> = served.into_iter().collect();
+        served.sort_by(|a, b| a.resource.cmp(&b.resource));
+        Self { served, stale: stale.into_iter().collect() }
+    }
+
+    /// Returns what is served, and what `before` says of servers that don't answer.
+    pub(crate) fn or_as_before(self, before: &Self) -> Self {
+        let is_missing = |old: &&Served| {
+            let Resource { group, version, .. } = &*old.resource;
+            self.stale.contains(&format!("{group}/{version}")) && !self.serves(&old.resource)
+        };
+        let missing: Vec<_> = before.served.iter().filter(is_missing).cloned().collect();
+        Self::of(self.served.into_iter().chain(missing), self.stale)
     }
 
     /// Returns what can be listed and watched, each resource in the version that the server prefers.
@@ -167,6 +144,45 @@ impl Catalog {
 }
 
 impl Served {
+    /// Returns what a list says, and which group versions in it are out of date.
+    fn of(list: APIGroupDiscoveryList) -> (Vec<Self>, Vec<String>) {
+        let (mut all, mut stale) = (Vec::new(), Vec::new());
+        for group in list.items {
+            let name = group.metadata.and_then(|metadata| metadata.name).unwrap_or_default();
+            let mut seen = BTreeSet::new();
+            // In the server's order: the preferred version first.
+            for version in group.versions {
+                let version_name = version.version.unwrap_or_default();
+                // `Stale`: the server behind an APIService doesn't answer, and this is what it served before.
+                if version.freshness.as_deref() == Some("Stale") {
+                    stale.push(format!("{name}/{version_name}"));
+                }
+                for served in version.resources {
+                    let Some(plural) = served.resource else { continue };
+                    let has = |verb: &str| served.verbs.iter().any(|v| v == verb);
+                    all.push(Self {
+                        is_preferred: seen.insert(plural.clone()),
+                        is_watchable: has("list") && has("watch"),
+                        singular: served.singular_resource.unwrap_or_default(),
+                        short_names: served.short_names,
+                        resource: Arc::new(Resource {
+                            group: name.clone(),
+                            version: version_name.clone(),
+                            kind: served.response_kind.and_then(|kind| kind.kind).unwrap_or_default(),
+                            plural,
+                            namespaced: served.scope.as_deref() == Some("Namespaced"),
+                            has_status: served
+                                .subresources
+                                .iter()
+                                .any(|sub| sub.subresource.as_deref() == Some("status")),
+                        }),
+                    });
+                }
+            }
+        }
+        (all, stale)
+    }
+
     fn names(&self) -> impl Iterator<Item = String> {
         let Resource { kind, plural, .. } = &*self.resource;
         [plural.clone(), self.singular.clone(), kind.to_lowercase()]
@@ -307,7 +323,15 @@ mod tests {
             {"metadata": {"name": "batch"}, "versions": [
                 {"version": "v1", "resources": [
                     resource("jobs", "Job", &[], &all), resource("bindings", "Binding", &[], &["create"])]}]}]});
-        Catalog::of([serde_json::from_value(list).unwrap()])
+        let (served, stale) = Served::of(serde_json::from_value(list).unwrap());
+        Catalog::of(served, stale)
+    }
+
+    #[test]
+    fn what_a_server_served_that_does_not_answer_stays() {
+        let now = Catalog { served: vec![], stale: vec!["apps/v1beta1".into()] };
+        let known: Vec<_> = now.or_as_before(&catalog()).served.iter().map(|one| one.resource.to_string()).collect();
+        assert_eq!(known, ["apps/v1beta1/deployments", "apps/v1beta1/scalers"]);
     }
 
     #[test]

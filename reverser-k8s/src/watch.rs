@@ -27,7 +27,7 @@ use tokio::{
 pub use self::may::{may_list, may_watch};
 pub(crate) use self::{
     gate::Gate,
-    may::may,
+    may::{may, newest},
     scope::{path, within},
 };
 use self::{

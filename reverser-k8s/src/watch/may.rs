@@ -13,6 +13,11 @@ use crate::api_error::ApiError;
 
 /// Returns whether `resource` may be listed in `namespace`: one object is asked for.
 pub async fn may_list(client: &Client, resource: &Resource, namespace: Option<&str>) -> Result<(), ApiError> {
+    newest(client, resource, namespace).await.map(drop)
+}
+
+/// Returns the resourceVersion up to which the server's cache has `resource`: a watch from there tells what comes.
+pub(crate) async fn newest(client: &Client, resource: &Resource, namespace: Option<&str>) -> Result<String, ApiError> {
     // Version 0 is answered from the server's cache: nothing is read from etcd.
     let one = ListParams {
         limit: Some(1),
@@ -23,8 +28,7 @@ pub async fn may_list(client: &Client, resource: &Resource, namespace: Option<&s
     let error = |error| ApiError::of(error, "list", resource, namespace);
     let request = Request::new(path(resource, namespace)).list(&one);
     let request = request.map_err(kube::Error::BuildRequest).map_err(error)?;
-    list_page(client, request).await.map_err(error)?;
-    Ok(())
+    Ok(list_page(client, request).await.map_err(error)?.metadata.resource_version)
 }
 
 /// Returns whether `resource` may be watched in `namespace`, as the API server's own authorizer says.
