@@ -34,6 +34,7 @@ mod sanitize;
 mod scene;
 mod secrets;
 mod selection;
+mod sharing;
 mod signing;
 mod snapshot;
 mod templates;

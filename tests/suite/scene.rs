@@ -49,7 +49,7 @@ impl Scene {
         let plane = match shared.upgrade() {
             Some(plane) => plane,
             None => {
-                let plane = start().await;
+                let plane = start(ControlPlaneOptions::default()).await;
                 *shared = Arc::downgrade(&plane);
                 plane
             }
@@ -60,10 +60,21 @@ impl Scene {
 
     /// On a control plane that the test may restart and compact.
     pub(crate) async fn alone(namespace: &str) -> Self {
+        Self::with(namespace, ControlPlaneOptions::default()).await
+    }
+
+    /// On a control plane that nobody else watches: it has no controllers.
+    pub(crate) async fn unwatched(namespace: &str) -> Self {
+        let options = ControlPlaneOptions { controller_manager: false, ..ControlPlaneOptions::default() };
+        Self::with(namespace, options).await
+    }
+
+    /// On a control plane of its own.
+    pub(crate) async fn with(namespace: &str, options: ControlPlaneOptions) -> Self {
         // Beside the shared one: more would make a small machine slow, not the suite fast.
         static PERMITS: Semaphore = Semaphore::const_new(2);
         let permit = PERMITS.acquire().await.expect("it is never closed");
-        Self::on(start().await, namespace, Some(permit)).await
+        Self::on(start(options).await, namespace, Some(permit)).await
     }
 
     async fn on(plane: Arc<ControlPlane>, namespace: &str, permit: Option<SemaphorePermit<'static>>) -> Self {
@@ -205,6 +216,6 @@ pub(crate) async fn delete<K: Clone + Debug + DeserializeOwned>(api: &Api<K>, na
     api.delete(name, &DeleteParams::default()).await.unwrap();
 }
 
-async fn start() -> Arc<ControlPlane> {
-    Arc::new(ControlPlane::start(ControlPlaneOptions::default()).await.unwrap_or_else(|error| panic!("{error}")))
+async fn start(options: ControlPlaneOptions) -> Arc<ControlPlane> {
+    Arc::new(ControlPlane::start(options).await.unwrap_or_else(|error| panic!("{error}")))
 }
