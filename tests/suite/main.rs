@@ -15,6 +15,7 @@ mod corpus;
 mod defaults;
 mod demo;
 mod diff;
+mod discovery;
 mod embed;
 mod errors;
 mod forge;

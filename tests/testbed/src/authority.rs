@@ -36,10 +36,16 @@ impl Authority {
 
     /// Makes a server's certificate, for loopback only.
     pub(crate) fn serving(&self) -> Result<Identity, Error> {
-        let failed = |source| Error::Certificate { subject: "kube-apiserver".into(), source };
-        let names = ["127.0.0.1", "localhost", "kubernetes.default.svc"].map(String::from);
+        self.serving_as(&["kubernetes.default.svc", "127.0.0.1", "localhost"])
+    }
+
+    /// Makes the certificate of a server that is called so.
+    pub(crate) fn serving_as(&self, names: &[&str]) -> Result<Identity, Error> {
+        let subject = names.first().copied().unwrap_or_default();
+        let failed = |source| Error::Certificate { subject: subject.into(), source };
+        let names: Vec<_> = names.iter().copied().map(String::from).collect();
         let mut params = CertificateParams::new(names).map_err(failed)?;
-        params.distinguished_name = name("kube-apiserver", &[]);
+        params.distinguished_name = name(subject, &[]);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.sign(&params).map_err(failed)
     }

@@ -234,6 +234,11 @@ impl ControlPlane {
         self.client.clone()
     }
 
+    /// Returns who signs what it trusts.
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// Returns the folder with logs, certificates and etcd's data.
     pub fn folder(&self) -> &Path {
         self.folder.path()

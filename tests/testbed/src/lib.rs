@@ -3,6 +3,7 @@
 //! ```text
 //! KUBEBUILDER_ASSETS, PATH ──┐
 //! go build of the pins in go/ ┴─► etcd ◄── kube-apiserver ◄── kube-controller-manager
+//!                                               ├───► ExtensionServer, behind an APIService
 //!                                               ▲ users with certificates and RBAC, kubectl
 //!      what is tested: reads the API ───────────┘ TcpProxy: cuts, stalls, slows
 //!                      pushes ──┬───► GitHttp ──► git http-backend ──► BareRepo
@@ -33,6 +34,7 @@ mod child;
 mod control_plane;
 mod error;
 mod eventually;
+mod extension;
 mod git;
 mod git_http;
 mod gitea;
@@ -46,6 +48,7 @@ pub use crate::{
     control_plane::{Audit, ControlPlane, ControlPlaneOptions, SavedEtcd, ServiceAccountUser, client_for, rule},
     error::Error,
     eventually::{eventually, try_eventually},
+    extension::ExtensionServer,
     git::{BareRepo, LoggedCommit, git},
     git_http::{Certificates, GitHttp, Outage},
     gitea::{Access, Gitea},
