@@ -199,17 +199,22 @@ fn resolved(flag: &str, filters: &[Filter], catalog: &Catalog) -> anyhow::Result
     Ok(filters)
 }
 
-/// Tells runs apart that would write something else: how far one has read says nothing about the other. Resources and
-/// namespaces have positions of their own.
+/// Tells runs apart that would write something else: how far one has read says nothing about the other. First the place, then
+/// all else. Resources and namespaces have positions of their own.
 fn scope(select: &SelectArgs, clean: &CleanArgs, files: &FilesArgs) -> String {
     let mut include: Vec<_> = select.include.iter().map(|include| include.0).collect();
     include.sort_unstable();
     let rules = |rules: &[FieldRule]| rules.iter().map(FieldRule::to_string).collect::<BTreeSet<_>>();
     let clean = (clean.profile.0.name(), rules(&clean.keep), rules(&clean.drop));
-    let mut hasher = DefaultHasher::new();
     let texts = |filters: &[Filter]| filters.iter().map(Filter::to_string).collect::<Vec<_>>();
     let filters = (texts(&select.filters.only), texts(&select.filters.except));
-    let place = Some((files.path.as_ref().map(RepoPath::as_str), files.layout.as_ref().map(ToString::to_string)));
-    (place, format!("{:?}", select.selector), include, filters, clean, env!("CARGO_PKG_VERSION")).hash(&mut hasher);
-    format!("{:016x}", hasher.finish())
+    let place = (files.path.as_ref().map(RepoPath::as_str), files.layout.as_ref().map(ToString::to_string));
+    let selection = (format!("{:?}", select.selector), include, filters, clean, env!("CARGO_PKG_VERSION"));
+    format!("{:08x}-{:016x}", hash(place) >> 32, hash(selection))
+}
+
+fn hash(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }

@@ -3,7 +3,6 @@
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, anyhow};
-use reverser_git::GitSink;
 use reverser_k8s::{Nobody, Reverser, Source, audit::AuditLog};
 use tokio::sync::mpsc;
 
@@ -42,8 +41,7 @@ pub(crate) async fn watch(
         output.say(repository::SECRETS_LEFT_OUT);
     }
 
-    let cursors = git.cursors().await?;
-    let watches = connected.cluster.watches(&choice.resources, &connected.pipeline, &cursors);
+    let watches = connected.cluster.resume(&connected.pipeline, &git).await?;
     let commits = Counter::default();
     let reverser = Reverser::new(git.clone())
         .pipeline(connected.pipeline)

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
 use reverser_core::{LeftOut, Pipeline, Resource};
+use reverser_git::{Batch, GitSink, SinkError};
 
 use crate::{
     discover::{Catalog, DiscoverError},
@@ -14,6 +15,7 @@ use crate::{
     watch::{Gate, Watch, within},
 };
 
+mod cursors;
 mod follow;
 
 /// How long the API server may take to say who it is.
@@ -46,7 +48,8 @@ pub struct Choice {
 impl Cluster {
     /// Asks the API server what it serves, and who it is. `address` stands for the cluster where its `kube-system`
     /// namespace may not be read. `scope` tells runs apart that select, render or place differently: how far one of
-    /// them has read says nothing about what another one would have written.
+    /// them has read says nothing about what another one would have written. What stands before its first dash is the place
+    /// that it writes to: where another run with the same place has read further, this one begins with a list.
     pub async fn connect(client: Client, address: &str, scope: &str) -> Result<Self, DiscoverError> {
         let catalog = Catalog::read(&client).await?;
         let namespaces = Api::<Namespace>::all(client.clone());
@@ -96,11 +99,25 @@ impl Cluster {
         cursors: &BTreeMap<String, String>,
     ) -> Vec<Subscription> {
         let watches = resources.iter().flat_map(|resource| self.watches_of(resource, pipeline));
-        let resume = |watch: Subscription| match resumable(&watch, cursors) {
-            Some(cursor) => watch.resume(cursor),
-            None => watch,
-        };
-        watches.map(resume).collect()
+        watches.map(|watch| resume(watch, cursors)).collect()
+    }
+
+    /// Returns a watch for all that `pipeline` selects, each going on where `git` says that it stopped, if that is known.
+    /// Positions that nothing will go on at any more are taken out of `git`: of resources that are no longer served or
+    /// selected, and of other selections that this one has overtaken.
+    pub async fn resume(&self, pipeline: &Pipeline, git: &dyn GitSink) -> Result<Vec<Subscription>, SinkError> {
+        let cursors = git.cursors().await?;
+        let watches = self.watches(&self.choose(pipeline).resources, pipeline, &cursors);
+        let watched = watches.iter().map(Source::id).collect();
+        // What isn't there as its server doesn't answer may be there again in a moment.
+        let may_come_back =
+            |rest: &str| self.catalog.stale().iter().any(|stale| rest.starts_with(&format!("{stale}/")));
+        let unused = cursors::unused(&self.id, &watched, may_come_back, &cursors);
+        if !unused.is_empty() {
+            let cursors = unused.into_iter().map(|id| (id, String::new())).collect();
+            git.commit(Batch { plans: vec![], cursors }).await?;
+        }
+        Ok(watches)
     }
 
     /// Returns what lists each of `resources` in each selected namespace, to compare it with Git.
@@ -145,29 +162,12 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
-/// Returns where `watch` may go on. Not where it stopped when a run with another selection has read further since: that
-/// one has recorded some of what lies between, and reading it again would turn back time. Versions of one resource
-/// compare as integers (KEP-5504).
-fn resumable(watch: &Subscription, cursors: &BTreeMap<String, String>) -> Option<String> {
-    let own = cursors.get(watch.id())?;
-    let (cluster, _) = watch.id().split_once('/')?;
-    let resource = watch.resource().to_string();
-    // Namespaces of one run stand at different versions, and none of them has read what another one reads.
-    let has_read_this = |id: &str| {
-        let mut parts = id.splitn(3, '/');
-        let (other_cluster, rest) = (parts.next(), parts.nth(1));
-        let scope = rest.and_then(|rest| rest.strip_prefix(&resource));
-        other_cluster == Some(cluster)
-            && match (scope.map(|scope| scope.strip_prefix('/').unwrap_or(scope)), watch.namespace()) {
-                (None, _) => false,
-                (Some(""), _) | (Some(_), None) => true,
-                (Some(other), Some(namespace)) => other == namespace,
-            }
-    };
-    let version = |cursor: &String| cursor.parse::<u64>().ok();
-    let latest = cursors.iter().filter(|(id, _)| has_read_this(id)).filter_map(|(_, cursor)| version(cursor)).max();
-    let is_latest = version(own) >= latest;
-    is_latest.then(|| own.clone())
+/// Returns the watch, going on where it stopped if that is known.
+fn resume(watch: Subscription, cursors: &BTreeMap<String, String>) -> Subscription {
+    match cursors::resumable(watch.id(), &watch.resource().to_string(), watch.namespace(), cursors) {
+        Some(cursor) => watch.resume(cursor),
+        None => watch,
+    }
 }
 
 /// Returns where `resource` is watched; `None`: everywhere.

@@ -191,8 +191,7 @@ impl Target {
         // What waits for the remote is bounded, so that a remote that is away is felt.
         let git = GitWriter::open(repo.parse().unwrap(), Credentials::FromGit).state_dir(state).unpushed_bytes(200_000);
         let git = git.start().await.unwrap();
-        let choice = cluster.choose(&pipeline);
-        let watches = cluster.watches(&choice.resources, &pipeline, &git.cursors().await.unwrap());
+        let watches = cluster.resume(&pipeline, &git).await.unwrap();
         let sources = watches.into_iter().map(|watch| Box::new(watch) as Box<dyn Source>).collect::<Vec<_>>();
         let reverser = Reverser::new(git.clone()).pipeline(pipeline).queue_bytes(200_000).build();
         let (arrive, arrivals) = mpsc::channel(8);

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Cluster, choose, resumable};
+use super::{Cluster, choose, resume};
 use crate::{
     discover::Discovery,
     hub::{Reading, Subscription},
@@ -113,10 +113,10 @@ impl Cluster {
             // The same resource in another version: its objects are not new, they move.
             let has_moved = before.iter().any(|old| old.is_version_of(new));
             for watch in self.watches_of(new, pipeline) {
-                let arrival = match resumable(&watch, &cursors) {
-                    _ if has_moved => Arrival::Moved(Box::new(watch)),
-                    Some(cursor) => Arrival::New(Box::new(watch.resume(cursor))),
-                    None => Arrival::New(Box::new(watch)),
+                let arrival = if has_moved {
+                    Arrival::Moved(Box::new(watch))
+                } else {
+                    Arrival::New(Box::new(resume(watch, &cursors)))
                 };
                 let _closed = arrivals.send(arrival).await;
             }
