@@ -11,7 +11,7 @@ use reverser_k8s::{
 
 use crate::{
     Usage,
-    args::ReplayArgs,
+    args::{FilterArgs, ReplayArgs},
     output::{Counter, Output, Teller},
     repository,
 };
@@ -37,7 +37,8 @@ pub(crate) async fn replay(args: ReplayArgs, output: &Output) -> anyhow::Result<
         )
         .into());
     }
-    let selector = Selector { only: filters.only, except: filters.except, ..Selector::default() };
+    let FilterArgs { only, except, ignore_manager: ignore_managers } = filters;
+    let selector = Selector { only, except, ignore_managers, ..Selector::default() };
     let (sanitizer, message) = (clean.sanitizer()?, repository::message(&repo.place)?);
     let pipeline = Pipeline { selector, sanitizer, message, ..repository::pipeline(&repo.place.files) };
     let mut source = Replay::open(&logs)?.read_with(pipeline.sanitizer.clone());

@@ -32,7 +32,9 @@ async fn snapshot(args: SnapshotArgs, output: &Output) -> anyhow::Result<ExitCod
         output.say(repository::SECRETS_LEFT_OUT);
     }
     if select.filters.ask_about_changes() {
-        output.say("a snapshot shows objects, not changes: user= and operation= leave nothing out of it");
+        output.say(
+            "a snapshot shows objects, not changes: user=, operation= and --ignore-manager leave nothing out of it",
+        );
     }
     // Always a complete list: a snapshot is what is there now, wherever a watch has stopped.
     let watches = connected.cluster.watches(&choice.resources, &connected.pipeline, &Default::default());

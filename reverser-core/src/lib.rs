@@ -117,6 +117,6 @@ pub use repo_path::{RepoPath, RepoPathError};
 pub use sanitize::{Profile, Sanitizer};
 pub use seal::{RefuseSecrets, Seal, SealError};
 pub use select::{
-    AnnotationPattern, Filter, FilterError, Glob, LabelSelector, LabelSelectorError, LeftOut, NOISE, Noise,
-    OwnerPattern, Selector, Term, Test, Users, Wanted,
+    AnnotationPattern, Filter, FilterError, Glob, LabelSelector, LabelSelectorError, LeftOut, NOISE, Noise, OPT_OUT,
+    OwnerPattern, Selector, Term, Test, Users, Wanted, Writers,
 };

@@ -5,6 +5,7 @@ mod glob;
 mod labels;
 mod noise;
 mod truth;
+mod writers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,7 @@ pub use self::{
     glob::Glob,
     labels::{LabelSelector, LabelSelectorError},
     noise::{NOISE, Noise},
+    writers::Writers,
 };
 use crate::{Actor, Attribution, Change, ObjectRef, Resource};
 
@@ -31,7 +33,7 @@ use crate::{Actor, Attribution, Change, ObjectRef, Resource};
 /// };
 /// # Ok::<(), reverser_core::FilterError>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Selector {
     /// Only these, as (group, plural); empty: all. A resource that is named here is captured although a row of
     /// [`NOISE`] is about it; rows about single objects still hold.
@@ -52,6 +54,31 @@ pub struct Selector {
     pub only: Vec<Filter>,
     /// Nothing that one of these takes.
     pub except: Vec<Filter>,
+    /// The annotation with which an object asks to be left out, by the value `true`. `None`: none is listened to. Default:
+    /// [`OPT_OUT`].
+    pub opt_out: Option<String>,
+    /// No changes that one of these field managers made; [`Writers`] tells. Unlike a filter's `manager=`, which is about
+    /// objects.
+    pub ignore_managers: Vec<Glob>,
+}
+
+/// What an object is annotated with, `configbutler.ai/ignore: "true"`, that is to be left out.
+pub const OPT_OUT: &str = "configbutler.ai/ignore";
+
+impl Default for Selector {
+    fn default() -> Self {
+        Self {
+            resources: BTreeSet::new(),
+            versions: BTreeMap::new(),
+            namespaces: BTreeSet::new(),
+            labels: LabelSelector::default(),
+            include: BTreeSet::new(),
+            only: vec![],
+            except: vec![],
+            opt_out: Some(OPT_OUT.to_owned()),
+            ignore_managers: vec![],
+        }
+    }
 }
 
 /// Why something isn't captured.
@@ -76,6 +103,8 @@ pub enum LeftOut {
     NotThisChange,
     /// No user authors it: the row says why.
     Noise(&'static Noise),
+    /// It asks for that itself, by [`Selector::opt_out`].
+    OptedOut,
 }
 
 /// Whether a change of a captured object is recorded: the answer of [`Selector::change`].
@@ -157,6 +186,9 @@ impl Selector {
     /// ```
     pub fn object(&self, object: &ObjectRef, body: Option<&Value>) -> Result<(), LeftOut> {
         self.captures(&Known::of_object(object, body.into()))?;
+        if body.is_some_and(|body| self.is_opted_out(body)) {
+            return Err(LeftOut::OptedOut);
+        }
         match self.noise().find(|noise| body.is_some_and(|body| noise.is_object(object, body))) {
             Some(noise) => Err(LeftOut::Noise(noise)),
             None => Ok(()),
@@ -186,6 +218,7 @@ impl Selector {
     /// ```
     pub fn file(&self, object: &ObjectRef, body: &Value, is_kept: &dyn Fn(&str, &str) -> bool) -> bool {
         self.captures(&Known::of_object(object, Body::File(body, is_kept))).is_ok()
+            && !self.is_opted_out(body)
             && !self.noise().any(|noise| noise.is_object(object, body))
     }
 
@@ -246,6 +279,10 @@ impl Selector {
     fn admits(&self, known: &Known<'_>) -> bool {
         let is_taken = self.only.is_empty() || self.only.iter().any(|filter| filter.holds(known) != Some(false));
         is_taken && !self.except.iter().any(|filter| filter.holds(known) == Some(true))
+    }
+
+    fn is_opted_out(&self, body: &Value) -> bool {
+        self.opt_out.as_ref().is_some_and(|key| body["metadata"]["annotations"][key] == "true")
     }
 
     fn noise(&self) -> impl Iterator<Item = &'static Noise> {
@@ -412,6 +449,28 @@ mod tests {
         // A deletion without the object: its name is known, its annotations are not.
         let is_deleted = |only: &str| select(&[only], &[]).object(&web, None).is_ok();
         assert!(is_deleted("name=web annotation=x") && !is_deleted("name=db annotation=x"));
+    }
+
+    #[test]
+    fn an_object_opts_out_by_its_annotation() {
+        let web = |value: &str| {
+            let body =
+                json!({"metadata": {"name": "web", "annotations": {OPT_OUT: value, "example.com/skip": "true"}}});
+            (object(resource("", "configmaps", true), &body), body)
+        };
+        let all = Selector::default();
+        let (asking, body) = web("true");
+        assert_eq!(all.object(&asking, Some(&body)), Err(LeftOut::OptedOut));
+        assert_eq!(all.object(&asking, None), Ok(()), "how some sources tell of deletions");
+        assert!(!all.file(&asking, &body, &|_section, _key| true), "a file that says so is nobody's to remove");
+        for value in ["false", "", "True"] {
+            let (other, body) = web(value);
+            assert_eq!(all.object(&other, Some(&body)), Ok(()), "{value:?}");
+        }
+        let off = Selector { opt_out: None, ..Selector::default() };
+        assert_eq!(off.object(&asking, Some(&body)), Ok(()));
+        let renamed = Selector { opt_out: Some("example.com/skip".into()), ..Selector::default() };
+        assert_eq!(renamed.object(&web("false").0, Some(&web("false").1)), Err(LeftOut::OptedOut));
     }
 
     #[test]

@@ -184,7 +184,7 @@ fn choose(catalog: &Catalog, pipeline: &Pipeline) -> Choice {
     let mut choice = Choice::default();
     for resource in catalog.watchable_for(&pipeline.selector) {
         match pipeline.selector.resource(resource) {
-            Err(LeftOut::Noise(_) | LeftOut::NotSelected | LeftOut::NotThisChange) => {}
+            Err(LeftOut::Noise(_) | LeftOut::NotSelected | LeftOut::NotThisChange | LeftOut::OptedOut) => {}
             Ok(()) if pipeline.seal.is_sensitive(resource) => choice.sensitive.push(Arc::clone(resource)),
             Ok(()) => choice.resources.push(Arc::clone(resource)),
         }

@@ -11,6 +11,7 @@ mod builder;
 mod lists;
 mod pump;
 mod recorder;
+mod rendering;
 mod troubles;
 mod written;
 
@@ -23,7 +24,8 @@ use std::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
 use reverser_core::{
-    Batching, Change, Edit, LeftOut, ObjectRef, Operation, Pipeline, Rendered, SealError, Wanted, batch, message,
+    Batching, Change, Edit, LeftOut, ObjectRef, Operation, Pipeline, Rendered, SealError, Wanted, Writers, batch,
+    message,
 };
 use reverser_git::{Backoff, Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
 use tokio::{sync::mpsc, time::Instant};
@@ -62,6 +64,7 @@ pub struct Reverser {
     reporter: Arc<dyn Reporter>,
     troubles: Arc<Mutex<Troubles>>,
     written: Arc<Mutex<Written>>,
+    writers: Arc<Mutex<Writers>>,
     /// Held from the look at `written` until the sink has taken the batch, so that both see one order. An async mutex: the
     /// sink may make it wait.
     recording: Arc<tokio::sync::Mutex<Recording>>,
@@ -135,6 +138,7 @@ impl Reverser {
             reporter: Arc::new(LogReporter),
             troubles: Arc::default(),
             written: Arc::default(),
+            writers: Arc::new(Mutex::new(Writers::new([]))),
             recording: Arc::new(tokio::sync::Mutex::new(Recording::live(Batching::default()))),
             batching: Batching::default(),
             allow_mass_delete: false,
@@ -154,7 +158,7 @@ impl Reverser {
     /// Whoever calls this waits, so the change is a commit of its own, at once, whatever
     /// [`batching`](ReverserBuilder::batching) says. What has gathered of the same object is committed before it.
     pub async fn record(&self, mut change: Change) -> Result<Recorded, RecordError> {
-        let rendered = self.pipeline.render(&mut change);
+        let rendered = self.render_change(&mut change);
         let mut recording = self.recording.lock().await;
         if recording.touches(&self.pipeline.place(&change.object)) {
             recording.step(None, batch::Event::Flush, &self.pipeline);
@@ -162,7 +166,7 @@ impl Reverser {
             self.settle(&mut recording, &receipt.outcomes);
         }
         let (edit, is_wanted) = match rendered {
-            Rendered::Leave(why) => match self.leaving(&mut change).await? {
+            Rendered::Leave(why) => match self.leaving(&mut change, why).await? {
                 Some(edit) => (edit, true),
                 None => return Ok(Recorded::Left(why)),
             },
@@ -392,7 +396,7 @@ impl Reverser {
 
     /// Returns the deletion of an object that is no longer selected and was when its file was written. The file tells:
     /// another selection's files may stand in the same folder.
-    async fn leaving(&self, change: &mut Change) -> Result<Option<Edit>, SinkError> {
+    async fn leaving(&self, change: &mut Change, why: LeftOut) -> Result<Option<Edit>, SinkError> {
         if change.operation != Operation::Update {
             return Ok(None);
         }
@@ -401,7 +405,7 @@ impl Reverser {
         if !self.pipeline.owns(&path, &content, &change.object.resource, change.object.namespace.as_deref()) {
             return Ok(None);
         }
-        change.reason.get_or_insert_with(|| "The object is no longer selected: its file is removed.".into());
+        change.reason.get_or_insert_with(|| self.why_left(why));
         Ok(Some(Edit::Delete { path }))
     }
 
@@ -444,8 +448,8 @@ impl Reverser {
     }
 
     fn render(&self, mut change: Change) -> What {
-        match self.pipeline.render(&mut change) {
-            Rendered::Leave(_) if change.operation == Operation::Update => What::Leave { change },
+        match self.render_change(&mut change) {
+            Rendered::Leave(why) if change.operation == Operation::Update => What::Leave { change, why },
             Rendered::Leave(_) => What::Nothing,
             Rendered::Refuse(error) => {
                 self.reporter.report(Notice::Refused(&error));

@@ -21,6 +21,7 @@ mod errors;
 mod forge;
 mod grouping;
 mod history;
+mod ignoring;
 mod login;
 mod neat;
 mod objects;

@@ -1,7 +1,7 @@
 //! What is captured.
 
 use clap::{Args, ValueEnum, builder::PossibleValue};
-use reverser_core::{Filter, LabelSelector, NOISE, Test};
+use reverser_core::{Filter, Glob, LabelSelector, NOISE, Test};
 
 use super::heading::SELECTION;
 
@@ -41,6 +41,18 @@ pub(crate) struct FilterArgs {
     /// May be repeated: what one of them takes is left out.
     #[arg(long, help_heading = SELECTION, value_name = "FILTER", value_parser = filter)]
     pub(crate) except: Vec<Filter>,
+    /// No changes by this field manager, such as a GitOps tool: kustomize-*
+    ///
+    /// May be repeated; * and ? are wildcards. A change counts as a manager's when the object's managed fields show that nobody else can have made it.
+    /// Its file stays as it is until somebody else changes the object, or until the next complete list; deletions are recorded. To leave out objects by
+    /// their managers, say --except 'manager=...'.
+    #[arg(long, help_heading = SELECTION, value_name = "MANAGER", value_parser = manager)]
+    pub(crate) ignore_manager: Vec<Glob>,
+}
+
+/// An empty name would match nobody.
+fn manager(text: &str) -> Result<Glob, String> {
+    if text.is_empty() { Err("a field manager has a name".into()) } else { Ok(Glob::new(text)) }
 }
 
 impl FilterArgs {
@@ -48,7 +60,7 @@ impl FilterArgs {
     pub(crate) fn ask_about_changes(&self) -> bool {
         let asks =
             |filter: &Filter| filter.terms.iter().any(|term| matches!(term.test, Test::Operation(_) | Test::User(_)));
-        self.only.iter().chain(&self.except).any(asks)
+        self.only.iter().chain(&self.except).any(asks) || !self.ignore_manager.is_empty()
     }
 }
 

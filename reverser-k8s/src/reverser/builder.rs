@@ -1,8 +1,8 @@
 //! Puts a [`Reverser`] together.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use reverser_core::{Batching, Pipeline};
+use reverser_core::{Batching, Pipeline, Writers};
 
 use super::{Reverser, ReverserBuilder, recorder::Recording};
 use crate::{attribute::ActorSource, report::Reporter};
@@ -64,7 +64,9 @@ impl ReverserBuilder {
     }
 
     /// Returns the finished one.
-    pub fn build(self) -> Reverser {
+    pub fn build(mut self) -> Reverser {
+        let ignored = self.0.pipeline.selector.ignore_managers.iter().cloned();
+        self.0.writers = Arc::new(Mutex::new(Writers::new(ignored)));
         self.0
     }
 }

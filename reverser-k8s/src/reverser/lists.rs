@@ -74,7 +74,7 @@ impl Reverser {
         let mut edits = Vec::new();
         for object in objects {
             let Some(reference) = ObjectRef::of(&resource, &object) else { continue };
-            match self.pipeline.render_listed(&reference, object) {
+            match self.render_object(&reference, object) {
                 Rendered::Write(edit @ Edit::Put { .. }) => edits.push(edit),
                 // On its way out: its file is among those that the sweep finds without an object.
                 Rendered::Write(Edit::Delete { .. }) | Rendered::Leave(_) => {}

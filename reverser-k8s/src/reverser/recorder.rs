@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use reverser_core::{
-    Batcher, Batching, Change, Edit, Pipeline, RepoPath, Wanted,
+    Batcher, Batching, Change, Edit, LeftOut, Pipeline, RepoPath, Wanted,
     batch::{Event, Gathered, Group, Ready},
     message,
 };
@@ -77,12 +77,12 @@ impl Reverser {
             let Item { source, cursor, what, arrived } = item;
             let recorded = match what {
                 What::Change { change, edit, wanted } => self.take_change(change, edit, wanted, arrived).await,
-                What::Leave { mut change } => {
+                What::Leave { mut change, why } => {
                     // Whether it was captured is seen in Git, so what is before it has to be there.
                     if recording.touches(&self.pipeline.place(&change.object)) {
                         commits += self.flush(recording).await?;
                     }
-                    match self.leaving(&mut change).await? {
+                    match self.leaving(&mut change, why).await? {
                         Some(edit) => {
                             self.lock_written().note(&edit);
                             self.attribute(&mut change, arrived).await;
@@ -334,6 +334,7 @@ pub(super) enum What {
     /// An update of an object that isn't selected: it may have been before.
     Leave {
         change: Change,
+        why: LeftOut,
     },
     List(RenderedList),
     /// Only the position moves.

@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod grouping;
+mod selection;
 
 fn body(name: &str, version: u32, label: &str) -> Value {
     json!({"metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": version.to_string(),
