@@ -290,6 +290,21 @@ impl Selector {
     }
 }
 
+/// Returns whose `change` one of `filters` takes, anybody's where there are none. What they ask and can't be known isn't taken.
+pub(crate) fn taken(filters: &[Filter], change: &Change) -> Wanted {
+    let known =
+        Known { operation: Some(change.operation), ..Known::of_object(&change.object, change.body.as_ref().into()) };
+    let taking = filters.iter().filter(|filter| filter.holds_for_somebody(&known) == Some(true));
+    let users: Vec<_> = taking.map(Filter::of_users).collect();
+    if filters.is_empty() || users.iter().any(|filter| filter.terms.is_empty()) {
+        Wanted::Yes
+    } else if users.is_empty() {
+        Wanted::No
+    } else {
+        Wanted::By(Users { only: users, except: vec![] })
+    }
+}
+
 impl Wanted {
     /// Returns whether a change by `actor` is recorded, as [`Users::include`] says where it depends on that.
     ///
