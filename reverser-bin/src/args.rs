@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use reverser_git::RemoteUrl;
 
 mod clean;
+mod coalesce;
 mod diff;
 mod group;
 mod heading;
@@ -17,6 +18,7 @@ mod place;
 mod select;
 
 pub(crate) use clean::CleanArgs;
+pub(crate) use coalesce::CoalesceArgs;
 pub(crate) use diff::{ColorChoice, DiffArgs, DiffFormat};
 pub(crate) use group::GroupArgs;
 use heading::{CLUSTER, OUTPUT, REPOSITORY, SELECTION};
@@ -156,6 +158,8 @@ pub(crate) struct ReplayArgs {
     #[command(flatten)]
     pub(crate) group: GroupArgs,
     #[command(flatten)]
+    pub(crate) coalesce: CoalesceArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
@@ -231,6 +235,8 @@ pub(crate) struct WatchArgs {
     pub(crate) clean: CleanArgs,
     #[command(flatten)]
     pub(crate) group: GroupArgs,
+    #[command(flatten)]
+    pub(crate) coalesce: CoalesceArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     /// Name authors from this audit log of the API server
@@ -423,6 +429,8 @@ mod tests {
             ("--push-max-commits", "0", "--push-max-commits <COMMITS>"),
             ("--group-max-changes", "0", "--group-max-changes <CHANGES>"),
             ("--group", "author", "change, actor, interval"),
+            ("--coalesce", "5", "like 500ms, 5s or 1m"),
+            ("--coalesce-only", "name=web", "--coalesce <DURATION>"),
         ] {
             let typed = ["reverser", "watch", "--repo", "x", flag, text];
             let error = Cli::try_parse_from(typed.into_iter().filter(|text| !text.is_empty())).unwrap_err();

@@ -181,7 +181,7 @@ fn selector(args: &SelectArgs, catalog: &Catalog) -> anyhow::Result<Selector> {
 
 /// Returns the filters with resources as the API server calls them: a name without wildcards may be short, singular or a
 /// kind, and has to exist.
-fn resolved(flag: &str, filters: &[Filter], catalog: &Catalog) -> anyhow::Result<Vec<Filter>> {
+pub(crate) fn resolved(flag: &str, filters: &[Filter], catalog: &Catalog) -> anyhow::Result<Vec<Filter>> {
     let mut filters = filters.to_vec();
     for test in filters.iter_mut().flat_map(|filter| &mut filter.terms).map(|term| &mut term.test) {
         let Test::Resource(globs) = test else { continue };

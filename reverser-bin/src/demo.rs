@@ -24,8 +24,8 @@ use tokio::{sync::oneshot, time::sleep};
 
 use crate::{
     args::{
-        CleanArgs, ClusterArgs, ConflictChoice, DemoArgs, FilesArgs, FilterArgs, GroupArgs, OutputArgs, PlaceArgs,
-        ReplayArgs, RepoArgs, SelectArgs, WatchArgs,
+        CleanArgs, ClusterArgs, CoalesceArgs, ConflictChoice, DemoArgs, FilesArgs, FilterArgs, GroupArgs, OutputArgs,
+        PlaceArgs, ReplayArgs, RepoArgs, SelectArgs, WatchArgs,
     },
     output::Output,
     replay, repository,
@@ -261,6 +261,7 @@ async fn replay_recording(output: &Output, folder: &Path, repo: &Path) -> anyhow
         filters: FilterArgs::default(),
         clean: CleanArgs::default(),
         group: GroupArgs::default(),
+        coalesce: CoalesceArgs::default(),
         output: OutputArgs::default(),
     };
     replay::replay(args, output).await?;
@@ -280,6 +281,7 @@ fn watch_args(plane: &ControlPlane, repo: &Path) -> anyhow::Result<WatchArgs> {
         },
         clean: CleanArgs::default(),
         group: GroupArgs::default(),
+        coalesce: CoalesceArgs::default(),
         output: OutputArgs::default(),
         audit_log: plane.audit_log(),
         allow_mass_delete: false,

@@ -8,6 +8,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::{Zoned, tz::TimeZone};
+use reverser_core::ObjectRef;
 use reverser_git::{CommitId, ConflictOutcome, PushPhase, PushState};
 use reverser_k8s::{
     Gap, LogReporter, Notice, Reporter,
@@ -199,16 +200,21 @@ pub(crate) fn print_line(text: &str) {
 fn line(notice: &Notice<'_>) -> Option<String> {
     let now = Zoned::now().strftime("%H:%M:%S");
     Some(match notice {
-        Notice::Committed { change, commit } => {
+        Notice::Calmed { object, changes, lasted } => format!(
+            "{now}  {} no longer changes all the time: {changes} changes in {} s",
+            place(object),
+            lasted.as_secs()
+        ),
+        Notice::Churning { object, per_minute, actor } => format!(
+            "{now}  {} changes {per_minute} times a minute, by {}: stop that, leave it out (--except), or --coalesce",
+            place(object),
+            actor.map_or("several or by nobody known", |actor| &actor.name)
+        ),
+        Notice::Committed { change, commit, .. } => {
             let actor = change.attribution.actor().map_or("unknown", |actor| &actor.name);
-            let object = &change.object;
-            let name = match &object.namespace {
-                Some(namespace) => format!("{namespace}/{}", object.name),
-                None => object.name.clone(),
-            };
             let id = commit.map_or("", |commit| commit.short());
             let operation = change.operation.to_string();
-            let object = format!("{} {name}", object.resource);
+            let object = place(&change.object);
             format!("{now}  {actor:<20}  {operation:<6}  {object:<64}  {id}")
         }
         Notice::Failed { source: _, error } => format!("{now}  not watched: {}", chain(*error)),
@@ -238,6 +244,14 @@ fn line(notice: &Notice<'_>) -> Option<String> {
         Notice::Watching { source } => format!("{now}  watching what has come up: {}", resource_of(source)),
         _ => return None,
     })
+}
+
+/// An object as lines name it: `apps/v1/deployments shop/web`.
+fn place(object: &ObjectRef) -> String {
+    match &object.namespace {
+        Some(namespace) => format!("{} {namespace}/{}", object.resource, object.name),
+        None => format!("{} {}", object.resource, object.name),
+    }
 }
 
 /// The lines of what was met on the remote since `before`.

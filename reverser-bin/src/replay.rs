@@ -28,7 +28,7 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
 
 /// Replays; the exit code is 1 when a line was broken, although all the others are committed.
 pub(crate) async fn replay(args: ReplayArgs, output: &Output) -> anyhow::Result<ExitCode> {
-    let ReplayArgs { logs, repo, filters, clean, group, output: _ } = args;
+    let ReplayArgs { logs, repo, filters, clean, group, coalesce, output: _ } = args;
     if repo.place.files.layout.as_ref().is_some_and(TemplateLayout::needs_kind) {
         return Err(Usage(
             "--layout: an audit log doesn't always tell an object's kind, so a deletion could miss its file; write \
@@ -50,6 +50,7 @@ pub(crate) async fn replay(args: ReplayArgs, output: &Output) -> anyhow::Result<
     let reverser = Reverser::new(git.clone())
         .pipeline(pipeline)
         .batching(group.batching())
+        .coalescing(coalesce.coalescing())
         .reporter(Teller { output: output.clone(), commits: commits.clone(), count_lists: false })
         .tries(TRIES)
         .build();

@@ -7,8 +7,9 @@ use reverser_k8s::{Nobody, Reverser, Source, audit::AuditLog};
 use tokio::sync::mpsc;
 
 use crate::{
+    Usage,
     args::WatchArgs,
-    connect::{choose, connect},
+    connect::{choose, connect, resolved},
     output::{Counter, Output, Teller},
     repository,
 };
@@ -29,11 +30,30 @@ pub(crate) async fn watch(
     output: &Output,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
-    let WatchArgs { repo, cluster, select, clean, group, output: _, audit_log, allow_mass_delete, queue_bytes } = args;
+    let WatchArgs {
+        repo,
+        cluster,
+        select,
+        clean,
+        group,
+        coalesce,
+        output: _,
+        audit_log,
+        allow_mass_delete,
+        queue_bytes,
+    } = args;
+    let mut coalescing = coalesce.coalescing();
+    if !coalescing.interval.is_zero() && audit_log.is_none() {
+        return Err(Usage(
+            "--coalesce needs --audit-log: without it nobody knows which changes a service account made".into(),
+        )
+        .into());
+    }
     // The cluster comes first: no repository is made for one that can't be reached.
     let mut connected = connect(&cluster, &select, &clean, &repo.place.files).await?;
     connected.pipeline.message = repository::message(&repo.place)?;
     let audit_log = audit_log.as_deref().map(open_audit_log).transpose()?;
+    coalescing.only = resolved("--coalesce-only", &coalescing.only, connected.cluster.catalog())?;
     let choice = choose(&connected)?;
     let git = repository::open(&repo.repo, &repo.place, output).await?;
     output.say(&format!("watching {} into {} (branch {})", connected.address, repo.repo, repo.place.files.branch));
@@ -46,6 +66,7 @@ pub(crate) async fn watch(
     let reverser = Reverser::new(git.clone())
         .pipeline(connected.pipeline)
         .batching(group.batching())
+        .coalescing(coalescing)
         .reporter(Teller { output: output.clone(), commits: commits.clone(), count_lists: false })
         .allow_mass_delete(allow_mass_delete)
         .queue_bytes(usize::try_from(queue_bytes.0).unwrap_or(usize::MAX));

@@ -90,9 +90,9 @@
 
 pub mod batch;
 pub mod change;
-pub mod drift;
 pub mod churn;
 pub mod coalesce;
+pub mod drift;
 pub mod field_path;
 pub mod identity;
 pub mod layout;
@@ -109,9 +109,9 @@ pub mod yaml;
 
 pub use batch::{Batcher, Batching, Grouping, GroupingError};
 pub use change::{Actor, Attribution, Change, Evidence, ObjectRef, Operation, Resource};
-pub use drift::{Drift, Drifted};
 pub use churn::Churn;
 pub use coalesce::{Coalescer, Coalescing};
+pub use drift::{Drift, Drifted};
 pub use field_path::{FieldPath, FieldPathError};
 pub use layout::{DefaultLayout, Layout, LayoutTemplateError, TemplateLayout};
 pub use message::{CommitMessage, DefaultMessage, MessageTemplateError, TemplateMessage};

@@ -1,8 +1,8 @@
 //! What the flow has to tell while it runs, for people and for logs.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
-use reverser_core::{Change, Resource, SealError, message::Synced};
+use reverser_core::{Actor, Change, ObjectRef, Resource, SealError, message::Synced};
 use reverser_git::{CommitId, Obstructed, SinkError};
 
 use crate::{api_error::ApiError, source::Gap};
@@ -20,12 +20,34 @@ pub trait Reporter: Debug + Send + Sync {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Notice<'a> {
+    /// An object that churned doesn't any more: it has changed at most 15 times within a minute.
+    Calmed {
+        /// Which one.
+        object: &'a ObjectRef,
+        /// How often it has changed meanwhile.
+        changes: u64,
+        /// How long it churned.
+        lasted: Duration,
+    },
+    /// An object's content has changed more than 30 times within a minute. Told once, until it has calmed down.
+    Churning {
+        /// Which one.
+        object: &'a ObjectRef,
+        /// How often it changes.
+        per_minute: u32,
+        /// Who does it; `None`: several, or nobody knows.
+        actor: Option<&'a Actor>,
+    },
     /// A change is committed.
     Committed {
         /// What happened; its body is gone.
         change: &'a Change,
         /// The commit; `None` where the sink keeps no history.
         commit: Option<&'a CommitId>,
+        /// How long after it was read it is durable.
+        took: Duration,
+        /// How many changes it stands for, itself included: more than one where changes are coalesced.
+        stands_for: u64,
     },
     /// A source can't go on for the moment. Told once for each different failure of a source.
     Failed {
@@ -101,7 +123,21 @@ pub struct LogReporter;
 impl Reporter for LogReporter {
     fn report(&self, notice: Notice<'_>) {
         match notice {
-            Notice::Committed { change, commit } => tracing::info!(
+            Notice::Calmed { object, changes, lasted } => tracing::info!(
+                %object,
+                namespace = object.namespace.as_deref(),
+                changes,
+                seconds = lasted.as_secs(),
+                "no longer changes all the time"
+            ),
+            Notice::Churning { object, per_minute, actor } => tracing::warn!(
+                %object,
+                namespace = object.namespace.as_deref(),
+                per_minute,
+                actor = actor.map_or("several or unknown", |actor| &actor.name),
+                "changes all the time: stop whoever does it, leave the object out, or coalesce its changes"
+            ),
+            Notice::Committed { change, commit, .. } => tracing::info!(
                 operation = %change.operation,
                 object = %change.object,
                 namespace = change.object.namespace.as_deref(),

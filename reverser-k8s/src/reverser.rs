@@ -11,7 +11,9 @@ mod builder;
 mod lists;
 mod pump;
 mod recorder;
+mod recording;
 mod rendering;
+mod telling;
 mod troubles;
 mod written;
 
@@ -24,7 +26,7 @@ use std::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
 use reverser_core::{
-    Batching, Change, Edit, LeftOut, ObjectRef, Operation, Pipeline, Rendered, SealError, Wanted, Writers, batch,
+    Batching, Change, Coalescing, Edit, LeftOut, ObjectRef, Operation, Pipeline, Rendered, SealError, Wanted, Writers,
     message,
 };
 use reverser_git::{Backoff, Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
@@ -33,7 +35,8 @@ use tokio::{sync::mpsc, time::Instant};
 use self::{
     lists::{RenderedList, Sweep},
     pump::Pumps,
-    recorder::{BATCH, Item, Recording, What},
+    recorder::{BATCH, Item, What},
+    recording::{Recording, Told},
     troubles::Troubles,
     written::Written,
 };
@@ -69,6 +72,7 @@ pub struct Reverser {
     /// sink may make it wait.
     recording: Arc<tokio::sync::Mutex<Recording>>,
     batching: Batching,
+    coalescing: Coalescing,
     allow_mass_delete: bool,
     tries: Option<usize>,
     queue_bytes: usize,
@@ -139,8 +143,9 @@ impl Reverser {
             troubles: Arc::default(),
             written: Arc::default(),
             writers: Arc::new(Mutex::new(Writers::new([]))),
-            recording: Arc::new(tokio::sync::Mutex::new(Recording::live(Batching::default()))),
+            recording: Arc::new(tokio::sync::Mutex::new(Recording::live(Batching::default(), &Coalescing::default()))),
             batching: Batching::default(),
+            coalescing: Coalescing::default(),
             allow_mass_delete: false,
             tries: None,
             queue_bytes: 64 << 20,
@@ -158,10 +163,11 @@ impl Reverser {
     /// Whoever calls this waits, so the change is a commit of its own, at once, whatever
     /// [`batching`](ReverserBuilder::batching) says. What has gathered of the same object is committed before it.
     pub async fn record(&self, mut change: Change) -> Result<Recorded, RecordError> {
+        let arrived = Instant::now();
         let rendered = self.render_change(&mut change);
         let mut recording = self.recording.lock().await;
         if recording.touches(&self.pipeline.place(&change.object)) {
-            recording.step(None, batch::Event::Flush, &self.pipeline);
+            recording.flush(&self.pipeline);
             let receipt = self.sink.commit(recording.ready.clone()).await?;
             self.settle(&mut recording, &receipt.outcomes);
         }
@@ -186,6 +192,7 @@ impl Reverser {
             return Ok(Recorded::Known);
         }
         self.lock_written().note_change(&change, &edit);
+        recording.changed(edit.path(), &change).iter().for_each(|verdict| self.tell_churn(verdict));
         let plan = self.pipeline.plan(&change, edit, Timestamp::now());
         let committed = self.sink.commit(Batch { plans: vec![plan], cursors: BTreeMap::new() }).await;
         let receipt = committed.inspect_err(|_not_written| self.forget(&change))?;
@@ -194,9 +201,8 @@ impl Reverser {
             self.forget(&change);
         }
         self.tell_obstructed(&receipt);
-        for outcome in &receipt.outcomes {
-            self.tell(std::slice::from_ref(&change), outcome);
-        }
+        let told = [Told::alone(change, arrived)];
+        receipt.outcomes.iter().for_each(|outcome| self.tell(&told, outcome));
         Ok(Recorded::Planned(receipt))
     }
 
@@ -207,7 +213,7 @@ impl Reverser {
     pub async fn drain(&self, source: &mut dyn Source) -> Result<usize, SinkError> {
         let id: Arc<str> = source.id().into();
         let mut commits = 0;
-        let (mut gathered, mut recording) = (Vec::new(), Recording::of_log(self.batching));
+        let (mut gathered, mut recording) = (Vec::new(), Recording::of_log(self.batching, &self.coalescing));
         loop {
             let event = source.next().await;
             let ended = event.is_none();
@@ -448,6 +454,7 @@ impl Reverser {
     }
 
     fn render(&self, mut change: Change) -> What {
+        let coalesced = self.coalescing.takes(&change);
         match self.render_change(&mut change) {
             Rendered::Leave(why) if change.operation == Operation::Update => What::Leave { change, why },
             Rendered::Leave(_) => What::Nothing,
@@ -455,9 +462,9 @@ impl Reverser {
                 self.reporter.report(Notice::Refused(&error));
                 What::Nothing
             }
-            Rendered::Skip(edit) => What::Change { change, edit, wanted: Wanted::No },
-            Rendered::Write(edit) => What::Change { change, edit, wanted: Wanted::Yes },
-            Rendered::WriteIfBy(users, edit) => What::Change { change, edit, wanted: Wanted::By(users) },
+            Rendered::Skip(edit) => What::Change { change, edit, wanted: Wanted::No, coalesced },
+            Rendered::Write(edit) => What::Change { change, edit, wanted: Wanted::Yes, coalesced },
+            Rendered::WriteIfBy(users, edit) => What::Change { change, edit, wanted: Wanted::By(users), coalesced },
         }
     }
 
@@ -468,31 +475,6 @@ impl Reverser {
 
     fn lock_written(&self) -> MutexGuard<'_, Written> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn failed(&self, source: &str, error: &ApiError) {
-        if self.troubles.lock().unwrap_or_else(PoisonError::into_inner).failed(source, error) {
-            self.reporter.report(Notice::Failed { source, error });
-        }
-    }
-
-    fn went_on(&self, source: &str) {
-        if self.troubles.lock().unwrap_or_else(PoisonError::into_inner).went_on(source) {
-            self.reporter.report(Notice::Recovered { source });
-        }
-    }
-
-    fn tell_obstructed(&self, receipt: &Receipt) {
-        receipt.obstructed.iter().for_each(|obstructed| self.reporter.report(Notice::Obstructed(obstructed)));
-    }
-
-    fn tell(&self, changes: &[Change], outcome: &Outcome) {
-        if *outcome == Outcome::Unchanged {
-            return;
-        }
-        for change in changes {
-            self.reporter.report(Notice::Committed { change, commit: commit_id(outcome) });
-        }
     }
 }
 

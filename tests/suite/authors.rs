@@ -70,7 +70,7 @@ fn an_audit_log_that_is_not_there_is_named() {
 /// Returns ConfigMaps of the scene, as this user writes them.
 pub(crate) async fn user(scene: &Scene, name: &str) -> Api<ConfigMap> {
     let kubeconfig = scene.plane.user(name, &[]).unwrap();
-    let rules = vec![rule(&["create", "patch", "delete"], "", &["configmaps"])];
+    let rules = vec![rule(&["create", "get", "patch", "delete"], "", &["configmaps"])];
     scene.plane.grant(name, Some(&scene.namespace), rules).await.unwrap();
     Api::namespaced(client_for(&kubeconfig).await.unwrap(), &scene.namespace)
 }

@@ -11,6 +11,7 @@ mod authors;
 mod capture;
 mod changes;
 mod check;
+mod churn;
 mod corpus;
 mod defaults;
 mod demo;

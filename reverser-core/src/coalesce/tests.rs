@@ -113,7 +113,7 @@ impl Model {
             for pair in passed.windows(2) {
                 let ((one, _, before), (other, _, at)) = (pair[0], pair[1]);
                 let (first, second) = (self.came[one], self.came[other]);
-                let next = all.iter().skip_while(|item| **item <= other).next().map(|item| self.came[*item]);
+                let next = all.iter().find(|item| **item > other).map(|item| self.came[*item]);
                 // What comes then may have ended the wait.
                 let is_ended =
                     next.is_some_and(|next| (next.1, next.2) != (second.1, Operation::Update) && next.4 == at);

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use reverser_core::{Batching, Pipeline, Writers};
+use reverser_core::{Batching, Coalescing, Pipeline, Writers};
 
-use super::{Reverser, ReverserBuilder, recorder::Recording};
+use super::{Reverser, ReverserBuilder, recording::Recording};
 use crate::{attribute::ActorSource, report::Reporter};
 
 impl ReverserBuilder {
@@ -29,7 +29,14 @@ impl ReverserBuilder {
     #[must_use]
     pub fn batching(mut self, batching: Batching) -> Self {
         self.0.batching = batching;
-        self.0.recording = Arc::new(tokio::sync::Mutex::new(Recording::live(batching)));
+        self
+    }
+
+    /// Sets which changes by service accounts that sources report are coalesced: of each object one per interval is committed,
+    /// with its last state. Default: none. What waits counts as not read, and is committed early where what gathers is.
+    #[must_use]
+    pub fn coalescing(mut self, coalescing: Coalescing) -> Self {
+        self.0.coalescing = coalescing;
         self
     }
 
@@ -66,6 +73,8 @@ impl ReverserBuilder {
     /// Returns the finished one.
     pub fn build(mut self) -> Reverser {
         let ignored = self.0.pipeline.selector.ignore_managers.iter().cloned();
+        let recording = Recording::live(self.0.batching, &self.0.coalescing);
+        self.0.recording = Arc::new(tokio::sync::Mutex::new(recording));
         self.0.writers = Arc::new(Mutex::new(Writers::new(ignored)));
         self.0
     }

@@ -1,26 +1,15 @@
 //! From what the pumps hand on to batches: the one place that waits for Git.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
-use reverser_core::{
-    Batcher, Batching, Change, Edit, LeftOut, Pipeline, RepoPath, Wanted,
-    batch::{Event, Gathered, Group, Ready},
-    message,
-};
+use reverser_core::{Change, Edit, LeftOut, Wanted, message};
 use reverser_git::{Batch, Outcome, SinkError};
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     Reverser,
     lists::{RenderedList, Sweep},
+    recording::{Recording, Room, Taken},
 };
 use crate::queue::{Queued, Receiver};
 
@@ -54,7 +43,8 @@ impl Reverser {
                 }
                 () = until(due), if due.is_some() => {
                     let mut recording = self.recording.lock().await;
-                    recording.step(None, Event::Tick, &self.pipeline);
+                    let calmed = recording.tick(&self.pipeline);
+                    calmed.iter().for_each(|verdict| self.tell_churn(verdict));
                     self.commit_ready(&mut recording).await?;
                 }
                 // What gathers takes room in the queue: nothing may wait for changes that can't come.
@@ -76,7 +66,13 @@ impl Reverser {
         for (item, room) in items {
             let Item { source, cursor, what, arrived } = item;
             let recorded = match what {
-                What::Change { change, edit, wanted } => self.take_change(change, edit, wanted, arrived).await,
+                What::Change { change, edit, wanted, coalesced } => {
+                    let taken = self.take_change(change, edit, wanted, arrived).await;
+                    taken.map(|(change, edit)| {
+                        let waits = self.coalescing.is_by(&coalesced, change.attribution.actor());
+                        (change, edit, waits)
+                    })
+                }
                 What::Leave { mut change, why } => {
                     // Whether it was captured is seen in Git, so what is before it has to be there.
                     if recording.touches(&self.pipeline.place(&change.object)) {
@@ -86,7 +82,7 @@ impl Reverser {
                         Some(edit) => {
                             self.lock_written().note(&edit);
                             self.attribute(&mut change, arrived).await;
-                            Some((change, edit))
+                            Some((change, edit, false))
                         }
                         None => None,
                     }
@@ -103,10 +99,12 @@ impl Reverser {
                 }
             };
             let position = cursor.filter(|_| !recording.held.contains(&*source));
-            if let Some((change, edit)) = recorded {
-                recording.gather(change, edit, source, position, room, &self.pipeline);
+            if let Some((change, edit, waits)) = recorded {
+                let taken = Taken { change, edit, source, position, room, arrived };
+                let verdict = recording.gather(taken, waits, &self.pipeline);
+                verdict.iter().for_each(|verdict| self.tell_churn(verdict));
             } else if let Some(position) = position {
-                recording.step(None, Event::Position { source, position }, &self.pipeline);
+                recording.position(source, position, &self.pipeline);
             }
         }
         Ok(commits + self.commit_ready(recording).await?)
@@ -164,7 +162,7 @@ impl Reverser {
 
     /// Commits all that has gathered; returns how many commits it made.
     pub(super) async fn flush(&self, recording: &mut Recording) -> Result<usize, SinkError> {
-        recording.step(None, Event::Flush, &self.pipeline);
+        recording.flush(&self.pipeline);
         self.commit_ready(recording).await
     }
 
@@ -179,9 +177,7 @@ impl Reverser {
 
     /// Lets go of what was ready and is committed; returns how many commits that made.
     pub(super) fn settle(&self, recording: &mut Recording, outcomes: &[Outcome]) -> usize {
-        recording.ready = Batch::default();
-        recording.ready_rooms.clear();
-        for (changes, outcome) in std::mem::take(&mut recording.ready_changes).iter().zip(outcomes) {
+        for (changes, outcome) in recording.committed().iter().zip(outcomes) {
             self.tell(changes, outcome);
         }
         outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Committed(_))).count()
@@ -204,116 +200,6 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-/// The room in the queue that a change takes until it is committed, where it came through one.
-pub(super) type Room = Option<OwnedSemaphorePermit>;
-
-/// What was read and isn't committed.
-#[derive(Debug)]
-pub(super) struct Recording {
-    batcher: Batcher,
-    clock: Clock,
-    /// Of what has gathered, in its order.
-    rooms: VecDeque<Room>,
-    /// What has left the batcher. Positions that moved without a change wait here, too: they are worth no commit of their
-    /// own, and go with the next one, or are saved once in a while.
-    pub(super) ready: Batch,
-    /// What each of those plans stands for.
-    ready_changes: Vec<Vec<Change>>,
-    ready_rooms: Vec<Room>,
-    /// Sources that have a sweep held: they keep no position, so that the next start lists, and asks, again.
-    held: HashSet<String>,
-}
-
-/// What time it is for the window.
-#[derive(Debug)]
-enum Clock {
-    /// That of the changes themselves: a log gives the commits that there had been, whenever it is read.
-    Log(Duration),
-    /// Since then. Monotonic: somebody may set this machine's time.
-    Monotonic(Instant),
-}
-
-impl Clock {
-    /// `at`: when what is taken in happened.
-    fn now(&mut self, at: Option<Timestamp>) -> Duration {
-        match self {
-            Self::Log(last) => {
-                let at = at.map(|at| at.duration_since(Timestamp::UNIX_EPOCH));
-                *last = (*last).max(at.and_then(|at| at.try_into().ok()).unwrap_or_default());
-                *last
-            }
-            Self::Monotonic(since) => since.elapsed(),
-        }
-    }
-}
-
-impl Recording {
-    /// Of changes as they happen.
-    pub(super) fn live(batching: Batching) -> Self {
-        Self::new(batching, Clock::Monotonic(Instant::now()))
-    }
-
-    /// Of changes that happened some time ago.
-    pub(super) fn of_log(batching: Batching) -> Self {
-        Self::new(batching, Clock::Log(Duration::ZERO))
-    }
-
-    fn new(batching: Batching, clock: Clock) -> Self {
-        Self {
-            batcher: Batcher::new(batching),
-            clock,
-            rooms: VecDeque::new(),
-            ready: Batch::default(),
-            ready_changes: vec![],
-            ready_rooms: vec![],
-            held: HashSet::new(),
-        }
-    }
-
-    fn gather(
-        &mut self,
-        mut change: Change,
-        edit: Edit,
-        source: Arc<str>,
-        position: Option<String>,
-        room: Room,
-        pipeline: &Pipeline,
-    ) {
-        // Its commit may be made later.
-        let at = *change.at.get_or_insert_with(Timestamp::now);
-        self.rooms.push_back(room);
-        self.step(Some(at), Event::Change(Gathered { change, edit, source, position }.into()), pipeline);
-    }
-
-    /// Lets the batcher take in an event; what leaves it is ready to be committed.
-    pub(super) fn step(&mut self, at: Option<Timestamp>, event: Event, pipeline: &Pipeline) {
-        let now = self.clock.now(at);
-        let Ready { groups, positions } = self.batcher.step(now, event);
-        for Group { changes, edits } in groups {
-            self.ready_rooms.extend(self.rooms.drain(..changes.len()));
-            self.ready.plans.push(pipeline.group_plan(&changes, edits, Timestamp::now()));
-            self.ready_changes.push(changes);
-        }
-        self.ready.cursors.extend(positions);
-    }
-
-    /// Returns when what has gathered is to be committed, if ever, and whether anything has.
-    fn due(&self) -> (Option<Instant>, bool) {
-        let due = self.batcher.due();
-        let instant = match self.clock {
-            Clock::Log(_) => None,
-            Clock::Monotonic(since) => due.and_then(|due| since.checked_add(due)),
-        };
-        (instant, due.is_some())
-    }
-
-    /// Returns whether a change of this file isn't committed.
-    pub(super) fn touches(&self, path: &RepoPath) -> bool {
-        self.batcher.touches(path)
-            || self.ready.plans.iter().flat_map(|plan| &plan.edits).any(|edit| edit.path() == path)
-    }
-}
-
 /// What a pump hands to the recorder.
 #[derive(Debug)]
 pub(super) struct Item {
@@ -330,6 +216,8 @@ pub(super) enum What {
         edit: Edit,
         /// Whether it is recorded, which may depend on who made it.
         wanted: Wanted,
+        /// Whether it may be coalesced, which depends on that, too.
+        coalesced: Wanted,
     },
     /// An update of an object that isn't selected: it may have been before.
     Leave {

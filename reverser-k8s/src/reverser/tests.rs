@@ -10,6 +10,7 @@ use crate::{
     source::{Listed, Scripted},
 };
 
+mod churn;
 mod grouping;
 mod selection;
 

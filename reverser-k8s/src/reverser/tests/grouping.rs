@@ -4,7 +4,7 @@ use reverser_core::Grouping;
 
 use super::*;
 
-fn by(user: Option<&str>, operation: Operation, name: &str, version: u32) -> Event {
+pub(super) fn by(user: Option<&str>, operation: Operation, name: &str, version: u32) -> Event {
     let Event::Change { change, cursor } = change(operation, body(name, version, "web")) else { unreachable!() };
     let change = match user {
         Some(user) => change.by(Actor::user(user)),
@@ -43,18 +43,18 @@ impl Source for Slow {
     }
 }
 
-fn sources(script: impl IntoIterator<Item = (u64, Event)>) -> Vec<Box<dyn Source>> {
+pub(super) fn sources(script: impl IntoIterator<Item = (u64, Event)>) -> Vec<Box<dyn Source>> {
     vec![Box::new(Slow::new("s", std::iter::once((0, Event::Resumed)).chain(script)))]
 }
 
 /// Runs for so many seconds.
-async fn run_for(reverser: &Reverser, sources: Vec<Box<dyn Source>>, seconds: u64) {
+pub(super) async fn run_for(reverser: &Reverser, sources: Vec<Box<dyn Source>>, seconds: u64) {
     let (_arrive, arrivals) = mpsc::channel(1);
     reverser.run(sources, arrivals, tokio::time::sleep(Duration::from_secs(seconds))).await.unwrap();
 }
 
 /// Returns each commit as `author: subject`.
-fn told(sink: &MemorySink) -> Vec<String> {
+pub(super) fn told(sink: &MemorySink) -> Vec<String> {
     let author = |plan: &CommitPlan| plan.author.as_ref().map_or("-".into(), |author| author.name().to_owned());
     let subject = |plan: &CommitPlan| plan.message.lines().next().unwrap().to_owned();
     sink.commits().iter().map(|commit| format!("{}: {}", author(&commit.plan), subject(&commit.plan))).collect()

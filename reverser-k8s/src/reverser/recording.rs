@@ -1,0 +1,237 @@
+//! What was read and isn't committed.
+//!
+//! ```text
+//! taken ─► coalescer ─► batcher ─► ready ─► committed
+//! ```
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use reverser_core::{
+    Batcher, Batching, Change, Churn, Coalescer, Coalescing, Edit, Pipeline, RepoPath, batch,
+    batch::{Gathered, Group, Ready},
+    churn::Verdict,
+    coalesce::{self, Arrived, Passed},
+};
+use reverser_git::Batch;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+
+/// The room in the queue that a change takes until it is committed, where it came through one.
+pub(super) type Room = Option<OwnedSemaphorePermit>;
+
+/// What was read and isn't committed.
+#[derive(Debug)]
+pub(super) struct Recording {
+    churn: Churn,
+    coalescer: Coalescer<Taken>,
+    /// For what commits say of it.
+    interval: Duration,
+    batcher: Batcher,
+    clock: Clock,
+    /// Of what is in the batcher, in its order.
+    gathered: VecDeque<Held>,
+    /// What has left the batcher. Positions that moved without a change wait here, too: they are worth no commit of their
+    /// own, and go with the next one, or are saved once in a while.
+    pub(super) ready: Batch,
+    /// What each of those plans stands for.
+    ready_changes: Vec<Vec<Told>>,
+    /// Sources that have a sweep held: they keep no position, so that the next start lists, and asks, again.
+    pub(super) held: HashSet<String>,
+}
+
+/// A change that is to be committed.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) change: Change,
+    pub(super) edit: Edit,
+    pub(super) source: Arc<str>,
+    pub(super) position: Option<String>,
+    pub(super) room: Room,
+    pub(super) arrived: Instant,
+}
+
+/// What is kept of a change until it is committed.
+#[derive(Debug)]
+struct Held {
+    arrived: Instant,
+    stands_for: u64,
+    room: Room,
+}
+
+/// What is told of a change that is committed.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) change: Change,
+    /// When it was read.
+    pub(super) arrived: Instant,
+    /// How many changes it stands for, itself included.
+    pub(super) stands_for: u64,
+    /// Given back when this is dropped.
+    _room: Room,
+}
+
+/// What time it is for the window.
+#[derive(Debug)]
+enum Clock {
+    /// That of the changes themselves: a log gives the commits that there had been, whenever it is read.
+    Log(Duration),
+    /// Since then. Monotonic: somebody may set this machine's time.
+    Monotonic(Instant),
+}
+
+impl Clock {
+    /// `at`: when what is taken in happened.
+    fn now(&mut self, at: Option<Timestamp>) -> Duration {
+        match self {
+            Self::Log(last) => {
+                let at = at.map(|at| at.duration_since(Timestamp::UNIX_EPOCH));
+                *last = (*last).max(at.and_then(|at| at.try_into().ok()).unwrap_or_default());
+                *last
+            }
+            Self::Monotonic(since) => since.elapsed(),
+        }
+    }
+}
+
+impl Recording {
+    /// Of changes as they happen.
+    pub(super) fn live(batching: Batching, coalescing: &Coalescing) -> Self {
+        Self::new(batching, coalescing, Clock::Monotonic(Instant::now()))
+    }
+
+    /// Of changes that happened some time ago.
+    pub(super) fn of_log(batching: Batching, coalescing: &Coalescing) -> Self {
+        Self::new(batching, coalescing, Clock::Log(Duration::ZERO))
+    }
+
+    fn new(batching: Batching, coalescing: &Coalescing, clock: Clock) -> Self {
+        Self {
+            churn: Churn::default(),
+            coalescer: Coalescer::new(coalescing.interval),
+            interval: coalescing.interval,
+            batcher: Batcher::new(batching),
+            clock,
+            gathered: VecDeque::new(),
+            ready: Batch::default(),
+            ready_changes: vec![],
+            held: HashSet::new(),
+        }
+    }
+
+    /// Takes a change in; `is_coalesced`: it may wait for later ones by the same actor. Returns what begins or ceases to churn.
+    pub(super) fn gather(&mut self, mut taken: Taken, is_coalesced: bool, pipeline: &Pipeline) -> Option<Verdict> {
+        // Its commit may be made later.
+        let at = *taken.change.at.get_or_insert_with(Timestamp::now);
+        let now = self.clock.now(Some(at));
+        let verdict = self.churn.changed(now, taken.edit.path(), &taken.change);
+        let arrived = Arrived {
+            path: taken.edit.path().clone(),
+            operation: taken.change.operation,
+            actor: taken.change.attribution.actor().filter(|_| is_coalesced).cloned(),
+            source: Arc::clone(&taken.source),
+            position: taken.position.take(),
+            item: taken,
+        };
+        self.coalesce(now, coalesce::Event::Change(arrived), pipeline);
+        verdict
+    }
+
+    /// Takes note of a change that is committed by itself. Returns what begins or ceases to churn.
+    pub(super) fn changed(&mut self, path: &RepoPath, change: &Change) -> Option<Verdict> {
+        let now = self.clock.now(change.at);
+        self.churn.changed(now, path, change)
+    }
+
+    /// A source has been read up to here, and nothing is to be committed for that.
+    pub(super) fn position(&mut self, source: Arc<str>, position: String, pipeline: &Pipeline) {
+        let now = self.clock.now(None);
+        self.coalesce(now, coalesce::Event::Position { source, position }, pipeline);
+    }
+
+    /// Time has passed; returns what has calmed down.
+    pub(super) fn tick(&mut self, pipeline: &Pipeline) -> Vec<Verdict> {
+        let now = self.clock.now(None);
+        self.coalesce(now, coalesce::Event::Tick, pipeline);
+        self.batch(now, batch::Event::Tick, pipeline);
+        self.churn.tick(now)
+    }
+
+    /// Makes all of it ready.
+    pub(super) fn flush(&mut self, pipeline: &Pipeline) {
+        let now = self.clock.now(None);
+        self.coalesce(now, coalesce::Event::Flush, pipeline);
+        self.batch(now, batch::Event::Flush, pipeline);
+    }
+
+    fn coalesce(&mut self, now: Duration, event: coalesce::Event<Taken>, pipeline: &Pipeline) {
+        for passed in self.coalescer.step(now, event) {
+            let event = match passed {
+                Passed::Change { source, position, changes, item } => {
+                    let Taken { mut change, edit, room, arrived, .. } = item;
+                    if changes > 1 {
+                        change.reason.get_or_insert_with(|| coalesced(changes, self.interval));
+                    }
+                    self.gathered.push_back(Held { arrived, stands_for: changes, room });
+                    batch::Event::Change(Gathered { change, edit, source, position }.into())
+                }
+                Passed::Position { source, position } => batch::Event::Position { source, position },
+            };
+            self.batch(now, event, pipeline);
+        }
+    }
+
+    fn batch(&mut self, now: Duration, event: batch::Event, pipeline: &Pipeline) {
+        let Ready { groups, positions } = self.batcher.step(now, event);
+        for Group { changes, edits } in groups {
+            self.ready.plans.push(pipeline.group_plan(&changes, edits, Timestamp::now()));
+            let held = self.gathered.drain(..changes.len());
+            self.ready_changes
+                .push(changes.into_iter().zip(held).map(|(change, held)| Told::new(change, held)).collect());
+        }
+        self.ready.cursors.extend(positions);
+    }
+
+    /// Lets go of what was ready, since it is committed; returns what each plan stood for.
+    pub(super) fn committed(&mut self) -> Vec<Vec<Told>> {
+        self.ready = Batch::default();
+        std::mem::take(&mut self.ready_changes)
+    }
+
+    /// Returns when what has gathered is to be committed, if ever, and whether anything has.
+    pub(super) fn due(&self) -> (Option<Instant>, bool) {
+        let due = [self.batcher.due(), self.coalescer.due(), self.churn.due()].into_iter().flatten().min();
+        let instant = match self.clock {
+            Clock::Log(_) => None,
+            Clock::Monotonic(since) => due.and_then(|due| since.checked_add(due)),
+        };
+        (instant, self.batcher.due().is_some() || self.coalescer.is_waiting())
+    }
+
+    /// Returns whether a change of this file isn't committed.
+    pub(super) fn touches(&self, path: &RepoPath) -> bool {
+        self.coalescer.touches(path)
+            || self.batcher.touches(path)
+            || self.ready.plans.iter().flat_map(|plan| &plan.edits).any(|edit| edit.path() == path)
+    }
+}
+
+impl Told {
+    fn new(change: Change, held: Held) -> Self {
+        let Held { arrived, stands_for, room } = held;
+        Self { change, arrived, stands_for, _room: room }
+    }
+
+    /// Of a change that stands for itself and takes no room.
+    pub(super) fn alone(change: Change, arrived: Instant) -> Self {
+        Self { change, arrived, stands_for: 1, _room: None }
+    }
+}
+
+/// What the commit of a coalesced change says.
+fn coalesced(changes: u64, interval: Duration) -> String {
+    format!("The last of {changes} changes that the same service account made within {interval:?}.")
+}
