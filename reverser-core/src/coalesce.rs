@@ -242,6 +242,15 @@ impl<T> Coalescer<T> {
         !self.waiting.is_empty()
     }
 
+    /// Returns how far sources have been read of which a change waits: further than their positions that have passed. All
+    /// before that has passed, or waits, or another change has taken its place.
+    pub fn ahead(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sources.iter().filter_map(|(source, positions)| {
+            let (_, position) = positions.reached.last_key_value()?;
+            Some((&**source, position.as_str()))
+        })
+    }
+
     /// Returns whether a change of this file waits.
     pub fn touches(&self, path: &RepoPath) -> bool {
         self.objects.get(path).is_some_and(|object| object.waiting.is_some())

@@ -7,6 +7,7 @@
 //! A pump for each source renders what it reads; one recorder takes what has come, asks who did it and commits what is
 //! ready as one batch: at once, unless changes are to gather for fewer commits. The recorder alone waits for Git.
 
+mod again;
 mod builder;
 mod lists;
 mod pump;
@@ -33,6 +34,7 @@ use reverser_git::{Backoff, Batch, CommitId, GitSink, Outcome, Receipt, SinkErro
 use tokio::{sync::mpsc, time::Instant};
 
 use self::{
+    again::mark_of,
     lists::{RenderedList, Sweep},
     pump::Pumps,
     recorder::{BATCH, Item, What},
@@ -252,6 +254,8 @@ impl Reverser {
                 Some(Event::Listed(listed)) => {
                     let resource = Arc::clone(&listed.resource);
                     let cursor = listed.cursor.clone();
+                    batch.cursors.insert(mark_of(&id), String::new());
+                    self.recording.lock().await.again.forget(&id);
                     let list = self.render_list(listed);
                     self.reporter.report(Notice::Listed { resource: &resource, objects: list.edits.len() });
                     *sync.objects.entry((*resource).clone()).or_default() += list.edits.len();
@@ -293,6 +297,8 @@ impl Reverser {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), SinkError> {
         tokio::pin!(shutdown);
+        let cursors = self.persist(|| self.sink.cursors()).await?;
+        self.recording.lock().await.resume(&cursors);
         let SyncGaps { failed, held } = tokio::select! {
             gaps = self.sync(&mut sources) => gaps?,
             () = &mut shutdown => return Ok(()),

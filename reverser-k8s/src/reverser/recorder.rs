@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Reverser,
+    again::mark_of,
     lists::{RenderedList, Sweep},
     recording::{Recording, Room, Taken},
 };
@@ -35,7 +36,7 @@ impl Reverser {
                 gathered = queue.receive(BATCH) => {
                     let mut recording = self.recording.lock().await;
                     if gathered.is_empty() {
-                        self.flush(&mut recording).await?;
+                        self.flush_all(&mut recording).await?;
                         return self.save(&mut recording).await;
                     }
                     let items = gathered.into_iter().map(Queued::split).map(|(item, room)| (item, Some(room)));
@@ -49,7 +50,7 @@ impl Reverser {
                 }
                 // What gathers takes room in the queue: nothing may wait for changes that can't come.
                 () = full.is_reached(), if has_gathered => {
-                    self.flush(&mut *self.recording.lock().await).await?;
+                    self.flush_all(&mut *self.recording.lock().await).await?;
                 }
                 _ = save_positions.tick() => self.save(&mut *self.recording.lock().await).await?,
             }
@@ -64,50 +65,59 @@ impl Reverser {
     ) -> Result<usize, SinkError> {
         let mut commits = 0;
         for (item, room) in items {
-            let Item { source, cursor, what, arrived } = item;
-            let recorded = match what {
-                What::Change { change, edit, wanted, coalesced } => {
-                    let taken = self.take_change(change, edit, wanted, arrived).await;
-                    taken.map(|(change, edit)| {
-                        let waits = self.coalescing.is_by(&coalesced, change.attribution.actor());
-                        (change, edit, waits)
-                    })
-                }
-                What::Leave { mut change, why } => {
-                    // Whether it was captured is seen in Git, so what is before it has to be there.
-                    if recording.touches(&self.pipeline.place(&change.object)) {
-                        commits += self.flush(recording).await?;
-                    }
-                    match self.leaving(&mut change, why).await? {
-                        Some(edit) => {
-                            self.lock_written().note(&edit);
-                            self.attribute(&mut change, arrived).await;
-                            Some((change, edit, false))
-                        }
-                        None => None,
-                    }
-                }
-                What::List(list) => {
-                    commits += self.flush(recording).await?;
-                    self.take_list(list, &source, cursor, recording).await?;
-                    continue;
-                }
-                What::Nothing => None,
-                What::Restored => {
-                    self.lock_written().forget_all();
-                    None
-                }
-            };
-            let position = cursor.filter(|_| !recording.held.contains(&*source));
-            if let Some((change, edit, waits)) = recorded {
-                let taken = Taken { change, edit, source, position, room, arrived };
-                let verdict = recording.gather(taken, waits, &self.pipeline);
-                verdict.iter().for_each(|verdict| self.tell_churn(verdict));
-            } else if let Some(position) = position {
-                recording.position(source, position, &self.pipeline);
+            for (item, room) in recording.again.read(item, room, &self.pipeline) {
+                commits += self.take_item(item, room, recording).await?;
             }
         }
         Ok(commits + self.commit_ready(recording).await?)
+    }
+
+    /// Takes one item in; returns how many commits had to be made for that.
+    async fn take_item(&self, item: Item, room: Room, recording: &mut Recording) -> Result<usize, SinkError> {
+        let mut commits = 0;
+        let Item { source, cursor, what, arrived } = item;
+        let recorded = match what {
+            What::Change { change, edit, wanted, coalesced } => {
+                let taken = self.take_change(change, edit, wanted, arrived).await;
+                taken.map(|(change, edit)| {
+                    let waits = self.coalescing.is_by(&coalesced, change.attribution.actor());
+                    (change, edit, waits)
+                })
+            }
+            What::Leave { mut change, why } => {
+                // Whether it was captured is seen in Git, so what is before it has to be there.
+                if recording.touches(&self.pipeline.place(&change.object)) {
+                    commits += self.flush(recording).await?;
+                }
+                match self.leaving(&mut change, why).await? {
+                    Some(edit) => {
+                        self.lock_written().note(&edit);
+                        self.attribute(&mut change, arrived).await;
+                        Some((change, edit, false))
+                    }
+                    None => None,
+                }
+            }
+            What::List(list) => {
+                commits += self.flush(recording).await?;
+                self.take_list(list, &source, cursor, recording).await?;
+                return Ok(commits);
+            }
+            What::Nothing => None,
+            What::Restored => {
+                self.lock_written().forget_all();
+                None
+            }
+        };
+        let position = cursor.filter(|_| !recording.held.contains(&*source));
+        if let Some((change, edit, waits)) = recorded {
+            let taken = Taken { change, edit, source, position, room, arrived };
+            let verdict = recording.gather(taken, waits, &self.pipeline);
+            verdict.iter().for_each(|verdict| self.tell_churn(verdict));
+        } else if let Some(position) = position {
+            recording.position(source, position, &self.pipeline);
+        }
+        Ok(commits)
     }
 
     /// Returns what is to be committed of a change.
@@ -154,7 +164,8 @@ impl Reverser {
         if !list.edits.is_empty() {
             sync.objects.insert((*list.resource).clone(), list.edits.len());
         }
-        let mut cursors = std::mem::take(&mut recording.ready.cursors);
+        let mut cursors = recording.take_cursors();
+        cursors.insert(mark_of(source), String::new());
         cursors.extend(cursor.map(|cursor| (source.to_string(), cursor)));
         let edits = list.edits.into_iter().chain(removed).collect();
         self.commit_sync(Batch { plans: vec![], cursors }, edits, &sync).await
@@ -166,11 +177,21 @@ impl Reverser {
         self.commit_ready(recording).await
     }
 
+    /// Commits all that is there, also what is kept while it is read again.
+    async fn flush_all(&self, recording: &mut Recording) -> Result<(), SinkError> {
+        for (item, room) in recording.again.end_all() {
+            self.take_item(item, room, recording).await?;
+        }
+        self.flush(recording).await?;
+        Ok(())
+    }
+
     /// Commits what is ready, with the positions that have waited. Positions alone go on waiting.
     async fn commit_ready(&self, recording: &mut Recording) -> Result<usize, SinkError> {
         if recording.ready.plans.is_empty() {
             return Ok(0);
         }
+        recording.mark();
         let outcomes = self.commit_batch(&recording.ready).await?;
         Ok(self.settle(recording, &outcomes))
     }
@@ -186,7 +207,7 @@ impl Reverser {
     /// Saves the positions that have waited.
     pub(super) async fn save(&self, recording: &mut Recording) -> Result<(), SinkError> {
         if recording.ready.plans.is_empty() {
-            let cursors = std::mem::take(&mut recording.ready.cursors);
+            let cursors = recording.take_cursors();
             self.commit_batch(&Batch { plans: vec![], cursors }).await?;
         }
         Ok(())

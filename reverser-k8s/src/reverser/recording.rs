@@ -5,7 +5,7 @@
 //! ```
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -19,6 +19,8 @@ use reverser_core::{
 };
 use reverser_git::Batch;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+
+use super::again::{Again, mark_of};
 
 /// The room in the queue that a change takes until it is committed, where it came through one.
 pub(super) type Room = Option<OwnedSemaphorePermit>;
@@ -39,6 +41,10 @@ pub(super) struct Recording {
     pub(super) ready: Batch,
     /// What each of those plans stands for.
     ready_changes: Vec<Vec<Told>>,
+    /// The marks that Git has, by source.
+    marked: BTreeMap<String, String>,
+    /// What is read again since something waited when an earlier run ended.
+    pub(super) again: Again,
     /// Sources that have a sweep held: they keep no position, so that the next start lists, and asks, again.
     pub(super) held: HashSet<String>,
 }
@@ -118,8 +124,16 @@ impl Recording {
             gathered: VecDeque::new(),
             ready: Batch::default(),
             ready_changes: vec![],
+            marked: BTreeMap::new(),
+            again: Again::default(),
             held: HashSet::new(),
         }
+    }
+
+    /// Goes on where an earlier run stopped, which left these positions.
+    pub(super) fn resume(&mut self, cursors: &BTreeMap<String, String>) {
+        self.again = Again::of(cursors);
+        self.marked = self.again.marks().collect();
     }
 
     /// Takes a change in; `is_coalesced`: it may wait for later ones by the same actor. Returns what begins or ceases to churn.
@@ -195,6 +209,25 @@ impl Recording {
         self.ready.cursors.extend(positions);
     }
 
+    /// Takes the positions that wait to be saved, with marks where a source has been read further.
+    pub(super) fn take_cursors(&mut self) -> BTreeMap<String, String> {
+        self.mark();
+        std::mem::take(&mut self.ready.cursors)
+    }
+
+    /// Adds the marks to what is ready. Not while a window is open: what is in it is neither committed nor read again alone.
+    pub(super) fn mark(&mut self) {
+        if self.batcher.due().is_some() {
+            return;
+        }
+        let ahead = self.coalescer.ahead().map(|(source, position)| (mark_of(source), position.to_owned()));
+        let marks = self.again.marks().chain(ahead).collect();
+        let before = std::mem::replace(&mut self.marked, marks);
+        let gone = before.into_keys().filter(|mark| !self.marked.contains_key(mark)).map(|mark| (mark, String::new()));
+        self.ready.cursors.extend(gone);
+        self.ready.cursors.extend(self.marked.clone());
+    }
+
     /// Lets go of what was ready, since it is committed; returns what each plan stood for.
     pub(super) fn committed(&mut self) -> Vec<Vec<Told>> {
         self.ready = Batch::default();
@@ -208,7 +241,7 @@ impl Recording {
             Clock::Log(_) => None,
             Clock::Monotonic(since) => due.and_then(|due| since.checked_add(due)),
         };
-        (instant, self.batcher.due().is_some() || self.coalescer.is_waiting())
+        (instant, self.batcher.due().is_some() || self.coalescer.is_waiting() || self.again.is_waiting())
     }
 
     /// Returns whether a change of this file isn't committed.

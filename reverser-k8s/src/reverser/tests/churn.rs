@@ -108,6 +108,52 @@ async fn what_comes_back_to_what_git_says_makes_no_commit() {
     assert_eq!((told(&sink).len(), position(&sink).await.as_deref()), (1, Some("103")));
 }
 
+#[tokio::test(start_paused = true)]
+async fn after_a_crash_what_waited_is_committed_and_what_was_committed_beside_it_is_not_again() {
+    let sink = MemorySink::new();
+    let alice = |name: &str, version| by(Some("alice"), Operation::Update, name, version);
+    let first = [
+        by(BOT, Operation::Update, "a", 101),
+        by(BOT, Operation::Update, "a", 102),
+        alice("b", 103),
+        by(BOT, Operation::Update, "a", 104),
+        alice("c", 105),
+        alice("c", 106),
+        by(Some("alice"), Operation::Delete, "b", 107),
+    ];
+    let crashed = minutely(&sink);
+    let (_arrive, arrivals) = mpsc::channel(1);
+    let run = crashed.run(sources(first.map(|event| (0, event))), arrivals, std::future::pending());
+    // It is dropped, and commits nothing more.
+    assert!(tokio::time::timeout(Duration::from_secs(5), run).await.is_err());
+    let alices = |subject: &str| format!("alice: {subject}");
+    let update = "[UPDATE] v1/configmaps";
+    let before = [
+        format!("{}: {update}/a", BOT.unwrap()),
+        alices(&format!("{update}/b")),
+        alices(&format!("{update}/c")),
+        alices(&format!("{update}/c")),
+        alices("[DELETE] v1/configmaps/b"),
+    ];
+    assert_eq!(told(&sink), before);
+    let cursors = || async { sink.cursors().await.unwrap().into_iter().collect::<Vec<_>>() };
+    let pair = |name: &str, position: &str| (name.to_owned(), position.to_owned());
+    assert_eq!(cursors().await, [pair("read/s", "107"), pair("s", "103")]);
+
+    let again = [
+        by(BOT, Operation::Update, "a", 104),
+        alice("c", 105),
+        alice("c", 106),
+        by(Some("alice"), Operation::Delete, "b", 107),
+        alice("c", 108),
+    ];
+    run_for(&minutely(&sink), sources(again.map(|event| (0, event))), 5).await;
+    let after = [format!("{}: {update}/a", BOT.unwrap()), alices(&format!("{update}/c"))];
+    assert_eq!(told(&sink)[before.len()..], after);
+    assert!(sink.commits().last().unwrap().plan.message.contains("Reverser-Resource-Version: 108"));
+    assert_eq!(cursors().await, [pair("s", "108")]);
+}
+
 #[derive(Clone, Debug, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
 
