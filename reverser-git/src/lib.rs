@@ -100,4 +100,4 @@ pub use sign::{ProgramSigner, SignError, SignFormat, Signer, SshSigner};
 pub use sink::{Batch, CommitId, Files, GitSink, Obstacle, Obstructed, Outcome, Receipt, SinkError, says_the_same};
 pub use store::OpenError;
 pub use url::{CanonicalUrl, RemoteUrl, RemoteUrlError, default_state_dir};
-pub use writer::{Closed, GitWriter, GitWriterBuilder, LastPush, PushPhase, PushState, StartAt};
+pub use writer::{Closed, GitWriter, GitWriterBuilder, LastPush, PushPhase, PushState, PushTotals, StartAt};

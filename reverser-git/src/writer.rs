@@ -29,7 +29,7 @@ mod start;
 mod state;
 
 pub use builder::{GitWriterBuilder, StartAt};
-pub use state::{Closed, LastPush, PushPhase, PushState};
+pub use state::{Closed, LastPush, PushPhase, PushState, PushTotals};
 
 /// Writes to one branch of one remote; clones are the same writer.
 ///

@@ -25,7 +25,7 @@ use crate::{
     sink::{CommitId, Receipt, SinkError},
     store::{Committed, OpenError, Store, Work},
     url::RemoteUrl,
-    writer::{LastPush, PushPhase, PushState, StartAt, handle::Handle},
+    writer::{LastPush, PushPhase, PushState, PushTotals, StartAt, handle::Handle},
 };
 
 mod consolidate;
@@ -87,6 +87,7 @@ pub(crate) struct Owner {
     last_push: Option<LastPush>,
     last_conflict: Option<Conflict>,
     last_rewrite: Option<Rewrite>,
+    totals: PushTotals,
     /// The join of packs under way, alone.
     joining: JoinSet<Joined>,
     /// No other one begins before this, unless packs are many.
@@ -149,6 +150,7 @@ impl Owner {
             last_push: None,
             last_conflict: None,
             last_rewrite: None,
+            totals: PushTotals::default(),
             joining: JoinSet::new(),
             join_pause: Instant::now(),
             gits,
@@ -349,6 +351,7 @@ impl Owner {
             last_conflict: self.last_conflict.clone(),
             last_rewrite: self.last_rewrite.clone(),
             phase,
+            totals: self.totals,
         });
         if store.unpushed_count() == 0 {
             self.pushed.send_replace(self.sequence);

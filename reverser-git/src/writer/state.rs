@@ -1,5 +1,7 @@
 //! What a writer tells: what is not pushed and why, and how it ended.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -32,6 +34,22 @@ pub struct PushState {
     pub last_rewrite: Option<Rewrite>,
     /// What the writer does about it.
     pub phase: PushPhase,
+    /// What has happened in this run.
+    pub totals: PushTotals,
+}
+
+/// What a run of a writer has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PushTotals {
+    /// Pushes of the branch that succeeded.
+    pub pushes: u64,
+    /// Attempts that failed, those to reach the remote at the start included. Not those that only lost a race.
+    pub failures: u64,
+    /// Conflicts that were met.
+    pub conflicts: u64,
+    /// Rewrites of the remote's history that were met.
+    pub rewrites: u64,
 }
 
 /// A push that succeeded.
@@ -41,6 +59,8 @@ pub struct LastPush {
     pub commit: CommitId,
     /// When the remote had it.
     pub at: Timestamp,
+    /// How long the oldest of the commits that it brought had waited since it was committed.
+    pub waited: Duration,
 }
 
 /// What the writer does about its unpushed commits.

@@ -141,7 +141,10 @@ async fn a_remote_that_is_away_gets_everything_when_it_is_back() {
     pushed(&writer, &receipt).await;
     let mut state = writer.push_state();
     let idle = state.wait_for(|state| matches!(state.phase, PushPhase::Idle) && state.unpushed == 0);
-    tokio::time::timeout(LIMIT, idle).await.unwrap().unwrap();
+    let state = tokio::time::timeout(LIMIT, idle).await.unwrap().unwrap().clone();
+    assert_eq!((state.totals.pushes, state.totals.conflicts, state.totals.rewrites), (2, 0, 0));
+    assert!(state.totals.failures >= 1, "{:?}", state.totals);
+    assert!(state.last_push.is_some_and(|push| push.waited > Duration::ZERO));
     bed.finish(writer).await;
     assert_eq!(bed.subjects(), ["put a", "put b"]);
 }

@@ -141,6 +141,8 @@ impl Owner {
         let Done { main, asides, error } = done;
         if let Some((commit, pushed)) = main {
             let id = Id::try_from(&commit)?;
+            let at = Timestamp::now();
+            let oldest = self.store().unpushed().front().map_or(at, |unpushed| unpushed.at);
             self.with_store(move |store| store.note_remote_tip(id)).await?;
             match (self.told.take(), pushed) {
                 (Some(_), _) => tracing::info!(%commit, "pushed again"),
@@ -148,7 +150,10 @@ impl Owner {
                 (None, Pushed::UpToDate) => tracing::debug!(%commit, "an earlier push had arrived"),
             }
             self.expected = Some(commit.clone());
-            self.last_push = Some(LastPush { commit, at: Timestamp::now() });
+            // A clock that was set back since makes no wait.
+            let waited = at.duration_since(oldest).try_into().unwrap_or_default();
+            self.last_push = Some(LastPush { commit, at, waited });
+            self.totals.pushes += 1;
             let now = Instant::now();
             self.pace.rest(now);
             self.contest.win(now, random());
@@ -191,6 +196,7 @@ impl Owner {
         let at = Timestamp::now();
         if let Some(Rewritten { was, restored }) = *rewritten {
             tracing::warn!(%tip, %was, restored, kept, dropped, "the remote's history was rewritten: files of ours that it lacks are written again, and unpushed commits stand on its new tip");
+            self.totals.rewrites += 1;
             self.last_rewrite = Some(Rewrite { at, was: was.into(), is: Some(tip.clone()), restored });
         } else if kept + dropped + overtaken > 0 && !is_stopped {
             tracing::info!(%tip, kept, dropped, overtaken, "somebody else pushed; unpushed commits stand on the new tip");
@@ -212,6 +218,7 @@ impl Owner {
             // An error that is told once for all tries.
             ConflictOutcome::Stopped => {}
         }
+        self.totals.conflicts += 1;
         self.last_conflict = Some(conflict);
     }
 
@@ -219,6 +226,7 @@ impl Owner {
     pub(super) async fn meet_nothing(&mut self) -> Result<(), SinkError> {
         tracing::warn!("the remote's branch is gone; it is pushed again with its history");
         if let Some(was) = self.expected.take() {
+            self.totals.rewrites += 1;
             self.last_rewrite = Some(Rewrite { at: Timestamp::now(), was, is: None, restored: 0 });
         }
         self.with_store(|store| store.note_remote_lost(Timestamp::now())).await
@@ -226,6 +234,7 @@ impl Owner {
 
     pub(super) fn wait(&mut self, error: RemoteError) {
         self.contest.give_up();
+        self.totals.failures += 1;
         let now = Instant::now();
         let due = now + self.backoff.next_wait();
         let earliest = now + if error.remedy() == Remedy::FixConfiguration { MEND_PAUSE } else { RETRY_PAUSE };
