@@ -14,6 +14,7 @@ mod coalesce;
 mod diff;
 mod group;
 mod heading;
+mod listen;
 mod place;
 mod select;
 
@@ -23,6 +24,7 @@ pub(crate) use diff::{ColorChoice, DiffArgs, DiffFormat};
 pub(crate) use group::GroupArgs;
 use heading::{CLUSTER, OUTPUT, REPOSITORY, SELECTION};
 pub(crate) use heading::{LOGIN, SIGNING};
+pub(crate) use listen::ListenArgs;
 #[cfg(feature = "demo")]
 pub(crate) use place::ConflictChoice;
 pub(crate) use place::{FilesArgs, PlaceArgs, RepoArgs};
@@ -239,6 +241,8 @@ pub(crate) struct WatchArgs {
     pub(crate) coalesce: CoalesceArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
     /// Name authors from this audit log of the API server
     ///
     /// The file is followed as it grows and rotates. Its level has to be RequestResponse for what is watched. Without it, or where it says nothing about a change,

@@ -24,8 +24,8 @@ use tokio::{sync::oneshot, time::sleep};
 
 use crate::{
     args::{
-        CleanArgs, ClusterArgs, CoalesceArgs, ConflictChoice, DemoArgs, FilesArgs, FilterArgs, GroupArgs, OutputArgs,
-        PlaceArgs, ReplayArgs, RepoArgs, SelectArgs, WatchArgs,
+        CleanArgs, ClusterArgs, CoalesceArgs, ConflictChoice, DemoArgs, FilesArgs, FilterArgs, GroupArgs, ListenArgs,
+        OutputArgs, PlaceArgs, ReplayArgs, RepoArgs, SelectArgs, WatchArgs,
     },
     output::Output,
     replay, repository,
@@ -283,6 +283,7 @@ fn watch_args(plane: &ControlPlane, repo: &Path) -> anyhow::Result<WatchArgs> {
         group: GroupArgs::default(),
         coalesce: CoalesceArgs::default(),
         output: OutputArgs::default(),
+        listen: ListenArgs::default(),
         audit_log: plane.audit_log(),
         allow_mass_delete: false,
         queue_bytes: Size(64 << 20),

@@ -15,6 +15,7 @@ mod sanitize;
 mod sign;
 mod size;
 mod snapshot;
+mod telemetry;
 mod unified;
 mod watch;
 

@@ -179,7 +179,8 @@ impl Reporter for Teller {
         match &self.output {
             Output::Log => return LogReporter.report(notice),
             Output::Terminal(bar)
-                if self.count_lists && matches!(notice, Notice::Listed { .. } | Notice::Failed { .. }) =>
+                if self.count_lists
+                    && matches!(notice, Notice::Listed { .. } | Notice::Failed { is_news: true, .. }) =>
             {
                 bar.inc(1);
             }
@@ -217,7 +218,8 @@ fn line(notice: &Notice<'_>) -> Option<String> {
             let object = place(&change.object);
             format!("{now}  {actor:<20}  {operation:<6}  {object:<64}  {id}")
         }
-        Notice::Failed { source: _, error } => format!("{now}  not watched: {}", chain(*error)),
+        Notice::Failed { is_news: false, .. } | Notice::Recovered { is_news: false, .. } => return None,
+        Notice::Failed { error, .. } => format!("{now}  not watched: {}", chain(*error)),
         Notice::Gap { source, gap: Gap::Recovered { changes, .. } } if *changes > 0 => {
             format!("{now}  history of {changes} changes recovered after a gap: {}", resource_of(source))
         }
@@ -231,9 +233,10 @@ fn line(notice: &Notice<'_>) -> Option<String> {
              If they are to go, start again with --allow-mass-delete"
         ),
         Notice::Obstructed(obstructed) => format!("{now}  {obstructed}"),
-        Notice::Recovered { source } => format!("{now}  watched again: {}", resource_of(source)),
+        Notice::Recovered { source, .. } => format!("{now}  watched again: {}", resource_of(source)),
         Notice::Refused(error) => format!("{now}  {error}"),
         Notice::SinkFailed(error) => format!("{now}  could not commit, trying again: {}", chain(*error)),
+        Notice::SinkRecovered => format!("{now}  committing again"),
         Notice::Started { sources } => format!("{now}  watching {sources} resources; Ctrl-C ends"),
         Notice::Synced { sync, commit } => {
             let objects: usize = sync.objects.values().sum();
@@ -241,6 +244,12 @@ fn line(notice: &Notice<'_>) -> Option<String> {
             let id = commit.map_or("nothing differed", |commit| commit.short());
             format!("{now}  {:<20}  SYNC    {:<64}  {id}", "-", format!("{objects} objects{removed}"))
         }
+        Notice::Unserved { resource, files, .. } => {
+            format!(
+                "{now}  {resource} is no longer served: its {files} files stay; if they are to go, delete them in Git"
+            )
+        }
+        Notice::Unwatched { source } => format!("{now}  no longer served, or replaced: {}", resource_of(source)),
         Notice::Watching { source } => format!("{now}  watching what has come up: {}", resource_of(source)),
         _ => return None,
     })

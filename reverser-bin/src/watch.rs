@@ -3,6 +3,7 @@
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, anyhow};
+use reverser_git::GitSink;
 use reverser_k8s::{Nobody, Reverser, Source, audit::AuditLog};
 use tokio::sync::mpsc;
 
@@ -12,6 +13,7 @@ use crate::{
     connect::{choose, connect, resolved},
     output::{Counter, Output, Teller},
     repository,
+    telemetry::Telemetry,
 };
 
 /// How many resources that come up wait to be watched; discovery waits when there are more.
@@ -38,6 +40,7 @@ pub(crate) async fn watch(
         group,
         coalesce,
         output: _,
+        listen,
         audit_log,
         allow_mass_delete,
         queue_bytes,
@@ -49,6 +52,8 @@ pub(crate) async fn watch(
         )
         .into());
     }
+    // Before all else, so that whoever starts this can ask how far it is.
+    let mut telemetry = Telemetry::start(listen, output).await?;
     // The cluster comes first: no repository is made for one that can't be reached.
     let mut connected = connect(&cluster, &select, &clean, &repo.place.files).await?;
     connected.pipeline.message = repository::message(&repo.place)?;
@@ -61,13 +66,17 @@ pub(crate) async fn watch(
         output.say(repository::SECRETS_LEFT_OUT);
     }
 
+    let unserved = connected.cluster.unserved(&git.cursors().await?);
     let watches = connected.cluster.resume(&connected.pipeline, &git).await?;
     let commits = Counter::default();
     let reverser = Reverser::new(git.clone())
         .pipeline(connected.pipeline)
         .batching(group.batching())
         .coalescing(coalescing)
-        .reporter(Teller { output: output.clone(), commits: commits.clone(), count_lists: false })
+        .reporter((
+            Teller { output: output.clone(), commits: commits.clone(), count_lists: false },
+            telemetry.metrics.clone(),
+        ))
         .allow_mass_delete(allow_mass_delete)
         .queue_bytes(usize::try_from(queue_bytes.0).unwrap_or(usize::MAX));
     let reverser = match audit_log {
@@ -76,6 +85,8 @@ pub(crate) async fn watch(
     }
     .build();
 
+    telemetry.follow(&reverser, &git);
+    reverser.tell_unserved(&unserved).await?;
     let (arrive, arrivals) = mpsc::channel(ARRIVALS);
     let discovery = connected.cluster.follow(Arc::clone(reverser.pipeline()), Arc::new(git.clone()), arrive);
     let status = tokio::spawn(output.clone().follow(git.push_state(), commits));

@@ -263,6 +263,30 @@ impl Pipeline {
         is_owned.then_some((object, body))
     }
 
+    /// Returns the same of a resource whose kind, and whether it has namespaces, nobody knows any more: the file tells.
+    ///
+    /// ```
+    /// use reverser_core::{Pipeline, Resource};
+    ///
+    /// let text = b"apiVersion: example.com/v1\nkind: Widget\nmetadata:\n  name: web\n";
+    /// let widgets = Resource::new("example.com", "v1", "", "widgets");
+    /// let owns = |path: &str| -> Result<bool, reverser_core::RepoPathError> {
+    ///     Ok(Pipeline::default().owns_unknown(&path.parse()?, text, &widgets))
+    /// };
+    /// assert!(owns("example.com/v1/widgets/web.yaml")? && !owns("example.com/v1/widgets/other.yaml")?);
+    /// # Ok::<(), reverser_core::RepoPathError>(())
+    /// ```
+    pub fn owns_unknown(&self, path: &RepoPath, content: &[u8], resource: &Resource) -> bool {
+        let Some(body) = std::str::from_utf8(content).ok().and_then(|text| yaml::parse(text).ok()).and_then(single)
+        else {
+            return false;
+        };
+        let kind = body["kind"].as_str().unwrap_or_default().to_owned();
+        let namespaced = !body["metadata"]["namespace"].is_null();
+        let resource = Arc::new(Resource { kind, namespaced, ..resource.clone() });
+        self.owns(path, content, &resource, None)
+    }
+
     /// Returns the commit for one change.
     ///
     /// ```

@@ -108,6 +108,24 @@ impl ApiError {
         }
     }
 
+    /// Returns its kind in one word, for those who count: `forbidden`, `credentials`, `expired`, `not_served`, `throttled` (429),
+    /// `server` (5xx), `refused` (another answer) or `unreachable`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Credentials { .. } => "credentials",
+            Self::Expired => "expired",
+            Self::Forbidden { .. } => "forbidden",
+            Self::NotServed { .. } => "not_served",
+            Self::Restored { .. } => "restored",
+            Self::Request { source: kube::Error::Api(status), .. } => match status.code {
+                429 => "throttled",
+                500.. => "server",
+                _ => "refused",
+            },
+            Self::Request { .. } => "unreachable",
+        }
+    }
+
     /// Returns whether only a person can help: trying again at once is pointless.
     pub fn is_for_a_person(&self) -> bool {
         matches!(self, Self::Credentials { .. } | Self::Forbidden { .. } | Self::NotServed { .. })

@@ -91,6 +91,11 @@ impl Catalog {
         self.served.iter().any(|served| *served.resource == *resource)
     }
 
+    /// Returns whether `resource` is served in any version.
+    pub fn knows(&self, resource: &Resource) -> bool {
+        self.served.iter().any(|served| served.resource.is_version_of(resource))
+    }
+
     /// Returns the resource that serves objects of this `apiVersion` and `kind`.
     ///
     /// ```no_run
@@ -352,6 +357,13 @@ mod tests {
         };
         assert_eq!(in_version("v1beta1"), ["apps/v1beta1/deployments", "apps/v1beta1/scalers", "batch/v1/jobs"]);
         assert_eq!(in_version("v0"), ["apps/v1/deployments", "apps/v1beta1/scalers", "batch/v1/jobs"]);
+    }
+
+    #[test]
+    fn a_resource_is_known_in_each_version_and_one_that_is_gone_is_not() {
+        let deployments = |version| Resource::new("apps", version, "", "deployments");
+        assert!(catalog().knows(&deployments("v1beta2")) && !catalog().serves(&deployments("v1beta2")));
+        assert!(!catalog().knows(&Resource::new("example.com", "v1", "", "deployments")));
     }
 
     #[test]

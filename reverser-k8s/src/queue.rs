@@ -1,19 +1,73 @@
 //! A channel bounded in bytes: many watches on one end, the recorder on the other.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 /// Returns both ends of a queue that holds up to `bytes`. At the bound [`Sender::send`] waits, which stops the reading
 /// of the watch behind it; nothing is dropped. One item larger than the whole queue passes when the queue is empty.
 pub(crate) fn bounded<T>(bytes: usize) -> (Sender<T>, Receiver<T>) {
-    // The semaphore bounds it; this channel itself never has to refuse.
-    let (items, queue) = mpsc::unbounded_channel();
-    let limit = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
-    let room = Arc::new(Semaphore::new(limit as usize));
-    let waiting = watch::Sender::new(0);
-    let full = waiting.subscribe();
-    (Sender { items, room, limit, waiting }, Receiver { queue, full })
+    Load::new(bytes).queue()
+}
+
+/// How much a flow has to do: sources that are read, and how much of what was read isn't committed.
+#[derive(Clone, Debug)]
+pub struct Load {
+    room: Arc<Semaphore>,
+    limit: u32,
+    sources: Arc<AtomicUsize>,
+}
+
+/// A source is read as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Reading(Arc<AtomicUsize>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Load {
+    /// Of a queue that holds so many bytes.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let limit = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
+        Self { room: Arc::new(Semaphore::new(limit as usize)), limit, sources: Arc::default() }
+    }
+
+    /// Returns how many bytes are taken.
+    pub fn bytes(&self) -> u64 {
+        self.limit_bytes().saturating_sub(self.room.available_permits() as u64)
+    }
+
+    /// Returns how many bytes there are to take; at that bound nothing is read.
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit.into()
+    }
+
+    /// Returns how many sources are read.
+    pub fn sources(&self) -> usize {
+        self.sources.load(Ordering::Relaxed)
+    }
+
+    /// Counts a source.
+    pub(crate) fn read(&self) -> Reading {
+        self.sources.fetch_add(1, Ordering::Relaxed);
+        Reading(Arc::clone(&self.sources))
+    }
+
+    /// Returns both ends of the queue.
+    pub(crate) fn queue<T>(&self) -> (Sender<T>, Receiver<T>) {
+        // The semaphore bounds it; this channel itself never has to refuse.
+        let (items, queue) = mpsc::unbounded_channel();
+        let (room, limit) = (Arc::clone(&self.room), self.limit);
+        let waiting = watch::Sender::new(0);
+        let full = waiting.subscribe();
+        (Sender { items, room, limit, waiting }, Receiver { queue, full })
+    }
 }
 
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, time::Duration};
 
-use reverser_core::{Actor, Change, ObjectRef, Resource, SealError, message::Synced};
+use reverser_core::{Actor, Change, ObjectRef, RepoPath, Resource, SealError, message::Synced};
 use reverser_git::{CommitId, Obstructed, SinkError};
 
 use crate::{api_error::ApiError, source::Gap};
@@ -16,8 +16,16 @@ pub trait Reporter: Debug + Send + Sync {
     fn report(&self, notice: Notice<'_>);
 }
 
+/// Tells both, the first one first; pairs of pairs tell more.
+impl<A: Reporter, B: Reporter> Reporter for (A, B) {
+    fn report(&self, notice: Notice<'_>) {
+        self.0.report(notice.clone());
+        self.1.report(notice);
+    }
+}
+
 /// Something worth telling.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Notice<'a> {
     /// An object that churned doesn't any more: it has changed at most 15 times within a minute.
@@ -49,12 +57,15 @@ pub enum Notice<'a> {
         /// How many changes it stands for, itself included: more than one where changes are coalesced.
         stands_for: u64,
     },
-    /// A source can't go on for the moment. Told once for each different failure of a source.
+    /// A source can't go on for the moment.
     Failed {
         /// The source's id.
         source: &'a str,
         /// Why.
         error: &'a ApiError,
+        /// Whether people should hear of it: of a failure that waits for a person once for each source, of one that will pass
+        /// only of the first source. Otherwise it is one more for those who count.
+        is_news: bool,
     },
     /// A source had a gap behind it, since the API server had forgotten its position.
     Gap {
@@ -92,11 +103,15 @@ pub enum Notice<'a> {
     Recovered {
         /// The source's id.
         source: &'a str,
+        /// Whether people should hear of it: they heard of its failure, or it is the last of those that failed.
+        is_news: bool,
     },
     /// An object is not written, since it is sensitive.
     Refused(&'a SealError),
     /// Nothing can be committed for the moment; it is tried again.
     SinkFailed(&'a SinkError),
+    /// What could not be committed is.
+    SinkRecovered,
     /// The first sync is over, and changes are being followed.
     Started {
         /// How many resources are watched.
@@ -108,6 +123,20 @@ pub enum Notice<'a> {
         sync: &'a Synced,
         /// The commit; `None` when nothing differed, or where the sink keeps no history.
         commit: Option<&'a CommitId>,
+    },
+    /// Files stay although nothing of their kind is served any more: nobody knows whether their objects are gone.
+    Unserved {
+        /// Of what, as `group/version/plural`.
+        resource: &'a Resource,
+        /// How many files.
+        files: usize,
+        /// One of them.
+        example: &'a RepoPath,
+    },
+    /// A resource that has gone is no longer watched.
+    Unwatched {
+        /// The source's id.
+        source: &'a str,
     },
     /// A resource that has come up is watched.
     Watching {
@@ -146,7 +175,8 @@ impl Reporter for LogReporter {
                 commit = commit.map(tracing::field::display),
                 "committed"
             ),
-            Notice::Failed { source, error } => {
+            Notice::Failed { is_news: false, .. } | Notice::Recovered { is_news: false, .. } => {}
+            Notice::Failed { source, error, .. } => {
                 tracing::warn!(source = resource_of(source), error = %chain(error), "not watched for the moment");
             }
             Notice::Gap { source, gap } => report_gap(resource_of(source), gap),
@@ -159,9 +189,10 @@ impl Reporter for LogReporter {
             Notice::Paused { source } => {
                 tracing::info!(source = resource_of(source), "not read until Git has taken what was read");
             }
-            Notice::Recovered { source } => tracing::info!(source = resource_of(source), "watched again"),
+            Notice::Recovered { source, .. } => tracing::info!(source = resource_of(source), "watched again"),
             Notice::Refused(error) => tracing::warn!(%error, "left out"),
             Notice::SinkFailed(error) => tracing::error!(error = %chain(error), "could not commit; trying again"),
+            Notice::SinkRecovered => tracing::info!("committing again"),
             Notice::Started { sources } => tracing::info!(sources, "watching"),
             Notice::Synced { sync, commit } => tracing::info!(
                 objects = sync.objects.values().sum::<usize>(),
@@ -169,6 +200,13 @@ impl Reporter for LogReporter {
                 commit = commit.map(tracing::field::display),
                 "synced"
             ),
+            Notice::Unserved { resource, files, example } => tracing::warn!(
+                %resource, files, %example,
+                "no longer served: its files stay; if they are to go, delete them in Git"
+            ),
+            Notice::Unwatched { source } => {
+                tracing::info!(source = resource_of(source), "no longer served, or replaced")
+            }
             Notice::Watching { source } => tracing::info!(source = resource_of(source), "watching what has come up"),
         }
     }
@@ -189,6 +227,15 @@ fn report_gap(source: &str, gap: &Gap) {
 /// apart.
 pub fn resource_of(source: &str) -> &str {
     source.splitn(3, '/').nth(2).unwrap_or(source)
+}
+
+/// Returns group, version and plural of a watch's resource, by the watch's id.
+pub(crate) fn resource_parts(source: &str) -> Option<(&str, &str, &str)> {
+    let mut parts = resource_of(source).split('/');
+    let first = parts.next()?;
+    let is_version = first.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let (group, version) = if is_version { ("", first) } else { (first, parts.next()?) };
+    Some((group, version, parts.next()?))
 }
 
 /// Returns an error's message with all of its causes.
@@ -215,5 +262,23 @@ fn words(error: &(dyn std::error::Error + 'static)) -> String {
             Some(status) => status.message.clone(),
             None => error.to_string(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watchs_id_tells_its_resource() {
+        for (source, parts) in [
+            ("uid/0123/v1/configmaps", Some(("", "v1", "configmaps"))),
+            ("uid/0123/v1/configmaps/shop", Some(("", "v1", "configmaps"))),
+            ("uid/0123/apps/v1/deployments", Some(("apps", "v1", "deployments"))),
+            ("uid/0123/vpn.example.com/v1beta1/tunnels/shop", Some(("vpn.example.com", "v1beta1", "tunnels"))),
+            ("audit.log", None),
+        ] {
+            assert_eq!(resource_parts(source), parts);
+        }
     }
 }

@@ -45,7 +45,7 @@ use self::{
 use crate::{
     api_error::ApiError,
     attribute::{ActorSource, Nobody},
-    queue,
+    queue::Load,
     report::{LogReporter, Notice, Reporter},
     source::{Event, Source},
 };
@@ -77,7 +77,7 @@ pub struct Reverser {
     coalescing: Coalescing,
     allow_mass_delete: bool,
     tries: Option<usize>,
-    queue_bytes: usize,
+    load: Load,
 }
 
 /// Puts a [`Reverser`] together; each part has a default.
@@ -150,13 +150,18 @@ impl Reverser {
             coalescing: Coalescing::default(),
             allow_mass_delete: false,
             tries: None,
-            queue_bytes: 64 << 20,
+            load: Load::new(64 << 20),
         })
     }
 
     /// Returns the stages that every change goes through.
     pub fn pipeline(&self) -> &Arc<Pipeline> {
         &self.pipeline
+    }
+
+    /// Returns how much of what was read isn't committed.
+    pub fn load(&self) -> Load {
+        self.load.clone()
     }
 
     /// Commits one change, as a program that made it knows it. Returns once it is durable locally; call
@@ -303,7 +308,7 @@ impl Reverser {
             gaps = self.sync(&mut sources) => gaps?,
             () = &mut shutdown => return Ok(()),
         };
-        let (items, mut queue) = queue::bounded(self.queue_bytes);
+        let (items, mut queue) = self.load.queue();
         let mut pumps = Pumps::new(self.clone(), items);
         self.reporter.report(Notice::Started { sources: sources.len() - failed.len() });
         for source in sources {
@@ -372,7 +377,12 @@ impl Reverser {
         let mut tried = 1;
         loop {
             match ask().await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    if tried > 1 {
+                        self.reporter.report(Notice::SinkRecovered);
+                    }
+                    return Ok(answer);
+                }
                 Err(error @ SinkError::Closed { .. }) => return Err(error),
                 Err(error) if self.tries == Some(tried) => return Err(error),
                 Err(error) => {

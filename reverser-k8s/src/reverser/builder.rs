@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use reverser_core::{Batching, Coalescing, Pipeline, Writers};
 
 use super::{Reverser, ReverserBuilder, recording::Recording};
-use crate::{attribute::ActorSource, report::Reporter};
+use crate::{attribute::ActorSource, queue::Load, report::Reporter};
 
 impl ReverserBuilder {
     /// Sets all of the pure stages: what is selected, how it is cleaned, placed, worded and sealed.
@@ -66,7 +66,7 @@ impl ReverserBuilder {
     /// their resourceVersions. Default: 64 MiB.
     #[must_use]
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
-        self.0.queue_bytes = bytes;
+        self.0.load = Load::new(bytes);
         self
     }
 

@@ -65,6 +65,7 @@ impl Pumps {
         running.is_gone.store(true, Ordering::Relaxed);
         if is_served {
             running.task.abort();
+            self.reverser.unwatched(id);
         }
     }
 
@@ -92,10 +93,13 @@ async fn pump(
     mut is_new: bool,
     is_gone: Arc<AtomicBool>,
 ) {
+    let _reading = reverser.load.read();
     let id: Arc<str> = source.id().into();
     while let Some(event) = source.next().await {
         match &event {
-            Event::Failed(ApiError::NotServed { .. }) if is_gone.load(Ordering::Relaxed) => return,
+            Event::Failed(ApiError::NotServed { .. }) if is_gone.load(Ordering::Relaxed) => {
+                return reverser.unwatched(&id);
+            }
             Event::Failed(error) => reverser.failed(&id, error),
             Event::Gap(gap) => {
                 reverser.went_on(&id);

@@ -10,15 +10,21 @@ use crate::{api_error::ApiError, report::Notice};
 
 impl Reverser {
     pub(super) fn failed(&self, source: &str, error: &ApiError) {
-        if self.troubles.lock().unwrap_or_else(PoisonError::into_inner).failed(source, error) {
-            self.reporter.report(Notice::Failed { source, error });
-        }
+        let is_news = self.troubles.lock().unwrap_or_else(PoisonError::into_inner).failed(source, error);
+        self.reporter.report(Notice::Failed { source, error, is_news });
     }
 
     pub(super) fn went_on(&self, source: &str) {
-        if self.troubles.lock().unwrap_or_else(PoisonError::into_inner).went_on(source) {
-            self.reporter.report(Notice::Recovered { source });
+        let went_on = self.troubles.lock().unwrap_or_else(PoisonError::into_inner).went_on(source);
+        if let Some(is_news) = went_on {
+            self.reporter.report(Notice::Recovered { source, is_news });
         }
+    }
+
+    /// A source is no longer read, and whatever kept it from going on is over.
+    pub(super) fn unwatched(&self, source: &str) {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).went_on(source);
+        self.reporter.report(Notice::Unwatched { source });
     }
 
     pub(super) fn tell_obstructed(&self, receipt: &Receipt) {

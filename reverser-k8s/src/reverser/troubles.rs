@@ -31,12 +31,13 @@ impl Troubles {
         is_first || is_first_restored
     }
 
-    /// Notes that a source goes on; returns whether that is news: it was told of, or the last of many is back.
-    pub(super) fn went_on(&mut self, source: &str) -> bool {
+    /// Notes that a source goes on; returns whether that is news: it was told of, or the last of many is back. `None`: it
+    /// hadn't failed.
+    pub(super) fn went_on(&mut self, source: &str) -> Option<bool> {
         self.restored.remove(source);
         let was_told = self.told.remove(source).is_some();
-        let was_last = self.passing.remove(source) && self.passing.is_empty();
-        was_told || was_last
+        let was_passing = self.passing.remove(source);
+        (was_told || was_passing).then_some(was_told || self.passing.is_empty())
     }
 }
 
@@ -53,9 +54,9 @@ mod tests {
         let mut troubles = Troubles::default();
         let told: Vec<_> = ["a", "b", "a"].iter().map(|source| troubles.failed(source, &ApiError::Expired)).collect();
         assert_eq!(told, [true, false, false]);
-        assert!(!troubles.went_on("a"));
-        assert!(troubles.went_on("b"));
-        assert!(!troubles.went_on("b"));
+        assert_eq!(troubles.went_on("a"), Some(false));
+        assert_eq!(troubles.went_on("b"), Some(true));
+        assert_eq!(troubles.went_on("b"), None);
     }
 
     #[test]
@@ -64,7 +65,7 @@ mod tests {
         let mut troubles = Troubles::default();
         assert!(troubles.failed("a", &ApiError::Expired) && !troubles.failed("b", &ApiError::Expired));
         assert!(troubles.failed("a", &restored) && !troubles.failed("b", &restored));
-        assert!(!troubles.went_on("a") && troubles.went_on("b"));
+        assert_eq!((troubles.went_on("a"), troubles.went_on("b")), (Some(false), Some(true)));
         assert!(troubles.failed("b", &restored), "once more, later");
     }
 
@@ -74,7 +75,7 @@ mod tests {
         assert!(troubles.failed("a", &refused()));
         assert!(!troubles.failed("a", &refused()));
         assert!(troubles.failed("b", &refused()));
-        assert!(troubles.went_on("a"));
+        assert_eq!(troubles.went_on("a"), Some(true));
         assert!(troubles.failed("a", &refused()));
     }
 }
