@@ -302,10 +302,13 @@ impl Reverser {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), SinkError> {
         tokio::pin!(shutdown);
-        let cursors = self.persist(|| self.sink.cursors()).await?;
-        self.recording.lock().await.resume(&cursors);
+        let synced = async {
+            let cursors = self.persist(|| self.sink.cursors()).await?;
+            self.recording.lock().await.resume(&cursors);
+            self.sync(&mut sources).await
+        };
         let SyncGaps { failed, held } = tokio::select! {
-            gaps = self.sync(&mut sources) => gaps?,
+            gaps = synced => gaps?,
             () = &mut shutdown => return Ok(()),
         };
         let (items, mut queue) = self.load.queue();

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use reverser_core::{Pipeline, RepoPath};
+use reverser_core::{Pipeline, RepoPath, Wanted};
 
 use super::{
     recorder::{Item, What},
@@ -46,7 +46,7 @@ impl Again {
     pub(super) fn read(&mut self, item: Item, room: Room, pipeline: &Pipeline) -> Vec<(Item, Room)> {
         let Some(region) = self.0.get_mut(&*item.source) else { return vec![(item, room)] };
         let version = item.cursor.as_deref().and_then(|cursor| cursor.parse::<u64>().ok());
-        let is_list = matches!(item.what, What::List(_));
+        let is_list = matches!(item.what, What::List(_) | What::Restored);
         if !is_list && version.is_none_or(|version| version < region.until) {
             region.keep(item, room, pipeline);
             return vec![];
@@ -57,7 +57,7 @@ impl Again {
             region.keep(item, room, pipeline);
             return self.end(&source);
         }
-        // A list shows all of it.
+        // A list shows all of it, and follows what was set back.
         let mut ended = self.end(&source);
         if is_list {
             ended.clear();
@@ -98,13 +98,15 @@ impl Region {
     }
 
     fn keep(&mut self, item: Item, room: Room, pipeline: &Pipeline) {
+        self.count += 1;
         let path = match &item.what {
-            What::Change { edit, .. } => edit.path().clone(),
-            What::Leave { change, .. } => pipeline.place(&change.object),
+            // What may not be recorded takes nothing's place: the one before it may have waited.
+            What::Change { edit, wanted: Wanted::Yes, .. } => Some(edit.path().clone()),
+            What::Change { .. } => None,
+            What::Leave { change, .. } => Some(pipeline.place(&change.object)),
             What::List(_) | What::Nothing | What::Restored => return,
         };
-        self.count += 1;
-        if let Some(before) = self.of_path.insert(path, self.count) {
+        if let Some(before) = path.and_then(|path| self.of_path.insert(path, self.count)) {
             self.last.remove(&before);
         }
         self.last.insert(self.count, (item, room));

@@ -1,6 +1,6 @@
 //! Objects that change all the time, and their changes in fewer commits. Time is paused.
 
-use reverser_core::Coalescing;
+use reverser_core::{Coalescing, Selector};
 
 use super::{
     grouping::{by, run_for, sources, told},
@@ -152,6 +152,29 @@ async fn after_a_crash_what_waited_is_committed_and_what_was_committed_beside_it
     assert_eq!(told(&sink)[before.len()..], after);
     assert!(sink.commits().last().unwrap().plan.message.contains("Reverser-Resource-Version: 108"));
     assert_eq!(cursors().await, [pair("s", "108")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_crash_a_change_that_is_left_out_does_not_hide_the_one_that_waited() {
+    let sink = MemorySink::new();
+    let reverser = || {
+        let selector = Selector { except: vec!["user=eve".parse().unwrap()], ..Selector::default() };
+        let coalescing = Coalescing { interval: Duration::from_secs(60), only: vec![] };
+        let pipeline = Pipeline { selector, ..Pipeline::default() };
+        Reverser::new(sink.clone()).pipeline(pipeline).coalescing(coalescing).build()
+    };
+    let waits = || by(BOT, Operation::Update, "a", 102);
+    let eves = || by(Some("eve"), Operation::Update, "a", 103);
+    let alices = || by(Some("alice"), Operation::Update, "b", 104);
+    let first = [by(BOT, Operation::Update, "a", 101), waits(), eves(), alices()];
+    let (_arrive, arrivals) = mpsc::channel(1);
+    let crashed = reverser();
+    let run = crashed.run(sources(first.map(|event| (0, event))), arrivals, std::future::pending());
+    assert!(tokio::time::timeout(Duration::from_secs(5), run).await.is_err());
+    assert_eq!(told(&sink).len(), 2);
+    run_for(&reverser(), sources([waits(), eves(), alices()].map(|event| (0, event))), 5).await;
+    assert_eq!(told(&sink)[2..], [format!("{}: [UPDATE] v1/configmaps/a", BOT.unwrap())]);
+    assert!(sink.commits()[2].plan.message.contains("Reverser-Resource-Version: 102"));
 }
 
 #[derive(Clone, Debug, Default)]
