@@ -19,7 +19,7 @@ mod troubles;
 mod written;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -265,8 +265,9 @@ impl Reverser {
                     self.reporter.report(Notice::Listed { resource: &resource, objects: list.edits.len() });
                     *sync.objects.entry((*resource).clone()).or_default() += list.edits.len();
                     match self.sweep(&list).await? {
-                        Sweep::Held(moved) => {
-                            edits.extend(moved);
+                        Sweep::Held(removed) => {
+                            sync.removed += removed.len();
+                            edits.extend(removed);
                             // Without a position the next start lists, and asks, again.
                             batch.cursors.insert(id.clone(), String::new());
                             gaps.held.push((id, resource));
@@ -459,6 +460,8 @@ impl Reverser {
                     resource: Arc::clone(&listed.resource),
                     namespace: listed.namespace,
                     edits: vec![],
+                    // Each is a change of its own.
+                    dying: HashSet::new(),
                 };
                 items.push(item(What::List(list), Some(listed.cursor)));
                 items

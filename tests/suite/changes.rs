@@ -208,6 +208,58 @@ fn writes_that_change_nothing_a_user_authored_make_no_commit() {
 }
 
 #[test]
+fn deletions_that_a_list_shows_first_count_as_seen_and_a_later_object_of_that_name_is_another() {
+    run(async {
+        // More than a sweep removes of what is only missing.
+        const HELD: usize = 25;
+        let scene = Scene::shared("dying").await;
+        let configs = scene.api::<ConfigMap>();
+        let mut config = config_map("kept", "1");
+        create(&configs, config.clone()).await;
+        config.metadata.finalizers = Some(vec!["example.com/hold".into()]);
+        let name = |number: usize| format!("held-{number}");
+        for number in 0..HELD {
+            config.metadata.name = Some(name(number));
+            create(&configs, config.clone()).await;
+        }
+        let path = |name: &str| scene.path("v1/configmaps", name);
+        let all: Vec<_> = (0..HELD).map(|number| path(&name(number))).chain([path("kept")]).collect();
+        // Each with a state folder of its own, so that it lists.
+        let listing = async |state: &str| scene.watch(&["-r", "configmaps", "--state-dir", state]).await;
+        let watch = listing("first").await;
+        scene.has_files(&all).await;
+        watch.terminate().await.exits_with(0);
+
+        for number in 0..HELD {
+            delete(&configs, &name(number)).await;
+        }
+        let watch = listing("second").await;
+        scene.has_files(&[path("kept")]).await;
+        assert!(!watch.said().contains("sweep held"), "{}", watch.said());
+        let commits = scene.repo.log("main").await.unwrap().len();
+        let let_go = async |name: &str| patch(&configs, name, json!({"metadata": {"finalizers": null}})).await;
+        let_go(&name(0)).await;
+        create(&configs, config_map(&name(0), "again")).await;
+        let log = scene.history(commits + 1).await;
+        assert_subjects(&log[commits..], &["[CREATE] v1/configmaps/held-0"]);
+        watch.terminate().await.exits_with(0);
+
+        // Its end and its successor's beginning, both unseen.
+        let_go(&name(1)).await;
+        create(&configs, config_map(&name(1), "again")).await;
+        let watch = listing("third").await;
+        scene.has_files(&[path("kept"), path(&name(0)), path(&name(1))]).await;
+        patch(&configs, &name(1), json!({"data": {"key": "changed"}})).await;
+        let log = scene.history(commits + 3).await;
+        assert_eq!(log[commits + 2].subject(), "[UPDATE] v1/configmaps/held-1");
+        watch.terminate().await.exits_with(0);
+        for number in 2..HELD {
+            let_go(&name(number)).await;
+        }
+    });
+}
+
+#[test]
 fn a_deletion_is_one_commit_when_it_is_accepted_whatever_finalizers_still_do() {
     run(async {
         let scene = Scene::shared("finalized").await;

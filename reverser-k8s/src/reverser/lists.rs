@@ -22,6 +22,8 @@ pub(super) struct RenderedList {
     pub(super) namespace: Option<String>,
     pub(super) edits: Vec<Edit>,
     pub(super) alive: HashSet<RepoPath>,
+    /// Where the files of objects are whose deletion was accepted: seen, not concluded from what is missing.
+    pub(super) dying: HashSet<RepoPath>,
 }
 
 /// Reads what the sink has for as long as it takes.
@@ -41,7 +43,7 @@ impl Files for Persistent<'_> {
 
 /// What to do about files whose objects are gone.
 pub(super) enum Sweep {
-    /// Nothing is deleted but what has moved.
+    /// Only these are removed: of objects that have moved to another version, and deletions that were seen.
     Held(Vec<Edit>),
     /// All of these are.
     Remove(Vec<Edit>),
@@ -49,23 +51,24 @@ pub(super) enum Sweep {
 
 impl Reverser {
     /// Returns the deletions of files whose objects are gone: those that this pipeline would have written for the listed
-    /// scope, in whatever version. Held when they are suspiciously many; then the position of the list must not be saved, so
+    /// scope, in whatever version. Held when those of missing objects are suspiciously many; then the position of the list must not be saved, so
     /// that the next start lists, and asks, again.
     pub(super) async fn sweep(&self, list: &RenderedList) -> Result<Sweep, SinkError> {
-        let (mut moved, mut removed) = (Vec::new(), Vec::new());
+        let (mut seen, mut removed) = (Vec::new(), Vec::new());
         let mut found = |orphan: Orphan| {
-            let files = if orphan.has_moved { &mut moved } else { &mut removed };
+            let files = if orphan.has_moved || list.dying.contains(&orphan.path) { &mut seen } else { &mut removed };
             files.push(Edit::Delete { path: orphan.path });
         };
         let (files, namespace) = (Persistent(self), list.namespace.as_deref());
         let kept = orphans(&self.pipeline, &files, &list.resource, namespace, &list.alive, &mut found).await?;
-        let in_scope = kept + moved.len() + removed.len();
-        if removed.len() > SWEEP && removed.len() * 2 > in_scope && !self.allow_mass_delete {
-            self.reporter.report(Notice::Held { resource: &list.resource, files: removed.len(), of: in_scope });
-            return Ok(Sweep::Held(moved));
+        let in_scope = kept + seen.len() + reseen.len();
+        if reseen.len() > SWEEP && reseen.len() * 2 > in_scope && !self.allow_mass_delete {
+            self.reporter.report(Notice::Held { resource: &list.resource, files: reseen.len(), of: in_scope });
+            return Ok(Sweep::Held(seen));
         }
-        // Outside of the limit: these objects are where the listed ones are now.
-        removed.extend(moved);
+        removed.extend(missing);
+        // Outside of the limit: these objects are where the listed ones are now, or on their way out.
+        removed.extend(seen);
         Ok(Sweep::Remove(removed))
     }
 
@@ -90,19 +93,20 @@ impl Reverser {
 
     pub(super) fn render_list(&self, listed: Listed) -> RenderedList {
         let Listed { resource, namespace, objects, cursor: _ } = listed;
-        let mut edits = Vec::new();
+        let (mut edits, mut dying) = (Vec::new(), HashSet::new());
         for object in objects {
             let Some(reference) = ObjectRef::of(&resource, &object) else { continue };
             match self.render_object(&reference, object) {
                 Rendered::Write(edit @ Edit::Put { .. }) => edits.push(edit),
-                // On its way out: its file is among those that the sweep finds without an object.
-                Rendered::Write(Edit::Delete { .. }) | Rendered::Leave(_) => {}
+                // On its way out: the sweep finds its file without an object.
+                Rendered::Write(Edit::Delete { path }) => drop(dying.insert(path)),
+                Rendered::Leave(_) => {}
                 // Of changes alone.
                 Rendered::Skip(_) | Rendered::WriteIfBy(..) => {}
                 Rendered::Refuse(error) => self.reporter.report(Notice::Refused(&error)),
             }
         }
         let alive = edits.iter().map(|edit| edit.path().clone()).collect();
-        RenderedList { resource, namespace, edits, alive }
+        RenderedList { resource, namespace, edits, alive, dying }
     }
 }

@@ -151,9 +151,9 @@ impl Reverser {
         recording: &mut Recording,
     ) -> Result<(), SinkError> {
         let (removed, cursor) = match self.sweep(&list).await? {
-            Sweep::Held(moved) => {
+            Sweep::Held(removed) => {
                 recording.held.insert(source.to_string());
-                (moved, Some(String::new()))
+                (removed, Some(String::new()))
             }
             Sweep::Remove(removed) => {
                 recording.held.remove(&**source);
