@@ -23,6 +23,8 @@ pub mod renew;
 pub mod report;
 pub mod reverser;
 pub mod source;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod watch;
 
 mod hub;

@@ -137,3 +137,40 @@ impl Source for Scripted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use reverser_core::{ObjectRef, Operation};
+    use serde_json::json;
+
+    use super::*;
+    use crate::{fixture::configmaps, testing::conforms};
+
+    fn change(operation: Operation, name: &str) -> Event {
+        let body = json!({"metadata": {"name": name, "resourceVersion": "1"}});
+        let change = Change::new(ObjectRef::of(&configmaps(), &body).unwrap(), operation, Some(body));
+        Event::Change { cursor: change.resource_version.clone(), change }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_script_conforms() {
+        let changes = [(Operation::Create, "a"), (Operation::Create, "b"), (Operation::Update, "a")];
+        let events = || [Event::Resumed].into_iter().chain(changes.map(|(operation, name)| change(operation, name)));
+        conforms(&mut Scripted::new("s", events()), &changes, async {}).await;
+        conforms(&mut Scripted::new("s", events()).then_waits(), &changes, async {}).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    #[should_panic(expected = "it says first where it stands")]
+    async fn a_source_that_says_not_where_it_stands_does_not_conform() {
+        let mut source = Scripted::new("s", [change(Operation::Create, "a")]);
+        conforms(&mut source, &[(Operation::Create, "a")], async {}).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    #[should_panic(expected = "the next change of")]
+    async fn a_source_that_tells_twice_does_not_conform() {
+        let events = [Event::Resumed, change(Operation::Create, "a"), change(Operation::Create, "a")];
+        conforms(&mut Scripted::new("s", events), &[(Operation::Create, "a")], async {}).await;
+    }
+}

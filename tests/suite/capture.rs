@@ -11,10 +11,10 @@ use std::{
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use reverser_core::{RepoPath, Resource};
+use reverser_core::{Operation, RepoPath, Resource};
 use reverser_git::{Batch, Files, GitSink, MemorySink, Receipt, SinkError};
-use reverser_k8s::{Notice, Reporter, Reverser, Watch};
-use reverser_testbed::{TcpProxy, client_for, eventually};
+use reverser_k8s::{Event, Notice, Reporter, Reverser, Source, Watch, testing::conforms};
+use reverser_testbed::{Ending, TcpProxy, client_for, eventually};
 use reverser_tests::{LIMIT, Running};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -75,6 +75,82 @@ fn a_watch_that_git_keeps_waiting_closes_its_stream_and_goes_on_where_it_was() {
         let told: Vec<_> = subjects.into_iter().filter(|subject| subject.contains("/burst-")).collect();
         assert!(told.iter().eq(&made), "{} told, {} made, or in another order", told.len(), made.len());
     });
+}
+
+#[test]
+fn a_watch_conforms_over_a_network_that_breaks_and_after_pauses() {
+    run(async {
+        let scene = Scene::shared("conforming").await;
+        let proxy = TcpProxy::start(scene.plane.address()).await.unwrap();
+        let client = client_for(&scene.plane.kubeconfig_via(&proxy).unwrap()).await.unwrap();
+        let watch = || Watch::new(client.clone(), "c/s", config_maps(), Some(scene.namespace.clone()));
+        let configs = scene.api::<ConfigMap>();
+        // The version from which on nothing is known.
+        let from = configs.list(&Default::default()).await.unwrap().metadata.resource_version.unwrap();
+        let faults: [&dyn Fn(); 5] = [
+            &|| (),
+            &|| proxy.end(Ending::Cut),
+            &|| proxy.end(Ending::Reset),
+            &|| proxy.end(Ending::Orphan),
+            // In the middle of the next event.
+            &|| proxy.end_after(200, Ending::Reset),
+        ];
+        let operations = [Operation::Create, Operation::Update, Operation::Update, Operation::Delete];
+        for (round, fault) in faults.into_iter().enumerate() {
+            let name = format!("round-{round}");
+            let changes = operations.map(|operation| (operation, &*name));
+            let happening = async {
+                create(&configs, config_map(&name, "1")).await;
+                fault();
+                patch(&configs, &name, json!({"data": {"key": "2"}})).await;
+                patch(&configs, &name, json!({"data": {"key": "3"}})).await;
+                fault();
+                delete(&configs, &name).await;
+            };
+            conforms(&mut watch().resume(&from), &changes, happening).await;
+            proxy.heal();
+        }
+        // From a list.
+        let changes = operations.map(|operation| (operation, "listed"));
+        let mut source = watch();
+        let (listed, is_listed) = oneshot::channel();
+        let happening = async {
+            is_listed.await.unwrap();
+            create(&configs, config_map("listed", "1")).await;
+            patch(&configs, "listed", json!({"data": {"key": "2"}})).await;
+            proxy.end(Ending::Cut);
+            patch(&configs, "listed", json!({"data": {"key": "3"}})).await;
+            delete(&configs, "listed").await;
+        };
+        let mut told = Telling { source: &mut source, listed: Some(listed) };
+        conforms(&mut told, &changes, happening).await;
+    });
+}
+
+/// Tells when its source has listed.
+#[derive(Debug)]
+struct Telling<'a> {
+    source: &'a mut Watch,
+    listed: Option<oneshot::Sender<()>>,
+}
+
+#[async_trait::async_trait]
+impl Source for Telling<'_> {
+    fn id(&self) -> &str {
+        self.source.id()
+    }
+
+    async fn next(&mut self) -> Option<Event> {
+        let event = self.source.next().await;
+        if let (Some(Event::Listed(_)), Some(listed)) = (&event, self.listed.take()) {
+            listed.send(()).unwrap();
+        }
+        event
+    }
+
+    fn pause(&mut self) {
+        self.source.pause();
+    }
 }
 
 /// What is logged when the API server's versions are lower than before.

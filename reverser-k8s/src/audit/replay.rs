@@ -582,6 +582,17 @@ mod tests {
             .collect()
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_replay_conforms() {
+        let log = lines(&[
+            event(1, "alice", "create", 201, web("1", 1)),
+            event(2, "bob", "patch", 200, web("2", 2)),
+            event(3, "carol", "delete", 200, json!({"responseObject": {"kind": "Status", "details": {"uid": "u"}}})),
+        ]);
+        let changes = [(Operation::Create, "web"), (Operation::Update, "web"), (Operation::Delete, "web")];
+        crate::testing::conforms(&mut replay(&[log]), &changes, async {}).await;
+    }
+
     #[test]
     fn accepted_writes_are_told_in_order_and_the_rest_is_counted() {
         let log = lines(&[

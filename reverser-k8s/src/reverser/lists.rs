@@ -61,9 +61,9 @@ impl Reverser {
         };
         let (files, namespace) = (Persistent(self), list.namespace.as_deref());
         let kept = orphans(&self.pipeline, &files, &list.resource, namespace, &list.alive, &mut found).await?;
-        let in_scope = kept + seen.len() + reseen.len();
-        if reseen.len() > SWEEP && reseen.len() * 2 > in_scope && !self.allow_mass_delete {
-            self.reporter.report(Notice::Held { resource: &list.resource, files: reseen.len(), of: in_scope });
+        let in_scope = kept + seen.len() + removed.len();
+        if removed.len() > SWEEP && removed.len() * 2 > in_scope && !self.allow_mass_delete {
+            self.reporter.report(Notice::Held { resource: &list.resource, files: removed.len(), of: in_scope });
             return Ok(Sweep::Held(seen));
         }
         removed.extend(missing);
