@@ -24,7 +24,7 @@ pub async fn conforms(source: &mut dyn Source, changes: &[(Operation, &str)], ha
 
     let first = timeout_at(deadline, next(source)).await.expect("it says in time where it stands");
     match first.expect("it says something before it ends") {
-        Event::Listed(_) | Event::Resumed | Event::Failed(_) => {}
+        Event::Failed(_) | Event::Gap(_) | Event::Listed(_) | Event::Resumed => {}
         event @ (Event::Change { .. } | Event::Cursor(_)) => panic!("it says first where it stands, not {event:?}"),
     }
 
@@ -101,7 +101,7 @@ impl Told {
                 let known: Vec<_> = names.filter(|name| self.missing.contains_key(*name)).collect();
                 assert!(known.is_empty(), "{known:?} are listed, so that their changes are lost");
             }
-            Event::Failed(_) | Event::Resumed => {}
+            Event::Failed(_) | Event::Gap(_) | Event::Resumed => {}
         }
     }
 }

@@ -66,7 +66,6 @@ impl Reverser {
             self.reporter.report(Notice::Held { resource: &list.resource, files: removed.len(), of: in_scope });
             return Ok(Sweep::Held(seen));
         }
-        removed.extend(missing);
         // Outside of the limit: these objects are where the listed ones are now, or on their way out.
         removed.extend(seen);
         Ok(Sweep::Remove(removed))
