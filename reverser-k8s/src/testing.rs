@@ -24,8 +24,10 @@ pub async fn conforms(source: &mut dyn Source, changes: &[(Operation, &str)], ha
 
     let first = timeout_at(deadline, next(source)).await.expect("it says in time where it stands");
     match first.expect("it says something before it ends") {
-        Event::Failed(_) | Event::Gap(_) | Event::Listed(_) | Event::Resumed => {}
-        event @ (Event::Change { .. } | Event::Cursor(_)) => panic!("it says first where it stands, not {event:?}"),
+        Event::Listed(_) | Event::Resumed | Event::Failed(_) => {}
+        event @ (Event::Change { .. } | Event::Cursor(_) | Event::Gap(_)) => {
+            panic!("it says first where it stands, not {event:?}")
+        }
     }
 
     let mut happening = std::pin::pin!(happening);

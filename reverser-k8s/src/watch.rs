@@ -15,6 +15,7 @@ use std::{
     fmt,
     hash::{BuildHasher, Hasher, RandomState},
     sync::Arc,
+    time::Duration,
 };
 
 use kube::Client;
@@ -33,6 +34,7 @@ pub(crate) use self::{
 use self::{
     machine::{End, Input, Machine, Request, Subject},
     scope::{Events, Scope},
+    transport::IDLE_LIMIT,
 };
 use crate::{
     list::List,
@@ -62,7 +64,7 @@ impl Watch {
         let id = format!("{cluster}/{resource}{scope}");
         let subject = Subject { resource: Arc::clone(&resource), namespace: namespace.clone() };
         Self {
-            api: Scope { client, resource, namespace, sanitizer: None },
+            api: Scope { client, resource, namespace, sanitizer: None, idle_limit: IDLE_LIMIT },
             id,
             machine: Machine::new(subject),
             stream: None,
@@ -83,6 +85,14 @@ impl Watch {
     #[must_use]
     pub fn read_with(mut self, sanitizer: Sanitizer) -> Self {
         self.api.sanitizer = Some(sanitizer);
+        self
+    }
+
+    /// Sets how long a stream may be without a byte until its connection counts as dead, and another one is opened. Default:
+    /// 150 s, since an API server sends a bookmark each minute.
+    #[must_use]
+    pub fn idle_limit(mut self, limit: Duration) -> Self {
+        self.api.idle_limit = limit;
         self
     }
 

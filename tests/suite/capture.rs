@@ -6,20 +6,21 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, ResourceQuota};
 use kube::Api;
 use reverser_core::{Operation, RepoPath, Resource};
 use reverser_git::{Batch, Files, GitSink, MemorySink, Receipt, SinkError};
 use reverser_k8s::{Event, Notice, Reporter, Reverser, Source, Watch, testing::conforms};
-use reverser_testbed::{Ending, TcpProxy, client_for, eventually};
+use reverser_testbed::{Ending, Faults, TcpProxy, client_for, eventually};
 use reverser_tests::{LIMIT, Running};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::scene::{Scene, config_map, create, delete, patch, run};
+use crate::scene::{Scene, config_map, create, delete, object, patch, run};
 
 #[test]
 fn a_watch_that_git_keeps_waiting_closes_its_stream_and_goes_on_where_it_was() {
@@ -124,6 +125,75 @@ fn a_watch_conforms_over_a_network_that_breaks_and_after_pauses() {
         };
         let mut told = Telling { source: &mut source, listed: Some(listed) };
         conforms(&mut told, &changes, happening).await;
+    });
+}
+
+#[test]
+fn a_connection_that_is_dead_and_not_closed_is_given_up_and_nothing_is_missed() {
+    run(async {
+        let scene = Scene::shared("half-open").await;
+        let proxy = TcpProxy::start(scene.plane.address()).await.unwrap();
+        let client = client_for(&scene.plane.kubeconfig_via(&proxy).unwrap()).await.unwrap();
+        let configs = scene.api::<ConfigMap>();
+        let from = configs.list(&Default::default()).await.unwrap().metadata.resource_version.unwrap();
+        let watch = Watch::new(client, "c/s", config_maps(), Some(scene.namespace.clone()));
+        let mut watch = watch.resume(&from).idle_limit(Duration::from_secs(2));
+        let changes = [(Operation::Create, "before"), (Operation::Create, "during")];
+        let happening = async {
+            create(&configs, config_map("before", "1")).await;
+            eventually("a stream", LIMIT, async || if proxy.received() > 0 { Ok(()) } else { Err(()) }).await;
+            let connections = proxy.connections();
+            proxy.set(Faults { stalls: true, ..Faults::default() });
+            create(&configs, config_map("during", "1")).await;
+            // It tries another way, which is as bad.
+            eventually("another connection", LIMIT, async || {
+                let now = proxy.connections();
+                if now > connections { Ok(()) } else { Err(now) }
+            })
+            .await;
+            proxy.heal();
+        };
+        conforms(&mut watch, &changes, happening).await;
+    });
+}
+
+#[test]
+fn with_fewer_connections_than_watches_some_wait_and_all_come_through_in_the_end() {
+    run(async {
+        let scene = Scene::shared("limited").await;
+        let proxy = TcpProxy::start(scene.plane.address()).await.unwrap();
+        proxy.set(Faults { limit: Some(2), ..Faults::default() });
+        let client = client_for(&scene.plane.kubeconfig_via(&proxy).unwrap()).await.unwrap();
+        let sink = MemorySink::new();
+        let reverser = Reverser::new(sink.clone()).build();
+        let sources = ["configmaps", "services", "limitranges", "resourcequotas", "podtemplates"].map(|plural| {
+            let resource = Arc::new(Resource::new("", "v1", plural, plural));
+            Box::new(Watch::new(client.clone(), "c/s", resource, Some(scene.namespace.clone()))) as Box<dyn Source>
+        });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (_arrive, arrivals) = mpsc::channel(1);
+        let following =
+            tokio::spawn(async move { reverser.run(sources.into(), arrivals, async { drop(stopped.await) }).await });
+        eventually("a connection too many", LIMIT, async || {
+            let now = (proxy.broken(), proxy.open());
+            if now.0 > 3 && now.1 == 2 { Ok(()) } else { Err(now) }
+        })
+        .await;
+        proxy.heal();
+        let limits = json!({"metadata": {"name": "limits"}, "spec": {"limits": []}});
+        create(&scene.api::<LimitRange>(), object(limits)).await;
+        create(&scene.api(), config_map("web", "1")).await;
+        let quota = json!({"metadata": {"name": "quota"}, "spec": {"hard": {"pods": "1"}}});
+        create(&scene.api::<ResourceQuota>(), object(quota)).await;
+        let expected = ["configmaps", "limitranges", "resourcequotas"];
+        eventually("one of each", LIMIT, async || {
+            let files = sink.list(None).await.unwrap();
+            let is_there = |plural: &&str| files.iter().any(|file| file.as_str().contains(plural));
+            if expected.iter().all(is_there) { Ok(()) } else { Err(files) }
+        })
+        .await;
+        stop.send(()).unwrap();
+        following.await.unwrap().unwrap();
     });
 }
 

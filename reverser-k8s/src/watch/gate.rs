@@ -39,3 +39,30 @@ impl Gate {
 async fn pass(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     Arc::clone(semaphore).acquire_owned().await.expect("nothing closes it")
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::{StreamExt, stream::FuturesUnordered};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn so_many_pass_at_a_time_and_the_others_one_by_one_when_one_is_over() {
+        let gate = Gate::default();
+        let (mut lists, mut asking) = (FuturesUnordered::new(), FuturesUnordered::new());
+        for _ in 0..200 {
+            lists.push(gate.list());
+            asking.push(gate.ask());
+        }
+        let (mut listing, mut asked) = (vec![], vec![]);
+        while let Some(Some(permit)) = futures::FutureExt::now_or_never(lists.next()) {
+            listing.push(permit);
+        }
+        while let Some(Some(permit)) = futures::FutureExt::now_or_never(asking.next()) {
+            asked.push(permit);
+        }
+        assert_eq!((listing.len(), asked.len()), (LISTS, REQUESTS));
+        drop(listing.pop());
+        assert!(lists.next().await.is_some());
+    }
+}

@@ -39,6 +39,8 @@ pub(super) struct Scope {
     pub(super) namespace: Option<String>,
     /// Says what of objects needn't be read.
     pub(super) sanitizer: Option<Sanitizer>,
+    /// How long a stream may be without a byte.
+    pub(super) idle_limit: Duration,
 }
 
 pub(super) type Events = BoxStream<'static, Result<Bytes, Break>>;
@@ -76,7 +78,9 @@ impl Scope {
         // Without a version everything there is is at least as new as this request.
         let request = self.request().watch(&params, from.unwrap_or_default()).map_err(kube::Error::BuildRequest);
         let request = request.map_err(|error| self.error(error, "watch"))?;
-        within(CONNECT_LIMIT, lines(&self.client, request)).await.map_err(|error| self.error(error, "watch"))
+        within(CONNECT_LIMIT, lines(&self.client, request, self.idle_limit))
+            .await
+            .map_err(|error| self.error(error, "watch"))
     }
 
     /// Waits for the next event of a stream.
