@@ -12,7 +12,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use reverser_core::{Filter, Glob, NOISE, Pipeline, RepoPath, Selector, Test, sanitize::FieldRule};
-use reverser_k8s::{Catalog, Choice, Cluster, Credentials, DiscoverError, DryRun};
+use reverser_k8s::{Catalog, Choice, Cluster, DiscoverError, DryRun, renewed_client};
 
 use crate::{
     Usage,
@@ -62,7 +62,7 @@ async fn client(cluster: &ClusterArgs) -> anyhow::Result<(Client, String)> {
         let again = again.clone();
         async move { Ok(read_config(&again).await?.0) }
     };
-    let client = Credentials::renewed_by(config, load)
+    let client = renewed_client(config, load)
         .with_context(|| format!("--kubeconfig: could not set up a connection to {address}"))?;
     Ok((client, address))
 }

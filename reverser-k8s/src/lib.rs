@@ -40,7 +40,7 @@ pub use hub::Subscription;
 pub use list::{List, Lister};
 pub use metrics::Metrics;
 pub use queue::Load;
-pub use renew::Credentials;
+pub use renew::renewed_client;
 pub use report::{LogReporter, Notice, Reporter};
 pub use reverser::{Arrival, RecordError, Recorded, Reverser, ReverserBuilder, SyncGaps};
 pub use source::{Event, Gap, Listed, Source};

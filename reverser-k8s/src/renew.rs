@@ -4,7 +4,7 @@
 //! a kubeconfig again. A token that was replaced early, a kubeconfig that was written anew and a certificate that has
 //! expired are answered with 401 until somebody restarts the program. Here a 401 leads to another look at them.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode, header::RETRY_AFTER};
@@ -30,8 +30,31 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Once;
 
+/// Returns a client for `config`. When the API server answers 401, `load` is asked for another configuration, at most
+/// every 3 s, and the request is sent again with it. One with another address is not used: it may be another cluster.
+///
+/// An overloaded server (429, 503) is asked again a few times, as it wants it (`Retry-After`), but for the requests of
+/// watches, which do so by themselves.
+///
+/// # Errors
+/// When no client can be made for `config`, such as for an unreadable certificate.
+pub fn renewed_client<F>(config: Config, load: impl Fn() -> F + Send + Sync + 'static) -> Result<Client, kube::Error>
+where
+    F: Future<Output = Result<Config, BoxError>> + Send + 'static,
+{
+    let namespace = config.default_namespace.clone();
+    let current = Current { number: 0, address: config.cluster_url.clone(), client: client(config)? };
+    let credentials = Arc::new(Credentials {
+        load: Box::new(move || Box::pin(load())),
+        current: RwLock::new(current),
+        looked: Mutex::new(None),
+    });
+    let send = move |request| Arc::clone(&credentials).send(request);
+    Ok(Client::new(tower::service_fn(send), namespace))
+}
+
 /// Makes clients of one cluster as its credentials change.
-pub struct Credentials {
+struct Credentials {
     load: Box<dyn Fn() -> BoxFuture<'static, Result<Config, BoxError>> + Send + Sync>,
     current: RwLock<Current>,
     /// When credentials were looked at. Held while somebody does.
@@ -47,29 +70,6 @@ struct Current {
 }
 
 impl Credentials {
-    /// Returns a client for `config`. When the API server answers 401, `load` is asked for another configuration, at most
-    /// every 3 s, and the request is sent again with it. One with another address is not used: it may be another cluster.
-    ///
-    /// An overloaded server (429, 503) is asked again a few times, as it wants it (`Retry-After`), but for the requests of
-    /// watches, which do so by themselves.
-    ///
-    /// # Errors
-    /// When no client can be made for `config`, such as for an unreadable certificate.
-    pub fn renewed_by<F>(config: Config, load: impl Fn() -> F + Send + Sync + 'static) -> Result<Client, kube::Error>
-    where
-        F: Future<Output = Result<Config, BoxError>> + Send + 'static,
-    {
-        let namespace = config.default_namespace.clone();
-        let current = Current { number: 0, address: config.cluster_url.clone(), client: client(config)? };
-        let credentials = Arc::new(Self {
-            load: Box::new(move || Box::pin(load())),
-            current: RwLock::new(current),
-            looked: Mutex::new(None),
-        });
-        let send = move |request| Arc::clone(&credentials).send(request);
-        Ok(Client::new(tower::service_fn(send), namespace))
-    }
-
     async fn send(self: Arc<Self>, request: Request<Body>) -> Result<Response<Body>, BoxError> {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
         let tries = if request.extensions().get::<Once>().is_some() { 1 } else { TRIES };
@@ -136,12 +136,6 @@ impl Credentials {
         }
         // A credential plugin runs in there.
         Ok(tokio::task::spawn_blocking(|| client(config)).await??)
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").finish_non_exhaustive()
     }
 }
 

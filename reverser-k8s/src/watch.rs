@@ -115,7 +115,7 @@ impl Watch {
 
     /// Returns what lists the same, whenever it is asked.
     pub fn list(&self) -> List {
-        let Scope { client, resource, namespace, sanitizer } = &self.api;
+        let Scope { client, resource, namespace, sanitizer, .. } = &self.api;
         List::new(client.clone(), Arc::clone(resource), namespace.clone()).read_with(sanitizer.clone())
     }
 
