@@ -148,6 +148,14 @@ impl ApiError {
         }
     }
 
+    /// Returns whether the server says that it can't answer for the moment (429, 5xx).
+    pub(crate) fn is_busy(&self) -> bool {
+        match self {
+            Self::Request { source: kube::Error::Api(status), .. } => matches!(status.code, 429 | 500..),
+            _ => false,
+        }
+    }
+
     /// Returns whether the API server was restored from a backup.
     pub fn is_restored(&self) -> bool {
         matches!(self, Self::Restored { .. })

@@ -360,6 +360,10 @@ impl Reverser {
                 _ => break,
             }
         }
+        if matches!(event, Some(Event::Listed(_))) {
+            // It is compared with Git now, which takes a while.
+            source.pause();
+        }
         (source.id().to_owned(), event)
     }
 

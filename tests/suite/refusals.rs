@@ -31,7 +31,17 @@ fn a_token_that_is_revoked_and_replaced_goes_on_without_a_restart() {
         std::fs::write(&file, &first).unwrap();
         let by_file = kubeconfig(&scene, &proxy, "by-file", &json!({"tokenFile": file}));
         let within = kubeconfig(&scene, &proxy, "within", &json!({"token": first}));
-        let watches = [watch(&scene, &by_file, "a").await, watch(&scene, &within, "b").await];
+        // Says nothing of an end, so that it isn't asked again of itself.
+        let says = r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"'$(cat TOKEN)'"}}"#;
+        let says = format!("echo '{}'", says.replace("TOKEN", file.to_str().unwrap()));
+        let plugin = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", says],
+            "interactiveMode": "Never"});
+        let by_plugin = kubeconfig(&scene, &proxy, "by-plugin", &json!({"exec": plugin}));
+        let watches = [
+            watch(&scene, &by_file, "a").await,
+            watch(&scene, &within, "b").await,
+            watch(&scene, &by_plugin, "c").await,
+        ];
 
         delete(&scene.api::<Secret>(), "first").await;
         // The API server remembers for some seconds that it accepted a token, and never looks at that of an open stream.
@@ -44,7 +54,7 @@ fn a_token_that_is_revoked_and_replaced_goes_on_without_a_restart() {
         let second = token(&scene, "second").await;
         std::fs::write(&file, &second).unwrap();
         kubeconfig(&scene, &proxy, "within", &json!({"token": second}));
-        for (watch, folder) in watches.iter().zip(["a", "b"]) {
+        for (watch, folder) in watches.iter().zip(["a", "b", "c"]) {
             watch.says("watched again").await;
             let path = format!("{folder}/{}", scene.path("v1/configmaps", "meanwhile"));
             reverser_testbed::eventually("the change", reverser_tests::LIMIT, async || {

@@ -228,6 +228,9 @@ impl Machine {
                 self.streams_lists = false;
                 self.then(self.listing(at))
             }
+            // Of a resource that has just come up the server has no memory to stream from, and says 429; pages it reads from
+            // etcd. One that is too busy for these, too, says so.
+            Err(error) if error.is_busy() => self.then(State::first_page()),
             Err(ApiError::Expired) => self.pause_before(State::first_page(), at),
             Err(error) => self.fail(error, self.listing(at), at),
         }

@@ -198,6 +198,16 @@ fn a_server_that_streams_no_lists_is_asked_for_pages_and_never_again_for_a_strea
 }
 
 #[test]
+fn a_server_that_is_too_busy_to_stream_is_asked_for_pages_this_time() {
+    for code in [429, 500, 503, 504] {
+        let mut script = Script::new();
+        script.asks("open").told(Input::Opened(Err(answer(code))), &[]);
+        script.asks("page").told(Input::Page(Err(answer(code))), &[COULD_NOT]).pauses();
+        script.asks("open").told(opened(), &[]).told(end_of_list("7"), &["listed  cursor 7"]);
+    }
+}
+
+#[test]
 fn a_server_that_never_ends_its_list_is_asked_for_pages_after_a_while() {
     let mut quiet = Script::new();
     quiet.told(opened(), &[]).after(Duration::from_secs(10)).told(added("a", "1"), &[]);
