@@ -1,7 +1,7 @@
 //! One resource of one cluster, watched without a gap: list, watch from there, resume from a cursor.
 //!
 //! kube's `watcher` always lists when it starts; a cursor that survives a restart needs the requests themselves. What comes
-//! next is decided in [`machine`](self::machine), without a request; here they are made, and nothing is decided.
+//! next is decided in `watch/machine.rs`, without a request; here they are made, and nothing is decided.
 
 mod gate;
 mod machine;

@@ -12,6 +12,9 @@
 //!
 //! A failure leads to Wait, and from there to what failed; from a stream to Check.
 
+mod exchange;
+mod moment;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use reverser_core::{Change, ObjectRef, Operation, Resource};
@@ -19,6 +22,8 @@ use reverser_git::Backoff;
 use serde_json::Value;
 use tokio::time::Instant;
 
+pub(super) use self::exchange::{End, Input, Page, Request};
+use self::moment::{LIFETIME, Moment};
 use super::recover::{COMPACTED, Recovery};
 use crate::{
     api_error::ApiError,
@@ -36,10 +41,6 @@ const ASKED_WAIT: Duration = Duration::from_secs(120);
 
 /// A stream that ends sooner than this is opened again only after a pause.
 const SHORT_STREAM: Duration = Duration::from_secs(1);
-
-/// How long the server is asked to keep a stream open (`timeoutSeconds`), at least. Up to a quarter more, so that watches
-/// that began together don't come back together.
-const LIFETIME: Duration = Duration::from_secs(240);
 
 /// How much a stream may outlive its time and still have ended as agreed: the server's timer and the way here. Later this
 /// process was held up, and anything may have happened.
@@ -99,58 +100,6 @@ enum Standing {
     Failed,
     /// That it goes on.
     Said,
-}
-
-/// What is to be done, and told by an [`Input`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Request<'a> {
-    /// Ask for the version that the server is at: [`Input::Current`].
-    Current,
-    /// Open a stream for that long, `None`: one that begins with everything there is: [`Input::Opened`].
-    Open { from: Option<&'a str>, lifetime: Duration },
-    /// Ask for a page of a list, `None`: the first: [`Input::Page`].
-    Page(Option<&'a str>),
-    /// Read the stream: [`Input::Bookmark`], [`Input::Ended`], [`Input::Object`], or at that time [`Input::Late`].
-    Read { until: Option<Instant> },
-    /// Find out what happened after that version: [`Input::Recovered`].
-    Recover { from: &'a str },
-    /// Do nothing until then: [`Input::Waited`].
-    Sleep(Instant),
-}
-
-/// What came of a [`Request`].
-#[derive(Debug)]
-pub(super) enum Input {
-    Bookmark { version: String, ends_list: bool },
-    Current(Result<String, ApiError>),
-    Ended(End),
-    Late,
-    Object(Operation, Value),
-    Opened(Result<(), ApiError>),
-    Page(Result<Page, ApiError>),
-    Recovered(Result<Recovery, ApiError>),
-    Waited,
-}
-
-/// How a stream ended.
-#[derive(Debug)]
-pub(super) enum End {
-    /// By the server, in good order.
-    Closed,
-    /// With an error: the connection's, or an event of the server's.
-    Failed(ApiError),
-    /// By us: nothing came for so long that nobody is there.
-    Silent,
-}
-
-/// A part of a list.
-#[derive(Debug)]
-pub(super) struct Page {
-    pub(super) objects: Vec<Value>,
-    /// That of the whole list.
-    pub(super) version: String,
-    /// What asks for the page after it, if there is one.
-    pub(super) next: Option<String>,
 }
 
 impl Machine {
@@ -455,30 +404,6 @@ impl Machine {
 impl State {
     fn first_page() -> Self {
         Self::List { objects: vec![], page: None }
-    }
-}
-
-/// When something came in, and a number that nobody can foretell.
-#[derive(Clone, Copy)]
-struct Moment {
-    now: Instant,
-    random: u64,
-}
-
-impl Moment {
-    fn lifetime(self) -> Duration {
-        let lifetime = LIFETIME + LIFETIME.mul_f64(self.fraction() / 4.0);
-        Duration::from_secs(lifetime.as_secs())
-    }
-
-    /// Returns up to a third more than `wait`.
-    fn spread(self, wait: Duration) -> Duration {
-        wait + wait.mul_f64(self.fraction() / 3.0)
-    }
-
-    /// Returns a number from 0 to 1.
-    fn fraction(self) -> f64 {
-        f64::from(u16::try_from(self.random >> 48).unwrap_or(u16::MAX)) / f64::from(u16::MAX)
     }
 }
 
