@@ -37,7 +37,7 @@ fn what_happened_while_nobody_watched_and_the_api_server_restarted_is_a_commit_e
         watch.kill().await;
 
         set(&ben, "changed", "2").await;
-        create(&ann, config_map("made", "1")).await;
+        let made = create(&ann, config_map("made", "1")).await;
         set(&ann, "changed", "3").await;
         set(&ben, "gone", "2").await;
         delete(&ann, "gone").await;
@@ -73,6 +73,8 @@ fn what_happened_while_nobody_watched_and_the_api_server_restarted_is_a_commit_e
             ]
         );
         assert!(versions(&log).is_sorted(), "{:?}", versions(&log));
+        let created = serde_json::to_value(made.metadata.creation_timestamp).unwrap();
+        assert_eq!(log[7].authored_at[..19], created.as_str().unwrap()[..19], "to the second, when it happened");
         let at = async |commit: usize, name: &str| {
             scene.repo.read(&log[commit].id, &scene.path("v1/configmaps", name)).await.unwrap()
         };

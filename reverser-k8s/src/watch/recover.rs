@@ -23,9 +23,9 @@ use self::{
 use super::scope::Scope;
 use crate::api_error::ApiError;
 
-/// How much of a history is held at once, as text. What is longer comes in parts. Several watches recover at the same time:
-/// when an API server restarts, all of them have a gap.
-const BYTES: usize = 4 << 20;
+/// How much of a history is held at once, as text; as values it is about five times as much. What is longer comes in parts.
+/// Several watches recover at the same time: when an API server restarts, all of them have a gap.
+const BYTES: usize = 2 << 20;
 
 /// What could be found out.
 #[derive(Debug)]
@@ -73,5 +73,5 @@ fn change(scope: &Scope, step: Step) -> Result<Option<Change>, ApiError> {
     // A deletion has a version of its own there, not that of the last write.
     object["metadata"]["resourceVersion"] = step.version.to_string().into();
     let reference = ObjectRef::of(&scope.resource, &object);
-    Ok(reference.map(|reference| Change::new(reference, step.operation, Some(object))))
+    Ok(reference.map(|reference| Change { at: step.at, ..Change::new(reference, step.operation, Some(object)) }))
 }

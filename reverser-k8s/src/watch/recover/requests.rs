@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use jiff::Timestamp;
 use kube::{
     api::{ListParams, VersionMatch},
     core::Request,
@@ -119,7 +120,8 @@ impl History for Requests<'_> {
         if answered != *place || !items.is_empty() {
             return Err(Unreadable::Unsupported("the server doesn't heed field selectors"));
         }
-        Ok(Some(Version { entry, body }))
+        let (created, written) = times(&body);
+        Ok(Some(Version { entry, created, written, body }))
     }
 
     async fn reaches(&self, revision: u64) -> Result<bool, Unreadable> {
@@ -165,24 +167,46 @@ fn revision_of(page: &ListPage, asked: Option<u64>) -> Result<u64, Unreadable> {
     }
 }
 
-/// Returns where an object stands, which one it is, and in which version.
+/// What of an object's metadata tells where it stands, and which version of which object it is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    namespace: Option<Box<str>>,
+    name: Box<str>,
+    uid: Box<str>,
+    resource_version: Box<str>,
+}
+
+/// What of it tells when it was written.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Times {
+    creation_timestamp: Option<Timestamp>,
+    #[serde(default)]
+    managed_fields: Vec<Managed>,
+}
+
+#[derive(Deserialize)]
+struct Managed {
+    time: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+struct Object<M> {
+    metadata: M,
+}
+
 fn identity(object: &RawValue) -> Result<(Place, Entry), Unreadable> {
-    #[derive(Deserialize)]
-    struct Object {
-        metadata: Metadata,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Metadata {
-        namespace: Option<Box<str>>,
-        name: Box<str>,
-        uid: Box<str>,
-        resource_version: Box<str>,
-    }
     let unnamed = Unreadable::Unsupported("objects lack name, uid or resourceVersion");
-    let Ok(Object { metadata }) = serde_json::from_str(object.get()) else { return Err(unnamed) };
+    let Ok(Object::<Metadata> { metadata }) = serde_json::from_str(object.get()) else { return Err(unnamed) };
     let Ok(version) = metadata.resource_version.parse() else { return Err(unnamed) };
     Ok((Place { namespace: metadata.namespace, name: metadata.name }, Entry { uid: metadata.uid, version }))
+}
+
+/// Returns when an object was created and when it was written last, as far as it tells.
+fn times(object: &RawValue) -> (Option<Timestamp>, Option<Timestamp>) {
+    let Ok(Object::<Times> { metadata }) = serde_json::from_str(object.get()) else { return (None, None) };
+    (metadata.creation_timestamp, metadata.managed_fields.iter().filter_map(|managed| managed.time).max())
 }
 
 /// Returns whether the same request may succeed a moment later.
@@ -213,6 +237,17 @@ fn unreadable(error: ApiError) -> Unreadable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_tells_when_it_was_created_and_written_last() {
+        let times = |json: &str| super::times(&RawValue::from_string(json.into()).unwrap());
+        let fields = r#"[{"time": "2026-11-27T08:00:07Z"}, {"time": "2026-11-27T08:00:05Z"}, {"manager": "old"}]"#;
+        let both = times(&format!(
+            r#"{{"metadata": {{"creationTimestamp": "2026-11-27T08:00:00Z", "managedFields": {fields}}}}}"#
+        ));
+        assert_eq!(both, ("2026-11-27T08:00:00Z".parse().ok(), "2026-11-27T08:00:07Z".parse().ok()));
+        assert_eq!(times(r#"{"metadata": {"creationTimestamp": null}}"#), (None, None));
+    }
 
     #[test]
     fn a_name_in_a_selector_is_only_a_name() {

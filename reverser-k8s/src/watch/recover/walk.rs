@@ -16,6 +16,7 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use reverser_core::Operation;
 use serde_json::value::RawValue;
 
@@ -67,6 +68,9 @@ pub(super) struct Entry {
 /// One version of an object.
 pub(super) struct Version {
     pub(super) entry: Entry,
+    pub(super) created: Option<Timestamp>,
+    /// The latest time of its managed fields.
+    pub(super) written: Option<Timestamp>,
     /// The text as it came: the least that it can take of memory until it is needed.
     pub(super) body: Box<RawValue>,
 }
@@ -76,6 +80,8 @@ pub(super) struct Step {
     pub(super) operation: Operation,
     /// The revision that it made.
     pub(super) version: u64,
+    /// When, if the object tells.
+    pub(super) at: Option<Timestamp>,
     /// The object after it; of a deletion before it.
     pub(super) body: Box<RawValue>,
 }
@@ -236,14 +242,16 @@ impl<H: History> Walk<'_, H> {
     /// Takes in a version and what the same object was before; returns the first of these versions.
     async fn back_from(&mut self, mut version: Version) -> Result<u64, Unreadable> {
         while version.entry.version > self.cursor {
-            let Version { entry, body } = version;
+            let Version { entry, created, written, body } = version;
             match self.get(entry.version - 1).await? {
                 Some(older) if older.entry.uid == entry.uid => {
-                    self.take(Operation::Update, entry.version, body)?;
+                    // Not each write leaves a time: one that only removes what others wrote leaves theirs.
+                    let at = written.filter(|_| written > older.written);
+                    self.take(Step { operation: Operation::Update, version: entry.version, at, body })?;
                     version = older;
                 }
                 _ => {
-                    self.take(Operation::Create, entry.version, body)?;
+                    self.take(Step { operation: Operation::Create, version: entry.version, at: created, body })?;
                     return Ok(entry.version);
                 }
             }
@@ -267,7 +275,7 @@ impl<H: History> Walk<'_, H> {
             Some(last) => last,
             None => self.get(there).await?.filter(|version| version.entry == entry).ok_or(CONTRADICTION)?,
         };
-        self.take(Operation::Delete, gone, last.body.clone())?;
+        self.take(Step { operation: Operation::Delete, version: gone, at: None, body: last.body.clone() })?;
         self.back_from(last).await.map(drop)
     }
 
@@ -279,11 +287,11 @@ impl<H: History> Walk<'_, H> {
         Ok(version)
     }
 
-    fn take(&mut self, operation: Operation, version: u64, body: Box<RawValue>) -> Result<(), Unreadable> {
-        let bytes = body.get().len() + size_of::<Step>();
+    fn take(&mut self, step: Step) -> Result<(), Unreadable> {
+        let bytes = step.body.get().len() + size_of::<Step>();
         let taken = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(bytes));
         taken.map_err(|_room| Unreadable::TooMuch)?;
-        self.steps.push(Step { operation, version, body });
+        self.steps.push(step);
         Ok(())
     }
 }

@@ -143,13 +143,23 @@ impl History for Etcd {
     async fn get_at(&self, place: &Place, revision: u64) -> Result<Option<Version>, Unreadable> {
         self.check(revision)?;
         let event = self.at(place.name.parse().unwrap(), revision);
-        Ok(event.map(|event| Version { entry: entry(event), body: RawValue::from_string(event.body.clone()).unwrap() }))
+        Ok(event.map(|event| Version {
+            entry: entry(event),
+            created: second(event.uid),
+            // Of three writes that follow each other, in the same second, one leaves a later time.
+            written: second(event.revision / 3),
+            body: RawValue::from_string(event.body.clone()).unwrap(),
+        }))
     }
 
     async fn reaches(&self, revision: u64) -> Result<bool, Unreadable> {
         self.count_read();
         Ok(revision >= *self.compacted.lock().unwrap())
     }
+}
+
+fn second(second: u64) -> Option<Timestamp> {
+    Timestamp::from_second(second.try_into().ok()?).ok()
 }
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -265,6 +275,17 @@ fn of_three_objects_of_one_name_the_one_between_is_not_seen() {
     let etcd = Etcd::of(&[Deed::Write(1), delete(), Deed::Write(1), delete(), Deed::Write(1)]);
     let told: Vec<_> = steps_of(&etcd, 101).iter().map(|step| (step.version, step.operation)).collect();
     assert_eq!(told, [(102, Operation::Delete), (105, Operation::Create)]);
+}
+
+#[test]
+fn a_step_has_the_time_that_its_object_tells_and_none_when_it_may_be_anothers() {
+    let delete = Deed::Delete { name: 1, has_finalizer: false };
+    let etcd = Etcd::of(&[Deed::Elsewhere, Deed::Write(1), Deed::Write(1), Deed::Write(1), Deed::Write(1), delete]);
+    let steps: Vec<_> = steps_of(&etcd, 102).iter().map(|step| (step.version, step.at)).collect();
+    assert_eq!(steps, [(103, None), (104, None), (105, second(35)), (106, None)]);
+    let etcd = Etcd::of(&[Deed::Write(1), Deed::Write(1)]);
+    let steps: Vec<_> = steps_of(&etcd, 100).iter().map(|step| (step.version, step.at)).collect();
+    assert_eq!(steps, [(101, second(101)), (102, second(34))]);
 }
 
 #[test]
