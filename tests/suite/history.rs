@@ -246,6 +246,37 @@ fn who_may_read_one_namespace_alone_gets_its_history() {
     });
 }
 
+#[test]
+fn a_history_that_is_too_long_for_memory_comes_in_parts() {
+    run(async {
+        const UPDATES: usize = 20;
+        let scene = Scene::alone("parts").await;
+        let configs = scene.api::<ConfigMap>();
+        let watch = scene.watch(&["-r", "configmaps"]).await;
+        create(&configs, config_map("large", "1")).await;
+        create(&configs, config_map("small", "1")).await;
+        let before = scene.history(2).await.len();
+        watch.kill().await;
+        for update in 0..UPDATES {
+            let text = format!("{update} {}", "x".repeat(400_000));
+            set(&configs, "large", &text).await;
+            if update % 5 == 0 {
+                set(&configs, "small", &update.to_string()).await;
+            }
+        }
+        delete(&configs, "small").await;
+        scene.plane.restart_api_server().await.unwrap();
+        let watch = scene.watch(&["-r", "configmaps"]).await;
+        let log = until_last(&scene, "[DELETE] v1/configmaps/small", 0).await;
+        let of = |name: &str| subjects(&log[before..]).filter(|subject| subject.ends_with(name)).count();
+        assert_eq!((of("/large"), of("/small"), log.len()), (UPDATES, 5, before + UPDATES + 5));
+        assert!(versions(&log).is_sorted(), "{:?}", versions(&log));
+        let said = watch.terminate().await.exits_with(0);
+        let parts = said.matches(r#""message":"history recovered""#).count();
+        assert!(parts > 2, "{parts} parts for 8 MB");
+    });
+}
+
 async fn set(configs: &Api<ConfigMap>, name: &str, value: &str) {
     patch(configs, name, json!({"data": {"key": value}})).await;
 }
