@@ -226,21 +226,19 @@ struct Walk<'a, H> {
 
 impl<H: History> Walk<'_, H> {
     async fn steps(mut self, before: Option<Entry>, now: Option<Entry>, until: u64) -> Result<Vec<Step>, Unreadable> {
-        // Up to here whatever stood at the place before is gone.
-        let mut gone = until;
         let is_same = before.as_ref().map(|entry| &entry.uid) == now.as_ref().map(|entry| &entry.uid);
         if let Some(entry) = now {
             let version = self.get(until).await?.filter(|version| version.entry == entry);
-            gone = self.back_from(version.ok_or(CONTRADICTION)?).await?;
+            self.back_from(version.ok_or(CONTRADICTION)?).await?;
         }
         if let Some(entry) = before.filter(|_| !is_same) {
-            self.deletion(entry, gone).await?;
+            self.deletion(entry, until).await?;
         }
         Ok(self.steps)
     }
 
-    /// Takes in a version and what the same object was before; returns the first of these versions.
-    async fn back_from(&mut self, mut version: Version) -> Result<u64, Unreadable> {
+    /// Takes in a version, and what the same object was before.
+    async fn back_from(&mut self, mut version: Version) -> Result<(), Unreadable> {
         while version.entry.version > self.cursor {
             let Version { entry, created, written, body } = version;
             match self.get(entry.version - 1).await? {
@@ -251,12 +249,11 @@ impl<H: History> Walk<'_, H> {
                     version = older;
                 }
                 _ => {
-                    self.take(Step { operation: Operation::Create, version: entry.version, at: created, body })?;
-                    return Ok(entry.version);
+                    return self.take(Step { operation: Operation::Create, version: entry.version, at: created, body });
                 }
             }
         }
-        Ok(version.entry.version)
+        Ok(())
     }
 
     /// Searches for the revision at which an object went, and takes in the deletion and what was before it. The object is
@@ -276,7 +273,7 @@ impl<H: History> Walk<'_, H> {
             None => self.get(there).await?.filter(|version| version.entry == entry).ok_or(CONTRADICTION)?,
         };
         self.take(Step { operation: Operation::Delete, version: gone, at: None, body: last.body.clone() })?;
-        self.back_from(last).await.map(drop)
+        self.back_from(last).await
     }
 
     async fn get(&self, revision: u64) -> Result<Option<Version>, Unreadable> {

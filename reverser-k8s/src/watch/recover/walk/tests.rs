@@ -314,7 +314,9 @@ impl History for Careless {
 
 #[test]
 fn a_server_that_answers_with_the_present_is_not_believed() {
-    let etcd = Etcd::of(&[Deed::Write(1), Deed::Write(1), Deed::Write(1)]);
-    let reading = wait(read(&Careless(etcd), 101, PLENTY)).unwrap();
-    assert!(matches!(reading, Reading::Unsupported(_)), "{reading:?}");
+    let delete = Deed::Delete { name: 2, has_finalizer: false };
+    for deeds in [vec![Deed::Write(1), Deed::Write(1), Deed::Write(1)], vec![Deed::Write(1), Deed::Write(2), delete]] {
+        let reading = wait(read(&Careless(Etcd::of(&deeds)), 102, PLENTY)).unwrap();
+        assert!(matches!(reading, Reading::Unsupported(_)), "{reading:?}");
+    }
 }
