@@ -93,6 +93,14 @@ impl Running {
     /// # Panics
     /// When it can't be started.
     pub fn spawn(mut command: Command) -> Self {
+        Self::start(&mut command)
+    }
+
+    /// Starts a command whose outputs are pipes, which may be started again.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn start(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let said = Arc::default();
         let readers = [
@@ -110,6 +118,11 @@ impl Running {
     /// Returns the process id; `None` once it has ended.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// Returns whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
     }
 
     /// Waits until it has printed this text.

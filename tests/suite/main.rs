@@ -41,5 +41,6 @@ mod selection;
 mod sharing;
 mod signing;
 mod snapshot;
+mod soak;
 mod templates;
 mod withdrawn;

@@ -1,0 +1,252 @@
+//! What the audit log says that has to be in Git, and whether it is.
+//!
+//! A change that was authored is one commit: one whose labels, annotations, finalizers, data or spec differ from the version
+//! before it, or a deletion. It may be missing for one of two reasons, which reverser's log names with the versions
+//! in between: etcd had forgotten ("history lost"), or the object came and went within a gap, where no list can show it
+//! ("history recovered", "nothing missed"). The last line of a connection of a killed API server is missing in the audit log: a
+//! commit that it doesn't explain is counted, and no error.
+
+mod history;
+
+use std::{collections::BTreeMap, fmt};
+
+use reverser_core::message::trailers;
+use reverser_testbed::LoggedCommit;
+use serde_json::Value;
+
+pub(super) use self::history::authored;
+use self::history::{Change, Gone, History, Life};
+
+/// Compares what the audit log says with what is in Git; `said` is what reverser logged.
+pub(super) fn judge(audit: &str, said: &str, log: &[LoggedCommit]) -> Verdict {
+    let history = History::read(audit);
+    let gaps = gaps(said);
+    let mut verdict = Verdict::default();
+    let mut commits: BTreeMap<String, Vec<Commit>> = BTreeMap::new();
+    for commit in log {
+        match Commit::read(commit) {
+            Some(commit) => commits.entry(commit.uid.clone()).or_default().push(commit),
+            None => verdict.syncs += 1,
+        }
+    }
+    verdict.gaps = gaps.iter().filter(|gap| gap.is_lost).count();
+    verdict.recovered = gaps.len() - verdict.gaps;
+    for (uid, life) in &history.lives {
+        let made = commits.remove(uid).unwrap_or_default();
+        Judge { history: &history, gaps: &gaps, life, uid, verdict: &mut verdict }.judge(&made);
+    }
+    // Of objects that others made: none of the eight.
+    verdict.others = commits.values().map(Vec::len).sum();
+    verdict
+}
+
+/// What was found out.
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    changes: usize,
+    commits: usize,
+    syncs: usize,
+    gaps: usize,
+    recovered: usize,
+    /// Changes without a commit, for one of the two reasons.
+    excused: usize,
+    unlogged: usize,
+    unknown_authors: usize,
+    others: usize,
+    missing: Vec<String>,
+    doubled: Vec<String>,
+    disordered: Vec<String>,
+    superfluous: Vec<String>,
+    wrong_authors: Vec<String>,
+}
+
+impl Verdict {
+    /// Returns whether something was done, and nothing is wrong.
+    pub(super) fn is_sound(&self) -> bool {
+        let wrong = [&self.missing, &self.doubled, &self.disordered, &self.superfluous, &self.wrong_authors];
+        wrong.iter().all(|list| list.is_empty()) && self.changes > 0 && self.commits > 0
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} authored changes in the audit log, {} commits of them and {} others, {} syncs; {} gaps recovered, {} with \
+             losses; {} changes excused by these, {} commits without a line in the audit log, {} without an author; {} missing, \
+             {} doubled, {} out of order, {} superfluous, {} by a wrong author",
+            self.changes,
+            self.commits,
+            self.others,
+            self.syncs,
+            self.recovered,
+            self.gaps,
+            self.excused,
+            self.unlogged,
+            self.unknown_authors,
+            self.missing.len(),
+            self.doubled.len(),
+            self.disordered.len(),
+            self.superfluous.len(),
+            self.wrong_authors.len(),
+        )
+    }
+}
+
+/// A commit of one change.
+#[derive(Debug)]
+struct Commit {
+    subject: String,
+    uid: String,
+    version: u64,
+    is_deletion: bool,
+    /// `None` without evidence.
+    author: Option<String>,
+}
+
+impl Commit {
+    fn read(commit: &LoggedCommit) -> Option<Self> {
+        let trailers: BTreeMap<_, _> = trailers(&commit.message).into_iter().collect();
+        Some(Self {
+            subject: commit.subject().to_owned(),
+            uid: trailers.get("Reverser-Uid")?.clone(),
+            version: trailers.get("Reverser-Resource-Version")?.parse().ok()?,
+            is_deletion: commit.subject().starts_with("[DELETE]"),
+            author: (trailers.get("Reverser-Evidence")? != "unknown").then(|| commit.author.clone()),
+        })
+    }
+}
+
+/// What reverser couldn't read as it happened.
+#[derive(Debug)]
+struct Gap {
+    resource: String,
+    /// Excluded.
+    from: u64,
+    until: u64,
+    is_lost: bool,
+}
+
+impl Gap {
+    fn has(&self, resource: &str, version: u64) -> bool {
+        self.resource == resource && self.from < version && version <= self.until
+    }
+}
+
+fn gaps(said: &str) -> Vec<Gap> {
+    let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let gap = |line: Value| {
+        let is_lost = match line["message"].as_str()? {
+            message if message.starts_with("history lost") => true,
+            "history recovered" | "nothing missed" => false,
+            _ => return None,
+        };
+        let number = |field: &str| line[field].as_str()?.parse().ok();
+        Some(Gap {
+            resource: line["source"].as_str()?.to_owned(),
+            from: number("from").unwrap_or(0),
+            until: number("until").unwrap_or(u64::MAX),
+            is_lost,
+        })
+    };
+    lines.filter_map(gap).collect()
+}
+
+/// Judges the life of one object.
+struct Judge<'a> {
+    history: &'a History,
+    gaps: &'a [Gap],
+    life: &'a Life,
+    uid: &'a str,
+    verdict: &'a mut Verdict,
+}
+
+impl Judge<'_> {
+    fn judge(mut self, made: &[Commit]) {
+        self.verdict.commits += made.len();
+        for pair in made.windows(2) {
+            let text =
+                format!("{} {} behind {} {}", pair[1].subject, pair[1].version, pair[0].subject, pair[0].version);
+            match pair[0].version.cmp(&pair[1].version) {
+                std::cmp::Ordering::Less if !pair[0].is_deletion => {}
+                std::cmp::Ordering::Equal => self.verdict.doubled.push(text),
+                _ => self.verdict.disordered.push(text),
+            }
+        }
+        let (mut was, mut stands, mut excused) = (None, None, false);
+        for (version, change) in &self.life.changes {
+            let commit = made.iter().find(|commit| commit.version == *version);
+            let is_news = was != Some(&change.authored);
+            was = Some(&change.authored);
+            if let Some(commit) = commit {
+                // After a loss Git may have stood elsewhere.
+                if !is_news && !excused {
+                    self.verdict.superfluous.push(self.tell(*version));
+                }
+                stands = was;
+                self.check_author(commit, change);
+            } else if is_news && stands != was {
+                if self.is_excused(*version) {
+                    excused = true;
+                } else {
+                    let text = format!("{} by {}: {}", self.tell(*version), change.user, change.authored);
+                    self.verdict.missing.push(text);
+                }
+            }
+            self.verdict.changes += usize::from(is_news);
+        }
+        if let Some(gone) = &self.life.gone {
+            self.verdict.changes += 1;
+            let deletions = made.iter().filter(|commit| commit.is_deletion).count();
+            let has_stood = made.iter().any(|commit| !commit.is_deletion);
+            if deletions == 0 && has_stood && !self.is_deletion_excused(gone) {
+                self.verdict.missing.push(format!("deletion of {} after {gone:?}", self.life.name));
+            }
+            self.verdict.excused += usize::from(deletions == 0 && (!has_stood || self.is_deletion_excused(gone)));
+        }
+        let is_logged = |commit: &&Commit| !commit.is_deletion && !self.life.changes.contains_key(&commit.version);
+        self.verdict.unlogged += made.iter().filter(is_logged).count();
+    }
+
+    fn check_author(&mut self, commit: &Commit, change: &Change) {
+        match &commit.author {
+            None => self.verdict.unknown_authors += 1,
+            Some(author) if *author == change.user => {}
+            Some(author) => {
+                let text = format!("{} {} by {author}, not {}", commit.subject, commit.version, change.user);
+                self.verdict.wrong_authors.push(text);
+            }
+        }
+    }
+
+    /// Returns whether a version of this object may be missing, and counts it.
+    fn is_excused(&mut self, version: u64) -> bool {
+        let resource = &self.life.resource;
+        let is_lost = self.gaps.iter().any(|gap| gap.is_lost && gap.has(resource, version));
+        let is_excused = is_lost || self.has_come_and_gone();
+        self.verdict.excused += usize::from(is_excused);
+        is_excused
+    }
+
+    /// Returns whether the object lived within a gap.
+    fn has_come_and_gone(&self) -> bool {
+        let (Some((first, _)), Some(gone)) = (self.life.changes.first_key_value(), &self.life.gone) else {
+            return false;
+        };
+        let (_, latest) = self.history.bounds(gone);
+        let resource = &self.life.resource;
+        self.gaps.iter().any(|gap| gap.has(resource, *first) && gap.until >= latest.min(gap.until) && gap.from < latest)
+    }
+
+    fn is_deletion_excused(&self, gone: &Gone) -> bool {
+        let (earliest, latest) = self.history.bounds(gone);
+        let resource = &self.life.resource;
+        self.gaps
+            .iter()
+            .any(|gap| gap.is_lost && gap.resource == *resource && gap.from < latest && earliest < gap.until)
+    }
+
+    fn tell(&self, version: u64) -> String {
+        format!("{} {} at {version}, uid {}", self.life.resource, self.life.name, self.uid)
+    }
+}
