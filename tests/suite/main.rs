@@ -19,6 +19,7 @@ mod diff;
 mod discovery;
 mod embed;
 mod errors;
+mod faults;
 mod forge;
 mod grouping;
 mod history;

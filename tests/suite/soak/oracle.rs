@@ -233,9 +233,10 @@ impl Judge<'_> {
         let (Some((first, _)), Some(gone)) = (self.life.changes.first_key_value(), &self.life.gone) else {
             return false;
         };
-        let (_, latest) = self.history.bounds(gone);
+        let (earliest, _) = self.history.bounds(gone);
         let resource = &self.life.resource;
-        self.gaps.iter().any(|gap| gap.has(resource, *first) && gap.until >= latest.min(gap.until) && gap.from < latest)
+        let is_within = |gap: &Gap| gap.has(resource, *first) && earliest < gap.until;
+        self.gaps.iter().any(is_within)
     }
 
     fn is_deletion_excused(&self, gone: &Gone) -> bool {

@@ -1,6 +1,6 @@
 //! The audit log, object by object.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ pub(super) struct History {
     pub(super) lives: HashMap<String, Life>,
     /// When which version was made: times as the log writes them, which compare as text.
     writes: Vec<Write>,
+    made: HashSet<u64>,
 }
 
 #[derive(Debug)]
@@ -125,8 +126,11 @@ impl History {
             // One that changes nothing answers with the version that was there.
             self.life(uid, write, name).changes.entry(version).or_insert(change);
         }
-        let (received, answered) = (write.received.to_owned(), write.answered.to_owned());
-        self.writes.push(Write { received, answered, version });
+        // What changes nothing answers with a version that was made earlier.
+        if self.made.insert(version) {
+            let (received, answered) = (write.received.to_owned(), write.answered.to_owned());
+            self.writes.push(Write { received, answered, version });
+        }
     }
 
     /// A scale request's answer is a Scale: the object is as before, but for its replicas.
