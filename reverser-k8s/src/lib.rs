@@ -42,7 +42,7 @@ pub use metrics::Metrics;
 pub use queue::Load;
 pub use renew::renewed_client;
 pub use report::{LogReporter, Notice, Reporter};
-pub use reverser::{Arrival, RecordError, Recorded, Reverser, ReverserBuilder, SyncGaps};
+pub use reverser::{Arrival, RecordError, Recorded, Reverser, ReverserBuilder, SyncGaps, Verified};
 pub use source::{Event, Gap, Listed, Source};
 pub use watch::Watch;
 

@@ -41,7 +41,7 @@ use reverser_git::{CommitId, PushState};
 use tokio::sync::watch;
 
 use self::{
-    labels::{ByChange, ByCommit, ByFailure, ByObject, ByOutcome, ByResource, resource_of_source},
+    labels::{ByChange, ByCommit, ByFailure, ByObject, ByOutcome, ByResource, ByState, resource_of_source},
     pushes::Measured,
     readiness::Health,
 };
@@ -52,6 +52,7 @@ pub use self::{
 use crate::{
     queue::Load,
     report::{Notice, Reporter},
+    reverser::Verified,
     source::Gap,
 };
 
@@ -84,6 +85,9 @@ struct Inner {
     refused: Counter,
     obstructed: Counter,
     sink_failures: Counter,
+    verifications: Family<ByOutcome, Counter>,
+    drift: Family<ByState, Counter>,
+    last_verification: Gauge,
     churning: Gauge,
     churners: Family<ByObject, Gauge<f64, AtomicU64>>,
     pushes: OnceLock<watch::Receiver<PushState>>,
@@ -124,6 +128,9 @@ impl Metrics {
             refused: Counter::default(),
             obstructed: Counter::default(),
             sink_failures: Counter::default(),
+            verifications: Family::default(),
+            drift: Family::default(),
+            last_verification: Gauge::default(),
             churning: Gauge::default(),
             churners: Family::default(),
             pushes: OnceLock::new(),
@@ -187,7 +194,7 @@ impl Inner {
             self.coalesced.clone(),
         );
         // From zero on, so that the first one is an increase.
-        for kind in ["change", "sync"] {
+        for kind in ["change", "sync", "verify"] {
             drop(self.commits.get_or_create(&ByCommit { kind }));
         }
         registry.register("commits", "Commits that were made", self.commits.clone());
@@ -216,12 +223,41 @@ impl Inner {
             self.obstructed.clone(),
         );
         registry.register("commit_failures", "Times that nothing could be committed", self.sink_failures.clone());
+        for outcome in ["equal", "different", "failed"] {
+            drop(self.verifications.get_or_create(&ByOutcome { outcome }));
+        }
+        registry.register("verifications", "Comparisons of a resource with Git", self.verifications.clone());
+        for state in ["missing", "extra", "different", "superseded", "left_out"] {
+            drop(self.drift.get_or_create(&ByState { state }));
+        }
+        let help = "Objects in which Git differed from the cluster; of the first three there should be none";
+        registry.register("drift", help, self.drift.clone());
+        let help = "When a resource was last compared with Git, in Unix time";
+        registry.register_with_unit("last_verification_timestamp", help, Unit::Seconds, self.last_verification.clone());
         registry.register("churning_objects", "Objects that change more than 30 times a minute", self.churning.clone());
         registry.register(
             "churning_object_changes_per_second",
             "How often the first of these changed when they began",
             self.churners.clone(),
         );
+    }
+}
+
+impl Inner {
+    fn verified(&self, verified: &Verified) {
+        let outcome = if verified.drifted() == 0 { "equal" } else { "different" };
+        self.verifications.get_or_create(&ByOutcome { outcome }).inc();
+        let found = [
+            ("missing", verified.missing),
+            ("extra", verified.extra),
+            ("different", verified.different),
+            ("superseded", verified.superseded),
+            ("left_out", verified.left_out),
+        ];
+        for (state, count) in found {
+            self.drift.get_or_create(&ByState { state }).inc_by(count as u64);
+        }
+        self.last_verification.set(verified.at.as_second());
     }
 }
 
@@ -294,6 +330,15 @@ impl Reporter for Metrics {
             Notice::Unserved { resource, files, .. } => {
                 let files = i64::try_from(files).unwrap_or(i64::MAX);
                 inner.unserved.get_or_create(&ByResource { resource: resource.to_string() }).set(files);
+            }
+            Notice::NotVerified { .. } => {
+                inner.verifications.get_or_create(&ByOutcome { outcome: "failed" }).inc();
+            }
+            Notice::Verified { verified, commit } => {
+                inner.verified(verified);
+                if let Some(commit) = commit {
+                    self.count_commit("verify", Some(commit));
+                }
             }
             Notice::Listed { .. } | Notice::Watching { .. } => {}
         }

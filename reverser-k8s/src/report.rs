@@ -5,7 +5,7 @@ use std::{fmt::Debug, time::Duration};
 use reverser_core::{Actor, Change, ObjectRef, RepoPath, Resource, SealError, message::Synced};
 use reverser_git::{CommitId, Obstructed, SinkError};
 
-use crate::{api_error::ApiError, source::Gap};
+use crate::{api_error::ApiError, compare::CompareError, reverser::Verified, source::Gap};
 
 /// Hears what happens.
 ///
@@ -99,6 +99,13 @@ pub enum Notice<'a> {
         /// How many objects there are.
         objects: usize,
     },
+    /// What a source tells of could not be compared with Git. It is tried again in its turn.
+    NotVerified {
+        /// The source's id.
+        source: &'a str,
+        /// Why.
+        error: &'a CompareError,
+    },
     /// A source that had failed goes on.
     Recovered {
         /// The source's id.
@@ -137,6 +144,13 @@ pub enum Notice<'a> {
     Unwatched {
         /// The source's id.
         source: &'a str,
+    },
+    /// A resource was compared with Git, and what differed repaired. Told of each, also when all was right.
+    Verified {
+        /// What was found.
+        verified: &'a Verified,
+        /// The repair; `None` when there was nothing to repair, or where the sink keeps no history.
+        commit: Option<&'a CommitId>,
     },
     /// A resource that has come up is watched.
     Watching {
@@ -190,6 +204,9 @@ impl Reporter for LogReporter {
                 tracing::info!(source = resource_of(source), "not read until Git has taken what was read");
             }
             Notice::Recovered { source, .. } => tracing::info!(source = resource_of(source), "watched again"),
+            Notice::NotVerified { source, error } => {
+                tracing::warn!(source = resource_of(source), error = %chain(error), "not verified");
+            }
             Notice::Refused(error) => tracing::warn!(%error, "left out"),
             Notice::SinkFailed(error) => tracing::error!(error = %chain(error), "could not commit; trying again"),
             Notice::SinkRecovered => tracing::info!("committing again"),
@@ -207,6 +224,7 @@ impl Reporter for LogReporter {
             Notice::Unwatched { source } => {
                 tracing::info!(source = resource_of(source), "no longer served, or replaced")
             }
+            Notice::Verified { verified, commit } => log_verified(verified, commit),
             Notice::Watching { source } => tracing::info!(source = resource_of(source), "watching what has come up"),
         }
     }
@@ -220,6 +238,32 @@ fn report_gap(source: &str, gap: &Gap) {
         // After each restart of an API server all of its watches have one, and mostly nothing is in it.
         Gap::Recovered { changes: 0, from, until } => tracing::debug!(source, from, until, "nothing missed"),
         Gap::Recovered { changes, from, until } => tracing::info!(source, changes, from, until, "history recovered"),
+    }
+}
+
+/// At warning when Git was wrong.
+fn log_verified(verified: &Verified, commit: Option<&CommitId>) {
+    macro_rules! log {
+        ($level:ident, $message:literal) => {
+            tracing::$level!(
+                resource = %verified.resource,
+                namespace = verified.namespace.as_deref(),
+                objects = verified.objects,
+                missing = verified.missing,
+                extra = verified.extra,
+                different = verified.different,
+                superseded = verified.superseded,
+                left_out = verified.left_out,
+                took_ms = u64::try_from(verified.took.as_millis()).unwrap_or(u64::MAX),
+                commit = commit.map(tracing::field::display),
+                $message
+            )
+        };
+    }
+    match (verified.drifted(), commit) {
+        (0, _) => log!(info, "verified"),
+        (_, Some(_)) => log!(warn, "verified: Git was not as the cluster is, and is repaired"),
+        (_, None) => log!(warn, "verified: Git is not as the cluster is"),
     }
 }
 

@@ -14,8 +14,10 @@ mod pump;
 mod recorder;
 mod recording;
 mod rendering;
+mod seen;
 mod telling;
 mod troubles;
+mod verify;
 mod written;
 
 use std::{
@@ -33,6 +35,7 @@ use reverser_core::{
 use reverser_git::{Backoff, Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
 use tokio::{sync::mpsc, time::Instant};
 
+pub use self::verify::Verified;
 use self::{
     again::mark_of,
     lists::{RenderedList, Sweep},
@@ -78,6 +81,8 @@ pub struct Reverser {
     allow_mass_delete: bool,
     tries: Option<usize>,
     load: Load,
+    /// Zero: never.
+    verify_every: Duration,
 }
 
 /// Puts a [`Reverser`] together; each part has a default.
@@ -151,6 +156,7 @@ impl Reverser {
             allow_mass_delete: false,
             tries: None,
             load: Load::new(64 << 20),
+            verify_every: Duration::from_secs(3600),
         })
     }
 
@@ -173,7 +179,9 @@ impl Reverser {
         let arrived = Instant::now();
         let rendered = self.render_change(&mut change);
         let mut recording = self.recording.lock().await;
-        if recording.touches(&self.pipeline.place(&change.object)) {
+        let path = self.pipeline.place(&change.object);
+        recording.seen.path(&path);
+        if recording.touches(&path) {
             recording.flush(&self.pipeline);
             let receipt = self.sink.commit(recording.ready.clone()).await?;
             self.settle(&mut recording, &receipt.outcomes);
@@ -287,7 +295,9 @@ impl Reverser {
                 Some(Event::Change { .. } | Event::Cursor(_) | Event::Gap(_) | Event::Resumed) | None => {}
             }
         }
+        let cursors = batch.cursors.clone();
         self.commit_sync(batch, edits, &sync).await?;
+        self.recording.lock().await.seen.listed(&cursors);
         Ok(gaps)
     }
 

@@ -5,7 +5,7 @@ use std::{fmt::Debug, sync::Arc};
 use reverser_core::{Change, Resource};
 use serde_json::Value;
 
-use crate::api_error::ApiError;
+use crate::{api_error::ApiError, list::Lister};
 
 /// Something that knows of changes: a watch, an audit log.
 ///
@@ -27,6 +27,12 @@ pub trait Source: Debug + Send {
     /// Says that [`next`](Self::next) isn't called for a while: whoever has the other end of an open stream waits for its
     /// reader, and shouldn't have to. The next call goes on where the last one stopped. By default nothing is done.
     fn pause(&mut self) {}
+
+    /// Returns what lists all that it tells of, at the versions that are its positions, so that Git can be verified. Default:
+    /// nothing does.
+    fn lister(&self) -> Option<Arc<dyn Lister>> {
+        None
+    }
 }
 
 /// What a source reports.
@@ -106,19 +112,27 @@ pub struct Scripted {
     id: String,
     events: std::collections::VecDeque<Event>,
     then_waits: bool,
+    lister: Option<Arc<dyn Lister>>,
 }
 
 #[cfg(any(test, feature = "testing"))]
 impl Scripted {
     /// Returns a source that ends after `events`.
     pub fn new(id: impl Into<String>, events: impl IntoIterator<Item = Event>) -> Self {
-        Self { id: id.into(), events: events.into_iter().collect(), then_waits: false }
+        Self { id: id.into(), events: events.into_iter().collect(), then_waits: false, lister: None }
     }
 
     /// Stays open after its last event, as a watch does.
     #[must_use]
     pub fn then_waits(mut self) -> Self {
         self.then_waits = true;
+        self
+    }
+
+    /// Can be verified by this.
+    #[must_use]
+    pub fn listed_by(mut self, lister: Arc<dyn Lister>) -> Self {
+        self.lister = Some(lister);
         self
     }
 }
@@ -135,6 +149,10 @@ impl Source for Scripted {
             None if self.then_waits => std::future::pending().await,
             event => event,
         }
+    }
+
+    fn lister(&self) -> Option<Arc<dyn Lister>> {
+        self.lister.clone()
     }
 }
 

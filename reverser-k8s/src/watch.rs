@@ -37,7 +37,7 @@ use self::{
     transport::IDLE_LIMIT,
 };
 use crate::{
-    list::List,
+    list::{List, Lister},
     source::{Event, Source},
 };
 
@@ -158,6 +158,10 @@ impl Watch {
 impl Source for Watch {
     fn id(&self) -> &str {
         &self.id
+    }
+
+    fn lister(&self) -> Option<Arc<dyn Lister>> {
+        Some(Arc::new(self.list()))
     }
 
     async fn next(&mut self) -> Option<Event> {

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{Answer, Bell, Hub, Join, Key, Open, Reading};
 use crate::{
+    list::Lister,
     queue,
     source::{Event, Source},
 };
@@ -107,6 +108,11 @@ impl Subscription {
 impl Source for Subscription {
     fn id(&self) -> &str {
         &self.id
+    }
+
+    fn lister(&self) -> Option<Arc<dyn Lister>> {
+        // What would be read is opened; nothing is asked of it.
+        (self.open)(None, &self.reading).lister()
     }
 
     fn pause(&mut self) {

@@ -1,6 +1,9 @@
 //! Puts a [`Reverser`] together.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use reverser_core::{Batching, Coalescing, Pipeline, Writers};
 
@@ -67,6 +70,14 @@ impl ReverserBuilder {
     #[must_use]
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.0.load = Load::new(bytes);
+        self
+    }
+
+    /// Sets how often [`Reverser::run`] compares each resource with a complete list, one after the other, and repairs what
+    /// differs in Git. Zero: never. Default: one hour.
+    #[must_use]
+    pub fn verify_every(mut self, interval: Duration) -> Self {
+        self.0.verify_every = interval;
         self
     }
 

@@ -15,6 +15,11 @@ use crate::{
 /// A sweep that would delete more files than this, and more than half of what is there, is held.
 const SWEEP: usize = 20;
 
+/// Returns whether a mistake, such as the wrong cluster, is more likely than that so many are to go.
+pub(crate) fn is_mass_deletion(removed: usize, of: usize) -> bool {
+    removed > SWEEP && removed * 2 > of
+}
+
 /// A complete list, ready to be compared with Git.
 #[derive(Debug)]
 pub(super) struct RenderedList {
@@ -62,7 +67,7 @@ impl Reverser {
         let (files, namespace) = (Persistent(self), list.namespace.as_deref());
         let kept = orphans(&self.pipeline, &files, &list.resource, namespace, &list.alive, &mut found).await?;
         let in_scope = kept + seen.len() + removed.len();
-        if removed.len() > SWEEP && removed.len() * 2 > in_scope && !self.allow_mass_delete {
+        if is_mass_deletion(removed.len(), in_scope) && !self.allow_mass_delete {
             self.reporter.report(Notice::Held { resource: &list.resource, files: removed.len(), of: in_scope });
             return Ok(Sweep::Held(seen));
         }

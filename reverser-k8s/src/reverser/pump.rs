@@ -11,7 +11,7 @@ use std::{
 
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{Reverser, recorder::Item};
+use super::{Reverser, recorder::Item, verify::Listers};
 use crate::{
     api_error::ApiError,
     queue::Sender,
@@ -28,6 +28,8 @@ pub(super) struct Pumps {
     /// `None` once they are stopped: the queue ends when all of its senders are gone.
     items: Option<Sender<Item>>,
     tasks: JoinSet<()>,
+    /// Of what runs, for the verification beside it.
+    listers: Listers,
     running: HashMap<String, Running>,
 }
 
@@ -39,7 +41,11 @@ struct Running {
 
 impl Pumps {
     pub(super) fn new(reverser: Reverser, items: Sender<Item>) -> Self {
-        Self { reverser, items: Some(items), tasks: JoinSet::new(), running: HashMap::new() }
+        let (mut tasks, listers) = (JoinSet::new(), Listers::default());
+        if !reverser.verify_every.is_zero() {
+            tasks.spawn(reverser.clone().verify_all(listers.clone()));
+        }
+        Self { reverser, items: Some(items), tasks, listers, running: HashMap::new() }
     }
 
     /// Reads `source` from now on; one that is read already goes on. `is_new`: what it lists at first are changes.
@@ -54,6 +60,7 @@ impl Pumps {
             }
             running.task.abort();
         }
+        self.listers.add(&*source);
         let is_gone = Arc::new(AtomicBool::new(false));
         let task = self.tasks.spawn(pump(self.reverser.clone(), source, items, is_new, Arc::clone(&is_gone)));
         self.running.insert(id, Running { task, is_gone });
@@ -62,6 +69,7 @@ impl Pumps {
     /// Ends the reading of a source: at once when it is still served, else after what it still has to say.
     pub(super) fn gone(&mut self, id: &str, is_served: bool) {
         let Some(running) = self.running.get(id) else { return };
+        self.listers.remove(id);
         running.is_gone.store(true, Ordering::Relaxed);
         if is_served {
             running.task.abort();

@@ -75,6 +75,7 @@ impl Reverser {
     /// Takes one item in; returns how many commits had to be made for that.
     async fn take_item(&self, item: Item, room: Room, recording: &mut Recording) -> Result<usize, SinkError> {
         let mut commits = 0;
+        recording.seen.item(&item, &self.pipeline);
         let Item { source, cursor, what, arrived } = item;
         let recorded = match what {
             What::Change { change, edit, wanted, coalesced } => {

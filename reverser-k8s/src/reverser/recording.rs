@@ -20,7 +20,10 @@ use reverser_core::{
 use reverser_git::Batch;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
-use super::again::{Again, mark_of};
+use super::{
+    again::{Again, mark_of},
+    seen::Seen,
+};
 
 /// The room in the queue that a change takes until it is committed, where it came through one.
 pub(super) type Room = Option<OwnedSemaphorePermit>;
@@ -47,6 +50,8 @@ pub(super) struct Recording {
     pub(super) again: Again,
     /// Sources that have a sweep held: they keep no position, so that the next start lists, and asks, again.
     pub(super) held: HashSet<String>,
+    /// For verifications.
+    pub(super) seen: Seen,
 }
 
 /// A change that is to be committed.
@@ -127,6 +132,7 @@ impl Recording {
             marked: BTreeMap::new(),
             again: Again::default(),
             held: HashSet::new(),
+            seen: Seen::default(),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::{
 mod churn;
 mod grouping;
 mod selection;
+mod verify;
 
 fn body(name: &str, version: u32, label: &str) -> Value {
     json!({"metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": version.to_string(),

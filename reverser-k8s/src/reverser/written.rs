@@ -58,6 +58,13 @@ impl Written {
         !is_same
     }
 
+    /// Returns whether a file was last made something else than `content` by a version later than this: of an object that a
+    /// program records itself, before its source tells of it.
+    pub(super) fn is_ahead(&self, path: &RepoPath, version: u64, content: Option<&[u8]>) -> bool {
+        let content = content.map(|content| self.hasher.hash_one(content));
+        self.last.get(path).is_some_and(|last| last.version > Some(version) && last.content != content)
+    }
+
     /// Notes an edit that is about to be written for `change`.
     pub(super) fn note_change(&mut self, change: &Change, edit: &Edit) {
         let last = self.last_of(change, edit);
