@@ -249,6 +249,12 @@ pub(crate) struct WatchArgs {
     /// the author is the committer.
     #[arg(long, help_heading = CLUSTER, value_name = "FILE")]
     pub(crate) audit_log: Option<PathBuf>,
+    /// How often all that is captured is compared with Git: 1h; 0: never
+    ///
+    /// Each resource once in that time, one after the other. Nothing should differ: what does is told, and repaired by a [VERIFY] commit that names it. Files that somebody changed by
+    /// hand are among it, and so is what users are left out for by --only and --except.
+    #[arg(long, help_heading = CLUSTER, value_name = "DURATION", value_parser = duration, default_value = "1h")]
+    pub(crate) verify_interval: Duration,
     /// Remove files of vanished objects however many they are
     ///
     /// Otherwise, when a list lacks more than 20 objects and more than half of those that Git has, their files stay and a

@@ -11,7 +11,7 @@ use jiff::{Zoned, tz::TimeZone};
 use reverser_core::ObjectRef;
 use reverser_git::{CommitId, ConflictOutcome, PushPhase, PushState};
 use reverser_k8s::{
-    Gap, LogReporter, Notice, Reporter,
+    Gap, LogReporter, Notice, Reporter, Verified,
     report::{chain, resource_of},
 };
 use tokio::sync::watch;
@@ -173,7 +173,9 @@ impl Reporter for Teller {
     fn report(&self, notice: Notice<'_>) {
         match &notice {
             Notice::Committed { commit, .. } => self.commits.add(*commit),
-            Notice::Synced { commit: Some(commit), .. } => self.commits.add(Some(commit)),
+            Notice::Synced { commit: Some(commit), .. } | Notice::Verified { commit: Some(commit), .. } => {
+                self.commits.add(Some(commit))
+            }
             _ => {}
         }
         match &self.output {
@@ -232,6 +234,9 @@ fn line(notice: &Notice<'_>) -> Option<String> {
             "{now}  {resource}: {files} of {of} files have no object any more. They stay: is this the right cluster? \
              If they are to go, start again with --allow-mass-delete"
         ),
+        Notice::NotVerified { source, error } => {
+            format!("{now}  not verified: {}: {}", resource_of(source), chain(*error))
+        }
         Notice::Obstructed(obstructed) => format!("{now}  {obstructed}"),
         Notice::Recovered { source, .. } => format!("{now}  watched again: {}", resource_of(source)),
         Notice::Refused(error) => format!("{now}  {error}"),
@@ -250,6 +255,10 @@ fn line(notice: &Notice<'_>) -> Option<String> {
             )
         }
         Notice::Unwatched { source } => format!("{now}  no longer served, or replaced: {}", resource_of(source)),
+        Notice::Verified { verified, commit } => {
+            let what = verified_as(verified, commit.is_some())?;
+            format!("{now}  {:<20}  VERIFY  {what:<64}  {}", "-", commit.map_or("", |commit| commit.short()))
+        }
         Notice::Watching { source } => format!("{now}  watching what has come up: {}", resource_of(source)),
         _ => return None,
     })
@@ -260,6 +269,22 @@ fn place(object: &ObjectRef) -> String {
     match &object.namespace {
         Some(namespace) => format!("{} {namespace}/{}", object.resource, object.name),
         None => format!("{} {}", object.resource, object.name),
+    }
+}
+
+/// What a verification has found, `None` when all was right.
+fn verified_as(verified: &Verified, is_repaired: bool) -> Option<String> {
+    let counts = [
+        (verified.missing, "missing"),
+        (verified.extra, "extra"),
+        (verified.different, "different"),
+        (verified.superseded, "superseded"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}"));
+    match counts.collect::<Vec<_>>() {
+        counts if !counts.is_empty() => Some(format!("{}: {}", verified.resource, counts.join(", "))),
+        _ if is_repaired => Some(format!("{}: what users were left out for", verified.resource)),
+        _ => None,
     }
 }
 

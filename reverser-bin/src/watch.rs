@@ -42,6 +42,7 @@ pub(crate) async fn watch(
         output: _,
         listen,
         audit_log,
+        verify_interval,
         allow_mass_delete,
         queue_bytes,
     } = args;
@@ -73,6 +74,7 @@ pub(crate) async fn watch(
         .pipeline(connected.pipeline)
         .batching(group.batching())
         .coalescing(coalescing)
+        .verify_every(verify_interval)
         .reporter((
             Teller { output: output.clone(), commits: commits.clone(), count_lists: false },
             telemetry.metrics.clone(),

@@ -297,7 +297,7 @@ impl Reverser {
         }
         let cursors = batch.cursors.clone();
         self.commit_sync(batch, edits, &sync).await?;
-        self.recording.lock().await.seen.listed(&cursors);
+        self.recording.lock().await.seen.stands(&cursors);
         Ok(gaps)
     }
 
@@ -315,7 +315,14 @@ impl Reverser {
         tokio::pin!(shutdown);
         let synced = async {
             let cursors = self.persist(|| self.sink.cursors()).await?;
-            self.recording.lock().await.resume(&cursors);
+            {
+                let mut recording = self.recording.lock().await;
+                recording.resume(&cursors);
+                // A source that goes on where it stood tells of its position only with what comes next. What is read again is
+                // in Git already, beyond that position.
+                let resumed = cursors.into_iter().filter(|(source, _)| recording.again.is_past(source)).collect();
+                recording.seen.stands(&resumed);
+            }
             self.sync(&mut sources).await
         };
         let SyncGaps { failed, held } = tokio::select! {

@@ -44,4 +44,5 @@ mod signing;
 mod snapshot;
 mod soak;
 mod templates;
+mod verify;
 mod withdrawn;

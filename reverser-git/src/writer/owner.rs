@@ -75,8 +75,10 @@ pub(crate) struct Owner {
     /// How many batches were committed; what an earlier run has left to push counts as one.
     sequence: u64,
     phase: Phase,
-    /// Who waits for a look at the remote.
+    /// Who waits for a look at the remote, and has to wait for the push or look under way.
     looking: Vec<Looking>,
+    /// Who waits for that one.
+    looking_along: Vec<Looking>,
     /// The push or the look at the remote under way, alone.
     round: JoinSet<Round>,
     backoff: Backoff,
@@ -144,6 +146,7 @@ impl Owner {
             sequence: 0,
             phase: Phase::Idle,
             looking: Vec::new(),
+            looking_along: Vec::new(),
             round: JoinSet::new(),
             backoff: Backoff::new(SHORTEST_WAIT, LONGEST_WAIT),
             told: None,

@@ -42,6 +42,30 @@ async fn what_others_have_pushed_is_seen_by_one_that_has_nothing_to_push() {
 }
 
 #[tokio::test]
+async fn what_others_have_pushed_is_seen_by_one_that_pushes_all_the_time() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "ours", "0").await;
+    bed.others_commit("theirs", "1");
+    let busy = async {
+        for count in 1.. {
+            commit(&writer, "ours", &count.to_string()).await;
+        }
+    };
+    let looks = async {
+        for _ in 0..3 {
+            writer.catch_up().await.unwrap();
+            assert_eq!(writer.read(&path("theirs")).await.unwrap().as_deref(), Some(&b"1"[..]));
+        }
+    };
+    tokio::select! {
+        () = busy => unreachable!("it goes on"),
+        looked = tokio::time::timeout(LIMIT, looks) => looked.expect("a look waits for ever"),
+    }
+    bed.finish(writer).await;
+}
+
+#[tokio::test]
 async fn several_unpushed_commits_are_replayed_in_order_with_what_they_delete() {
     let bed = Bed::new().await;
     let writer = bed.start().await;

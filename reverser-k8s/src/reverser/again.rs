@@ -71,6 +71,11 @@ impl Again {
         self.0.iter().map(|(source, region)| (mark_of(source), region.until.to_string()))
     }
 
+    /// Returns whether nothing of a source is read again.
+    pub(super) fn is_past(&self, source: &str) -> bool {
+        !self.0.contains_key(source)
+    }
+
     /// A source has listed all there is.
     pub(super) fn forget(&mut self, source: &str) {
         self.0.remove(source);

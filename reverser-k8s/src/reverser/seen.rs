@@ -42,8 +42,8 @@ enum Changed {
 }
 
 impl Seen {
-    /// Notes where sources stand whose lists are recorded.
-    pub(super) fn listed(&mut self, cursors: &BTreeMap<String, String>) {
+    /// Notes where sources stand: by a list, or from an earlier run.
+    pub(super) fn stands(&mut self, cursors: &BTreeMap<String, String>) {
         // An empty position is none.
         let known = cursors.iter().filter(|(_, position)| !position.is_empty());
         self.reached.extend(known.map(|(source, position)| (source.as_str().into(), position.clone())));
@@ -144,7 +144,7 @@ mod tests {
 
     fn since(edits: &[Option<&str>]) -> Since {
         let mut seen = Seen::default();
-        seen.listed(&BTreeMap::from([("s".to_owned(), "7".to_owned()), ("held".to_owned(), String::new())]));
+        seen.stands(&BTreeMap::from([("s".to_owned(), "7".to_owned()), ("held".to_owned(), String::new())]));
         assert_eq!(seen.begin("held", &configmaps()), None, "it has no position");
         assert_eq!(seen.begin("s", &configmaps()).as_deref(), Some("7"));
         let mut since = seen.end().unwrap();

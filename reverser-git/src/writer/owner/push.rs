@@ -41,6 +41,10 @@ impl Owner {
             Ok(None) => self.phase = Phase::Idle,
             Ok(Some(push)) => {
                 self.phase = Phase::Pushing { sequence: self.sequence };
+                if push.commit.is_some() || push.is_stray {
+                    // A push finds out where the remote's branch is.
+                    self.looking_along.append(&mut self.looking);
+                }
                 if push.commit.is_some() {
                     self.contest.begin(Instant::now());
                 }
@@ -100,7 +104,10 @@ impl Owner {
                 tracing::warn!(%error, "a push failed; it is tried with the credentials of another writer of the branch");
                 return;
             }
-            Round::Failed(error) => return self.fail(error),
+            Round::Failed(error) => {
+                self.fail(error);
+                return self.answer_looking(&Ok(()));
+            }
             Round::Looked(tip) | Round::Moved(tip) => {
                 self.contest.lose();
                 match tip {
@@ -110,6 +117,7 @@ impl Owner {
             }
             Round::Pushed(done) => self.note_pushed(done, sequence).await,
         };
+        self.answer_looking(&settled);
         match settled {
             Ok(()) if self.is_waiting() => {}
             Ok(()) => {
