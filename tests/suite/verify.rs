@@ -168,6 +168,7 @@ fn nothing_is_verified_when_that_is_switched_off() {
         let scene = Scene::shared("unverified").await;
         create(&scene.api(), config_map("a", "1")).await;
         let watch = scene.watch(&["-r", "configmaps", "--verify-interval", "0"]).await;
+        scene.history(1).await;
         scene.repo.remove_as_other("main", &scene.path("v1/configmaps", "a")).await.unwrap();
         create(&scene.api(), config_map("b", "1")).await;
         let log = scene.history(3).await;
