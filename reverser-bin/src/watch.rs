@@ -67,7 +67,8 @@ pub(crate) async fn watch(
         output.say(repository::SECRETS_LEFT_OUT);
     }
 
-    let unserved = connected.cluster.unserved(&git.cursors().await?);
+    // Before those of what is gone are cleared.
+    let cursors = git.cursors().await?;
     let watches = connected.cluster.resume(&connected.pipeline, &git).await?;
     let commits = Counter::default();
     let reverser = Reverser::new(git.clone())
@@ -88,7 +89,7 @@ pub(crate) async fn watch(
     .build();
 
     telemetry.follow(&reverser, &git);
-    reverser.tell_unserved(&unserved).await?;
+    reverser.tell_unserved(&connected.cluster, &cursors).await?;
     let (arrive, arrivals) = mpsc::channel(ARRIVALS);
     let discovery = connected.cluster.follow(Arc::clone(reverser.pipeline()), Arc::new(git.clone()), arrive);
     let status = tokio::spawn(output.clone().follow(git.push_state(), commits));

@@ -104,21 +104,15 @@ impl Cluster {
     }
 
     /// Returns a watch for all that `pipeline` selects, each going on where `git` says that it stopped, if that is known.
-    /// Positions that nothing will go on at any more are taken out of `git`: of resources that are no longer selected, and of other selections that this one has overtaken.
+    /// Positions that nothing will go on at any more are taken out of `git`: of resources that are no longer served or
+    /// selected, and of other selections that this one has overtaken.
     pub async fn resume(&self, pipeline: &Pipeline, git: &dyn GitSink) -> Result<Vec<Subscription>, SinkError> {
         let cursors = git.cursors().await?;
         let watches = self.watches(&self.choose(pipeline).resources, pipeline, &cursors);
         let watched = watches.iter().map(Source::id).collect();
-        // What isn't there as its server doesn't answer may be there again in a moment, and files of what isn't served at
-        // all are told of at each start.
-        let unserved = self.unserved(&cursors);
-        let gone = unserved.iter().map(ToString::to_string);
-        let away: Vec<_> = self.catalog.stale().iter().cloned().chain(gone).collect();
-        let may_come_back = |rest: &str| {
-            away.iter().any(|away| {
-                rest.strip_prefix(away.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            })
-        };
+        // What isn't there as its server doesn't answer may be there again in a moment.
+        let may_come_back =
+            |rest: &str| self.catalog.stale().iter().any(|stale| rest.starts_with(&format!("{stale}/")));
         let unused = cursors::unused(&self.id, &watched, may_come_back, &cursors);
         if !unused.is_empty() {
             let cursors = unused.into_iter().map(|id| (id, String::new())).collect();

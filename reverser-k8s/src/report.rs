@@ -275,11 +275,20 @@ pub fn resource_of(source: &str) -> &str {
 
 /// Returns group, version and plural of a watch's resource, by the watch's id.
 pub(crate) fn resource_parts(source: &str) -> Option<(&str, &str, &str)> {
-    let mut parts = resource_of(source).split('/');
+    split_resource(resource_of(source))
+}
+
+/// Takes apart what begins with `[group/]version/plural`.
+pub(crate) fn split_resource(text: &str) -> Option<(&str, &str, &str)> {
+    let mut parts = text.split('/');
     let first = parts.next()?;
-    let is_version = first.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    let (group, version) = if is_version { ("", first) } else { (first, parts.next()?) };
+    let (group, version) = if is_version(first) { ("", first) } else { (first, parts.next()?) };
     Some((group, version, parts.next()?))
+}
+
+/// Returns whether this looks like a version, as those of Kubernetes' own APIs do: `v1`, `v1beta2`.
+pub(crate) fn is_version(text: &str) -> bool {
+    text.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// Returns an error's message with all of its causes.
@@ -321,6 +330,7 @@ mod tests {
             ("uid/0123/apps/v1/deployments", Some(("apps", "v1", "deployments"))),
             ("uid/0123/vpn.example.com/v1beta1/tunnels/shop", Some(("vpn.example.com", "v1beta1", "tunnels"))),
             ("audit.log", None),
+            ("uid/0123/example.com/stable/tunnels", Some(("example.com", "stable", "tunnels"))),
         ] {
             assert_eq!(resource_parts(source), parts);
         }

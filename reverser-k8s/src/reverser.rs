@@ -17,6 +17,7 @@ mod rendering;
 mod seen;
 mod telling;
 mod troubles;
+mod unserved;
 mod verify;
 mod written;
 

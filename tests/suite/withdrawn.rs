@@ -121,6 +121,11 @@ fn the_files_of_a_kind_that_was_removed_meanwhile_stay_and_are_told_of() {
         };
         eventually("the kind to be gone", LIMIT, is_gone).await;
         let flags = ["--only", "group=example.com", "--only", "resource=cm", "--metrics-listen", "0"];
+        // Also with another state folder, which knows nothing of what was watched once.
+        let state = scene.home.path().join("other");
+        let watch = scene.watch(&[&flags[..], &["--state-dir", text(&state)]].concat()).await;
+        said(&watch, "no longer served: its files stay");
+        watch.terminate().await.exits_with(0);
         let watch = scene.watch(&flags).await;
         let endpoint = Endpoint::of(&watch).await;
         let line = said(&watch, "no longer served: its files stay");

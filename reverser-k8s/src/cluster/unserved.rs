@@ -8,10 +8,9 @@ use super::Cluster;
 use crate::report::resource_parts;
 
 impl Cluster {
-    /// Returns the resources that earlier runs have watched in this cluster, as `cursors` tell, and that it serves in no version:
-    /// their CRD was removed, or their API service is gone or down. A cursor doesn't tell kinds: they are empty. For
-    /// [`Reverser::tell_unserved`](crate::Reverser::tell_unserved).
-    pub fn unserved(&self, cursors: &BTreeMap<String, String>) -> Vec<Resource> {
+    /// Returns the resources that earlier runs have watched in this cluster, as `cursors` tell, and that it serves in no version.
+    /// A cursor doesn't tell kinds: they are empty.
+    pub(crate) fn unserved(&self, cursors: &BTreeMap<String, String>) -> Vec<Resource> {
         let cluster = self.id.split('/').next().unwrap_or_default();
         let own = cursors.keys().filter(|id| id.split('/').next() == Some(cluster));
         let watched: BTreeSet<_> = own.filter_map(|id| resource_parts(id)).collect();

@@ -76,25 +76,6 @@ impl Reverser {
         Ok(Sweep::Remove(removed))
     }
 
-    /// Tells of files whose kind [isn't served any more](crate::Cluster::unserved): they stay. Layouts that place by kind tell
-    /// none, as nobody knows the kind of what is gone.
-    pub async fn tell_unserved(&self, resources: &[Resource]) -> Result<(), SinkError> {
-        for resource in resources {
-            let Some(folder) = self.pipeline.layout.folder(resource) else { continue };
-            let mut files = Vec::new();
-            for path in self.persist(|| self.sink.list(Some(&folder))).await? {
-                let Some(content) = self.persist(|| self.sink.read(&path)).await? else { continue };
-                if self.pipeline.owns_unknown(&path, &content, resource) {
-                    files.push(path);
-                }
-            }
-            if let Some(example) = files.first() {
-                self.reporter.report(Notice::Unserved { resource, files: files.len(), example });
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn render_list(&self, listed: Listed) -> RenderedList {
         let Listed { resource, namespace, objects, cursor: _ } = listed;
         let (mut edits, mut dying) = (Vec::new(), HashSet::new());
