@@ -35,11 +35,10 @@ fn a_version_that_is_added_preferred_and_dropped_moves_the_files_once_each_time(
         scene.has_files(&widgets.files("v1")).await;
 
         let log = scene.repo.log("main").await.unwrap();
-        let about_one = |operation: &str, version: &str| {
-            let subject = format!("[{operation}] {}/{version}/widgets/w-00", widgets.group);
-            subjects(&log).filter(|one| *one == subject).count()
-        };
-        assert_eq!((about_one("CREATE", "v1beta1"), about_one("CREATE", "v1"), about_one("UPDATE", "v1")), (1, 0, 1));
+        let created = format!("[CREATE] {}/", widgets.group);
+        // A server that begins anew with a kind, as one does when its CRD changes, has forgotten what came before: the last
+        // change may be seen by a list.
+        assert_eq!(subjects(&log).filter(|subject| subject.starts_with(&created)).count(), MANY);
         assert_eq!(
             log.len(),
             MANY + 2,
