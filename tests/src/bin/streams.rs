@@ -72,7 +72,6 @@ async fn measure(args: Args) -> anyhow::Result<ExitCode> {
     define(&plane, &args).await?;
 
     let (home, repo) = (Home::new(env::current_exe()?)?, BareRepo::temporary().await?);
-    let before = watches(&plane).await?;
     let begun = Instant::now();
     let url = repo.url();
     let kubeconfig = plane.kubeconfig().to_str().context("the temporary folder's name is not UTF-8")?;
@@ -102,7 +101,7 @@ async fn measure(args: Args) -> anyhow::Result<ExitCode> {
         args.objects,
         took.as_secs_f64()
     ))?;
-    tell_streams(&plane, &watcher, &args, before).await?;
+    tell_streams(&plane, &watcher, &args).await?;
     comes_and_goes(&plane, &repo, &watcher, &args, "all may be watched").await?;
     tell_memory(&watcher, args.kinds)?;
     let ended = watcher.terminate().await;
@@ -228,31 +227,25 @@ async fn wait_for(repo: &BareRepo, file: &str, is_there: bool) {
     .await;
 }
 
-async fn tell_streams(plane: &ControlPlane, watcher: &Running, args: &Args, before: u64) -> anyhow::Result<()> {
-    let ours = watches(plane).await?.saturating_sub(before);
+async fn tell_streams(plane: &ControlPlane, watcher: &Running, args: &Args) -> anyhow::Result<()> {
+    let streams = watches(plane).await?;
     // Built-in kinds, CRDs and APIServices are watched besides.
-    let of_kinds = watches_of(plane, GROUP).await?;
     let connections = connections(watcher, plane).map_or("unknown".into(), |count| count.to_string());
     say(&format!(
-        "{of_kinds} streams for {} kinds, {ours} in all, {connections} connections; streams / kinds: {:.2}",
+        "{streams} streams for {} kinds, {connections} connections; streams / kinds: {:.2}",
         args.kinds,
-        of_kinds as f64 / args.kinds as f64
+        streams as f64 / args.kinds as f64
     ))?;
     tell_memory(watcher, args.kinds)
 }
 
-/// Returns how many watches the API server has open.
+/// Returns how many watches of the group the API server has open.
 async fn watches(plane: &ControlPlane) -> anyhow::Result<u64> {
-    watches_of(plane, "").await
-}
-
-/// Returns how many watches of a group the API server has open; the empty one stands for all.
-async fn watches_of(plane: &ControlPlane, group: &str) -> anyhow::Result<u64> {
     let metrics = plane.client().request_text(http::Request::get("/metrics").body(vec![])?).await?;
     let is_one = |line: &&str| {
         line.starts_with("apiserver_longrunning_requests{")
             && line.contains("verb=\"WATCH\"")
-            && (group.is_empty() || line.contains(&format!("group=\"{group}\"")))
+            && line.contains(&format!("group=\"{GROUP}\""))
     };
     let counts = metrics.lines().filter(is_one).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
     Ok(counts.sum::<f64>() as u64)
