@@ -170,7 +170,7 @@ impl ApiError {
 /// The rule as it stands in a Role or ClusterRole. <https://kubernetes.io/docs/reference/access-authn-authz/rbac/>
 fn missing_rule(verbs: &str, resource: &Resource, namespace: Option<&str>) -> String {
     // Who may list but not watch lacks one of three that belong together.
-    let verbs = if matches!(verbs, "create" | "update") { verbs } else { "get, list, watch" };
+    let verbs = if matches!(verbs, "list" | "watch") { "get, list, watch" } else { verbs };
     let kind = if namespace.is_some() { "Role" } else { "ClusterRole" };
     format!(
         "a {kind} with {{apiGroups: [\"{}\"], resources: [\"{}\"], verbs: [{verbs}]}}",

@@ -6,6 +6,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use kube::{Client, core::discovery::v2::APIGroupDiscoveryList};
 use reverser_core::{Resource, Selector};
+use serde_json::Value;
+
+use crate::restore::defines;
 
 mod ask;
 
@@ -94,6 +97,26 @@ impl Catalog {
     /// Returns whether `resource` is served in any version.
     pub fn knows(&self, resource: &Resource) -> bool {
         self.served.iter().any(|served| served.resource.is_version_of(resource))
+    }
+
+    /// Returns whether the kind is served in that version, under that name, whatever else is known of it.
+    pub(crate) fn serves_kind(&self, resource: &Resource) -> bool {
+        let served = self.of_kind(&resource.api_version(), &resource.kind);
+        served.is_some_and(|served| served.plural == resource.plural)
+    }
+
+    /// Returns what will be served when the CustomResourceDefinitions among these manifests are there, too.
+    pub(crate) fn expecting<'a>(&self, manifests: impl Iterator<Item = &'a Value>) -> Self {
+        let mut expected = self.clone();
+        for (resource, short_names) in manifests.flat_map(defines) {
+            if !expected.serves_kind(&resource) {
+                let is_preferred = !expected.served.iter().any(|served| served.resource.is_version_of(&resource));
+                let resource = Arc::new(resource);
+                let singular = String::new();
+                expected.served.push(Served { resource, singular, short_names, is_watchable: true, is_preferred });
+            }
+        }
+        expected
     }
 
     /// Returns the resource that serves objects of this `apiVersion` and `kind`.

@@ -8,6 +8,7 @@
 //!
 //! The front door is [`Reverser`]: a controller hands it the changes that its users make ([`Reverser::record`] with
 //! [`change::updated`]), or lets it follow sources of changes ([`Reverser::run`] with the watches of a [`Cluster`]).
+//! The way back is [`Restore`]: files of a repository, as it is or was, become objects of a cluster.
 
 pub mod api_error;
 pub mod attribute;
@@ -21,6 +22,7 @@ pub mod list;
 pub mod metrics;
 pub mod renew;
 pub mod report;
+pub mod restore;
 pub mod reverser;
 pub mod source;
 #[cfg(any(test, feature = "testing"))]
@@ -42,6 +44,7 @@ pub use metrics::Metrics;
 pub use queue::Load;
 pub use renew::renewed_client;
 pub use report::{LogReporter, Notice, Reporter};
+pub use restore::{Restore, RestoreOptions};
 pub use reverser::{Arrival, RecordError, Recorded, Reverser, ReverserBuilder, SyncGaps, Verified};
 pub use source::{Event, Gap, Listed, Source};
 pub use watch::Watch;

@@ -36,6 +36,7 @@ use reverser_core::{
 use reverser_git::{Backoff, Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
 use tokio::{sync::mpsc, time::Instant};
 
+pub(crate) use self::lists::is_mass_deletion;
 pub use self::verify::Verified;
 use self::{
     again::mark_of,

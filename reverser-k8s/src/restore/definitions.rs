@@ -1,0 +1,138 @@
+//! CustomResourceDefinitions: which kinds they make, and when these are served.
+
+use std::time::Duration;
+
+use reverser_core::Resource;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{Chosen, Failure, Outcome, Restore, Restored, Told};
+use crate::{
+    discover::{Catalog, DiscoverError},
+    report::chain,
+};
+
+/// How often it is looked whether they are served.
+const LOOK: Duration = Duration::from_millis(100);
+
+impl Restore {
+    /// Waits until the API server serves what the definitions define that were applied; the others have failed.
+    pub(super) async fn establish(
+        &mut self,
+        definitions: &[Chosen],
+        done: &mut [Restored],
+        told: Told<'_>,
+    ) -> Result<(), DiscoverError> {
+        let limit = self.options.establish_limit;
+        let deadline = Instant::now() + limit;
+        let applied = |chosen: &&Chosen| done.iter().any(|done| !done.is_failed() && done.name == chosen.manifest.name);
+        let mut missing: Vec<_> = definitions.iter().filter(applied).collect();
+        loop {
+            let catalog = &self.catalog;
+            missing
+                .retain(|chosen| !defines(&chosen.manifest.body).all(|(resource, _)| catalog.serves_kind(&resource)));
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let is_late = Instant::now() >= deadline;
+            let mut waiting = Vec::new();
+            for chosen in missing {
+                let found = self.definition(chosen).await;
+                if !is_late && !found.as_ref().is_ok_and(is_refused) {
+                    waiting.push(chosen);
+                    continue;
+                }
+                let why = found.map_or_else(|why| why, |found| words(&found));
+                let Some(done) = done.iter_mut().find(|done| done.name == chosen.manifest.name) else { continue };
+                done.outcome = Outcome::Failed(Failure::Establish { limit, why });
+                told(done);
+            }
+            missing = waiting;
+            tokio::time::sleep(LOOK).await;
+            self.catalog = Catalog::read(&self.requests.client).await?;
+        }
+    }
+
+    async fn definition(&self, chosen: &Chosen) -> Result<Value, String> {
+        let Some(object) = &chosen.object else { return Ok(Value::Null) };
+        let found = self.requests.get(&object.resource, object).await;
+        found.map(Option::unwrap_or_default).map_err(|error| chain(&error))
+    }
+}
+
+/// Whether its names are another definition's, which nobody but a person ends.
+fn is_refused(definition: &Value) -> bool {
+    let is_no = |condition: &&Value| condition["type"] == "NamesAccepted" && condition["status"] == "False";
+    conditions(definition).iter().find(is_no).is_some()
+}
+
+/// Returns what a definition says of itself.
+fn words(definition: &Value) -> String {
+    let bad = conditions(definition).iter().filter(|one| one["status"] != "True" && one["type"] != "Terminating");
+    let words = bad.map(|condition| {
+        let text = |key: &str| condition[key].as_str().unwrap_or_default();
+        format!("{} is {}: {}", text("type"), text("status"), text("message"))
+    });
+    match words.collect::<Vec<_>>().join("; ") {
+        words if words.is_empty() => "it says nothing".to_owned(),
+        words => words,
+    }
+}
+
+fn conditions(definition: &Value) -> &[Value] {
+    definition["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Returns what a manifest defines, a resource for each version that is served, with its short names; nothing when it is no
+/// CustomResourceDefinition.
+pub(crate) fn defines(body: &Value) -> impl Iterator<Item = (Resource, Vec<String>)> {
+    let is_definition = body["kind"] == "CustomResourceDefinition"
+        && body["apiVersion"].as_str().is_some_and(|version| version.starts_with("apiextensions.k8s.io/"));
+    let spec = &body["spec"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let versions = spec["versions"].as_array().filter(|_| is_definition).into_iter().flatten();
+    versions.filter(|version| version["served"] == true).map(move |version| {
+        let names = &spec["names"];
+        let resource =
+            Resource::new(text(&spec["group"]), text(&version["name"]), text(&names["kind"]), text(&names["plural"]));
+        let resource = Resource {
+            namespaced: spec["scope"] == "Namespaced",
+            has_status: !version["subresources"]["status"].is_null(),
+            ..resource
+        };
+        let others = names["shortNames"].as_array().into_iter().flatten().map(text);
+        let singular = names["singular"].as_str().map(str::to_owned);
+        (resource, others.chain(singular).collect())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_definition_tells_what_will_be_served() {
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "spec": {
+                "group": "example.com", "scope": "Namespaced", "names": {"kind": "Widget", "plural": "widgets", "shortNames": ["wd"]},
+                "versions": [
+                    {"name": "v1", "served": true, "subresources": {"status": {}}},
+                    {"name": "v1beta1", "served": true},
+                    {"name": "v1alpha1", "served": false},
+                ],
+            },
+        });
+        let defined: Vec<_> = defines(&definition).collect();
+        assert_eq!(defined.len(), 2);
+        let (widgets, names) = &defined[0];
+        assert_eq!(
+            (widgets.to_string().as_str(), widgets.has_status, names.as_slice()),
+            ("example.com/v1/widgets", true, &["wd".to_owned()][..])
+        );
+        assert!(!defined[1].0.has_status);
+        assert_eq!(defines(&json!({"apiVersion": "v1", "kind": "ConfigMap"})).count(), 0);
+    }
+}
