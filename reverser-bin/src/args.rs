@@ -16,6 +16,7 @@ mod group;
 mod heading;
 mod listen;
 mod place;
+mod restore;
 mod select;
 
 pub(crate) use clean::CleanArgs;
@@ -28,6 +29,7 @@ pub(crate) use listen::ListenArgs;
 #[cfg(feature = "demo")]
 pub(crate) use place::ConflictChoice;
 pub(crate) use place::{FilesArgs, PlaceArgs, RepoArgs};
+pub(crate) use restore::{RestoreArgs, RestoreFormat};
 use select::noise_help;
 pub(crate) use select::{ALL, FilterArgs, SelectArgs};
 
@@ -100,6 +102,12 @@ pub(crate) enum Command {
     /// audit level RequestResponse (or Request, for creates and updates). Run again with a longer log, it goes on where
     /// it ended.
     Replay(ReplayArgs),
+    /// Bring a cluster back to what Git says, or to what it said
+    ///
+    /// Applies all manifests of the branch, as it is or as it was, by server-side apply: CRDs and namespaces first, webhooks last. An object that
+    /// is as Git says isn't written. Each object has a line that says what became of it, or what failed and what to do; the
+    /// others are restored all the same. Secrets aren't in the repository.
+    Restore(RestoreArgs),
     /// Turn objects as the API serves them into manifests, in a pipe: kubectl get deploy web -o yaml | reverser sanitize
     ///
     /// Removes what servers and controllers own, as --profile says. Reads any number of YAML and JSON documents and lists,
@@ -318,7 +326,7 @@ mod tests {
     fn each_flag_that_commands_share_stands_under_a_heading_and_has_a_short_line() {
         let mut cli = Cli::command();
         cli.build();
-        for name in ["check", "diff", "replay", "snapshot", "watch"] {
+        for name in ["check", "diff", "replay", "restore", "snapshot", "watch"] {
             let command = cli.find_subcommand(name).unwrap();
             for flag in command.get_opts().filter(|flag| flag.get_id() != "help") {
                 let line = flag.get_help().unwrap().to_string();

@@ -53,7 +53,8 @@ pub(crate) async fn dry_run(cluster: &ClusterArgs) -> anyhow::Result<DryRun> {
     Ok(DryRun::new(client, catalog))
 }
 
-async fn client(cluster: &ClusterArgs) -> anyhow::Result<(Client, String)> {
+/// Returns a client as the flags say, and the API server's address.
+pub(crate) async fn client(cluster: &ClusterArgs) -> anyhow::Result<(Client, String)> {
     let (config, context) = read_config(cluster).await?;
     let address = config.cluster_url.to_string();
     // The context of the start: somebody may turn to another cluster meanwhile.
@@ -67,7 +68,8 @@ async fn client(cluster: &ClusterArgs) -> anyhow::Result<(Client, String)> {
     Ok((client, address))
 }
 
-fn with_hint(error: DiscoverError, cluster: &ClusterArgs, address: &str) -> anyhow::Error {
+/// Adds what to look at where the API server can't be reached.
+pub(crate) fn with_hint(error: DiscoverError, cluster: &ClusterArgs, address: &str) -> anyhow::Error {
     let context = match &error {
         DiscoverError::Unreachable { .. } | DiscoverError::TimeOut { .. } => hint(cluster, address),
         _ => address.to_owned(),
@@ -150,7 +152,8 @@ fn read_default() -> anyhow::Result<Option<Kubeconfig>> {
     }
 }
 
-fn selector(args: &SelectArgs, catalog: &Catalog) -> anyhow::Result<Selector> {
+/// Returns what the flags select; `catalog` knows the resources that they name.
+pub(crate) fn selector(args: &SelectArgs, catalog: &Catalog) -> anyhow::Result<Selector> {
     let (mut resources, mut versions) = (BTreeSet::new(), BTreeMap::new());
     for name in &args.resource {
         for resource in catalog.find(name).map_err(|error| Usage(format!("--resource: {error}")))? {

@@ -11,6 +11,7 @@ mod diff;
 mod output;
 mod replay;
 mod repository;
+mod restore;
 mod sanitize;
 mod sign;
 mod size;
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
             Command::Demo(args) => demo::run(args).await,
             Command::Diff(args) => Ok(diff::run(args).await),
             Command::Replay(args) => replay::run(args).await,
+            Command::Restore(args) => restore::run(args).await,
             Command::Sanitize(args) => sanitize::run(args).await,
             Command::Snapshot(args) => snapshot::run(args).await,
             Command::Watch(args) => watch::run(args).await,

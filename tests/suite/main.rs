@@ -35,6 +35,7 @@ mod refusals;
 mod remote;
 mod replay;
 mod restore;
+mod restoring;
 mod sanitize;
 mod scene;
 mod secrets;

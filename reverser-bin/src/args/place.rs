@@ -114,7 +114,7 @@ pub(crate) struct PlaceArgs {
 }
 
 /// Zero would end every fetch.
-fn transfer_limit(text: &str) -> Result<Duration, String> {
+pub(super) fn transfer_limit(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("nothing can be done in no time".to_owned()),
         limit => Ok(limit),
@@ -144,7 +144,7 @@ impl From<ConflictChoice> for OnConflict {
 }
 
 /// A trailing `/` is how people write folders.
-fn folder(text: &str) -> Result<RepoPath, reverser_core::RepoPathError> {
+pub(super) fn folder(text: &str) -> Result<RepoPath, reverser_core::RepoPathError> {
     text.strip_suffix('/').unwrap_or(text).parse()
 }
 
