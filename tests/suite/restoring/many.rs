@@ -33,7 +33,7 @@ fn very_many_objects_are_restored_and_not_written_again() {
             let since = Instant::now();
             let arguments = ["restore", "--repo", "files", "--kubeconfig", kubeconfig];
             let said = scene.home.run(&arguments).await.exits_with(0);
-            println!("{objects} objects {word} in {:?}", since.elapsed());
+            eprintln!("{objects} objects {word} in {:?}", since.elapsed());
             says(&said, &[&format!(": {objects} {word}\n")]);
         }
         let listed = scene.api::<ConfigMap>().list_metadata(&ListParams::default()).await.unwrap();

@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::{Api, api::ListParams};
-use reverser_testbed::eventually;
-use reverser_tests::LIMIT;
+use reverser_testbed::{eventually, python};
+use reverser_tests::{LIMIT, Running};
 use serde_json::json;
 
 use super::{config, definition, namespace, says, widget};
@@ -116,3 +116,58 @@ fn pruning_takes_no_namespace_and_no_definition_with_something_in_it_that_stays(
         .await;
     });
 }
+
+#[test]
+fn on_a_terminal_it_asks_and_only_a_yes_lets_it_go_on() {
+    run(async {
+        let scene = Scene::shared("asked").await;
+        let configs = scene.api::<ConfigMap>();
+        create(&configs, config_map("extra", "1")).await;
+        scene.commits(&[("kept.yaml", &config("asked", "kept", "{key: '1'}"))]).await;
+        let (repo, kubeconfig) = (scene.repo.url(), scene.plane.kubeconfig().to_str().unwrap());
+        let flags = ["restore", "--repo", &repo, "--kubeconfig", kubeconfig, "-n", "asked", "--prune"];
+        let answer = async |answer: &str| {
+            let command = scene.home.command(&flags);
+            let mut terminal = python().await.unwrap_or_else(|error| panic!("{error}")).command();
+            terminal.args(["-c", TERMINAL, answer]).arg(command.as_std().get_program()).args(flags);
+            let mut terminal = tokio::process::Command::from(terminal);
+            terminal.env("HOME", scene.home.path()).current_dir(scene.home.path()).kill_on_drop(true);
+            terminal.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
+            Running::spawn(terminal).end(LIMIT).await
+        };
+        for no in ["", "n", "yep"] {
+            let said = answer(no).await.exits_with(1);
+            says(&said, &["configmap/extra -n asked", "Restore, and then delete these 1? [y/N]", "nothing was done"]);
+        }
+        assert!(configs.get_opt("kept").await.unwrap().is_none());
+        let said = answer("y").await.exits_with(0);
+        says(
+            &said,
+            &["created    configmap/kept -n asked", "deleted    configmap/extra -n asked", "1 created, 1 deleted"],
+        );
+        assert!(configs.get_opt("extra").await.unwrap().is_none());
+    });
+}
+
+/// Runs a command on a terminal, and types the first argument when it is asked.
+const TERMINAL: &str = r"
+import os, pty, sys
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(sys.argv[2], sys.argv[2:])
+said, asked = b'', False
+while True:
+    try:
+        part = os.read(terminal, 4096)
+    except OSError:
+        break
+    if not part:
+        break
+    said += part
+    if not asked and b'[y/N]' in said:
+        asked = True
+        os.write(terminal, sys.argv[1].encode() + b'\n')
+sys.stdout.buffer.write(said)
+sys.stdout.flush()
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+";
