@@ -194,6 +194,29 @@ fn definitions_namespaces_and_what_needs_them_come_in_one_go_whatever_their_file
 }
 
 #[test]
+fn what_is_as_git_says_is_not_written_whoever_made_it_and_however_much_the_files_leave_out() {
+    run(async {
+        let scene = Scene::shared("untouched").await;
+        scene.kubectl(&["apply", "-f", "-"], &crate::snapshot::MANIFESTS.replace("original", "untouched")).await;
+        let repo = scene.repo.url();
+        for profile in ["faithful", "minimal", "neat"] {
+            let snapshot = ["snapshot", "--repo", &repo, "--path", profile, "--profile", profile];
+            scene.home.run(&[&snapshot[..], &scene.cluster()].concat()).await.exits_with(0);
+            // Controllers write to some of them for a moment.
+            eventually("a restore that writes nothing", LIMIT, async || {
+                let said = scene.restore(&["--path", profile, "--profile", profile], 0).await;
+                if said.contains(": 10 unchanged") { Ok(()) } else { Err(said) }
+            })
+            .await;
+        }
+        let configs = scene.api::<ConfigMap>().get("words").await.unwrap();
+        let managers: Vec<_> =
+            configs.metadata.managed_fields.unwrap().into_iter().filter_map(|entry| entry.manager).collect();
+        assert_eq!(managers, ["kubectl-client-side-apply"]);
+    });
+}
+
+#[test]
 fn a_dry_run_tells_changes_and_writes_nothing() {
     run(async {
         let scene = Scene::shared("only-asked").await;

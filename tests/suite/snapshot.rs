@@ -132,7 +132,7 @@ fn files(folder: &Path) -> BTreeMap<String, (String, SystemTime)> {
 }
 
 /// One of each kind whose fields a server fills in.
-const MANIFESTS: &str = r##"
+pub(crate) const MANIFESTS: &str = r##"
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: words, annotations: {note: "", "yes": "no"}}
