@@ -189,7 +189,7 @@ impl Restore {
     pub fn new(client: Client, catalog: Catalog, manifests: Manifests, options: RestoreOptions) -> Self {
         let expected = manifests.expected(&catalog);
         let mut restore = Self {
-            requests: Requests { client },
+            requests: Requests::new(client),
             catalog,
             options,
             chosen: Vec::new(),

@@ -6,7 +6,7 @@ use reverser_core::{ObjectRef, Resource, Sanitizer};
 use serde_json::Value;
 
 use super::{Chosen, Failure, Outcome, Restore, Restored, Run, Told, object::Task};
-use crate::discover::{Catalog, DiscoverError};
+use crate::discover::DiscoverError;
 
 /// From how many objects on a list is asked for, in the place of each object.
 const WORTH_A_LIST: usize = 20;
@@ -32,7 +32,7 @@ impl Restore {
             return Ok(Vec::new());
         }
         if self.options.run == Run::Apply {
-            self.catalog = Catalog::read(&self.requests.client).await?;
+            self.catalog = self.requests.discover().await?;
         }
         let (served, unserved): (Vec<_>, Vec<_>) = late
             .into_iter()

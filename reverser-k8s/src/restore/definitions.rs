@@ -7,10 +7,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{Chosen, Failure, Outcome, Restore, Restored, Told};
-use crate::{
-    discover::{Catalog, DiscoverError},
-    report::chain,
-};
+use crate::{discover::DiscoverError, report::chain};
 
 /// How often it is looked whether they are served.
 const LOOK: Duration = Duration::from_millis(100);
@@ -49,7 +46,7 @@ impl Restore {
             }
             missing = waiting;
             tokio::time::sleep(LOOK).await;
-            self.catalog = Catalog::read(&self.requests.client).await?;
+            self.catalog = self.requests.discover().await?;
         }
     }
 

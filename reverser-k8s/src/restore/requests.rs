@@ -1,6 +1,10 @@
 //! The requests that a restore makes, each tried again while what stands in its way may pass.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use kube::{
     Client,
@@ -12,7 +16,10 @@ use reverser_git::Backoff;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::watch::{path, within};
+use crate::{
+    discover::{Catalog, DiscoverError},
+    watch::{path, within},
+};
 
 /// How long one answer may take; admission webhooks have up to 30 s each.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -35,12 +42,33 @@ pub(super) enum Effect {
     Real,
 }
 
-#[derive(Clone)]
 pub(super) struct Requests {
     pub(super) client: Client,
+    /// Whether the server couldn't be reached for so long that nobody waits for it any more: each of thousands of objects would.
+    is_away: AtomicBool,
 }
 
 impl Requests {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, is_away: AtomicBool::new(false) }
+    }
+
+    /// Returns what the server serves, asked until it answers.
+    pub(super) async fn discover(&self) -> Result<Catalog, DiscoverError> {
+        let mut backoff = backoff();
+        let since = Instant::now();
+        loop {
+            match Catalog::read(&self.client).await {
+                Err(DiscoverError::TimeOut { .. } | DiscoverError::Unreachable { .. })
+                    if since.elapsed() < PATIENCE =>
+                {
+                    tokio::time::sleep(backoff.next_wait()).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     /// Returns the object as it is; `None` when there is none.
     pub(super) async fn get(&self, resource: &Resource, object: &ObjectRef) -> Result<Option<Value>, kube::Error> {
         let (requests, name) = (requests(resource, object.namespace.as_deref()), in_url(&object.name));
@@ -138,16 +166,24 @@ impl Requests {
         &self,
         request: impl Fn() -> Result<http::Request<Vec<u8>>, RequestError>,
     ) -> Result<Value, kube::Error> {
-        let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+        let mut backoff = backoff();
         let since = Instant::now();
         loop {
             let request = request().map_err(kube::Error::BuildRequest)?;
             // As text first: `Client::request` logs the whole text of an answer that it can't parse.
             let error = match within(LIMIT, self.client.request_text(request)).await {
-                Ok(text) => return serde_json::from_str(&text).map_err(kube::Error::SerdeError),
+                Ok(text) => {
+                    self.is_away.store(false, Ordering::Relaxed);
+                    return serde_json::from_str(&text).map_err(kube::Error::SerdeError);
+                }
                 Err(error) => error,
             };
-            let Some(least) = may_pass(&error).filter(|_| since.elapsed() < PATIENCE) else { return Err(error) };
+            let is_answer = matches!(error, kube::Error::Api(_));
+            let is_patient = since.elapsed() < PATIENCE && (is_answer || !self.is_away.load(Ordering::Relaxed));
+            let Some(least) = may_pass(&error).filter(|_| is_patient) else {
+                self.is_away.store(!is_answer, Ordering::Relaxed);
+                return Err(error);
+            };
             tokio::time::sleep(backoff.next_wait().max(least)).await;
         }
     }
@@ -157,6 +193,10 @@ impl std::fmt::Debug for Requests {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Requests").finish_non_exhaustive()
     }
+}
+
+fn backoff() -> Backoff {
+    Backoff::new(Duration::from_millis(250), Duration::from_secs(5))
 }
 
 /// Returns how long to wait at least before the same request may be answered otherwise; `None`: it won't be.
