@@ -88,7 +88,7 @@ impl GitWriter {
     /// # let repository = folder.path().join("audit.git");
     /// use std::time::Duration;
     ///
-    /// use reverser_git::{GitSink, GitWriter};
+    /// use reverser_git::{Files, GitWriter};
     ///
     /// let writer = GitWriter::local(&repository)?.under("cluster".parse()?).start().await?;
     /// assert!(writer.list(None).await?.is_empty());
