@@ -124,7 +124,7 @@ pub type Told<'a> = &'a (dyn Fn(&Restored) + Send + Sync);
 ///
 /// ```no_run
 /// use reverser_git::{At, Credentials, GitReader};
-/// use reverser_k8s::{Catalog, Outcome, restore::{Manifests, Restore, RestoreOptions}};
+/// use reverser_k8s::{Catalog, restore::{Manifests, Restore, RestoreOptions, Restored}};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = kube::Client::try_default().await?;
@@ -134,7 +134,7 @@ pub type Told<'a> = &'a (dyn Fn(&Restored) + Send + Sync);
 /// let catalog = Catalog::read(&client).await?;
 /// let mut restore = Restore::new(client, catalog, manifests, RestoreOptions::default());
 /// let restored = restore.apply(&|object| println!("{} {:?}", object.name, object.outcome)).await?;
-/// assert!(restored.iter().all(|object| !matches!(object.outcome, Outcome::Failed(_))));
+/// assert!(!restored.iter().any(Restored::is_failed));
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
