@@ -164,7 +164,10 @@ impl Source for Subscription {
                 }
                 State::Seated { have, seat } => {
                     let Some(event) = seat.events.receive(1).await.pop() else {
-                        self.state = State::Behind { have: *have, source: None, is_slow: true };
+                        // Its place is gone. By itself at first: that holds up nobody, and should reading what comes next
+                        // end in a panic, it does so here, where that is seen.
+                        let source = (self.open)(Some(&have.to_string()), &self.reading);
+                        self.state = State::Alone { source, position: Position::At(*have) };
                         continue;
                     };
                     let (event, _room) = event.split();
