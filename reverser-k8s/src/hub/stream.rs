@@ -10,7 +10,7 @@ use tokio::{
 use super::{Answer, Bell, Join, Open, Position, Reading, weight::weight};
 use crate::{
     queue,
-    source::{Event, Listed, Source},
+    source::{Event, Gap, Listed, Source},
 };
 
 /// How long the others wait for a seat that is full. A pump takes microseconds for an event unless it waits itself, for
@@ -165,7 +165,9 @@ fn step(event: &Event) -> Step {
         Event::Change { cursor, .. } => cursor.as_ref().and_then(parsed).map_or(Step::Part, Step::One),
         Event::Cursor(cursor) => parsed(cursor).map_or(Step::Part, Step::One),
         Event::Listed(listed) => parsed(&listed.cursor).map_or(Step::Part, Step::All),
-        Event::Failed(_) | Event::Gap(_) | Event::Resumed => Step::Nothing,
+        // A list follows; who is ahead lacks nothing of what is lost.
+        Event::Gap(Gap::Lost { .. }) => Step::Part,
+        Event::Failed(_) | Event::Gap(Gap::Recovered { .. }) | Event::Resumed => Step::Nothing,
     }
 }
 
