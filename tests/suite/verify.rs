@@ -22,19 +22,19 @@ fn what_somebody_did_to_our_files_by_hand_is_repaired_by_one_commit_that_says_so
         scene.history(1).await;
         let path = |name: &str| scene.path("v1/configmaps", name);
         let right = scene.file("v1/configmaps", "b").await;
-        scene.repo.remove_as_other("main", &path("a")).await.unwrap();
-        scene.repo.commit_as_other("main", &path("b"), &right.replace('1', "2")).await.unwrap();
-        scene.repo.commit_as_other("main", &path("x"), &right.replace("name: b", "name: x")).await.unwrap();
-        scene.repo.commit_as_other("main", &path("notes"), "# mine\n").await.unwrap();
-        scene
-            .repo
-            .commit_as_other(
-                "main",
-                &path("c"),
-                "{kind: ConfigMap, apiVersion: v1, metadata: {name: c, namespace: tampered}, data: {key: '1'}}",
-            )
-            .await
-            .unwrap();
+        let remarked =
+            "{kind: ConfigMap, apiVersion: v1, metadata: {name: c, namespace: tampered}, data: {key: '1'}} # mine\n";
+        let others = [
+            ("b", right.replace('1', "2")),
+            ("x", right.replace("name: b", "name: x")),
+            ("notes", "# mine\n".to_owned()),
+            ("c", remarked.to_owned()),
+        ];
+        // Fails when a push of ours comes in between: then again, as anybody would.
+        eventually("a turn", LIMIT, async || scene.repo.remove_as_other("main", &path("a")).await).await;
+        for (name, text) in &others {
+            eventually("a turn", LIMIT, async || scene.repo.commit_as_other("main", &path(name), text).await).await;
+        }
         eventually("all of it to be repaired", LIMIT, async || {
             let repaired =
                 [scene.repo.read("main", &path("a")).await.is_ok(), scene.file("v1/configmaps", "b").await == right];
