@@ -41,6 +41,34 @@ fn after_a_time_away_that_the_api_server_has_forgotten_git_is_as_the_cluster_is(
     });
 }
 
+#[test]
+fn history_that_the_api_server_remembers_and_etcd_has_forgotten_is_lost_at_once_and_not_piece_by_piece() {
+    run(async {
+        let scene = Scene::alone("remembered").await;
+        let watch = scene.watch(&["-r", "configmaps"]).await;
+        let configs = scene.api::<ConfigMap>();
+        create(&configs, config_map("web", "0")).await;
+        scene.history(1).await;
+        watch.pause().await;
+        // Once so that no connection tells it, once so that it is forgotten.
+        scene.plane.restart_api_server().await.unwrap();
+        patch(&configs, "web", json!({"data": {"key": "lost"}})).await;
+        scene.plane.restart_api_server().await.unwrap();
+        // Lists of these versions come from its memory, single objects from etcd.
+        for number in 1..=10 {
+            patch(&configs, "web", json!({"data": {"key": number.to_string()}})).await;
+        }
+        scene.plane.compact().await.unwrap();
+        patch(&configs, "web", json!({"data": {"key": "last"}})).await;
+        watch.resume().await;
+        let log = scene.history(3).await;
+        assert_subjects(&log, &["[CREATE] v1/configmaps/web", "[SYNC] 1 object", "[UPDATE] v1/configmaps/web"]);
+        assert!(scene.file("v1/configmaps", "web").await.contains("key: last"));
+        let said = watch.terminate().await.exits_with(0);
+        assert_eq!(said.matches("history lost").count(), 1, "{said}");
+    });
+}
+
 /// What is logged when Git was brought in line with a complete list.
 const SYNCED: &str = r#""message":"synced""#;
 

@@ -125,8 +125,12 @@ impl History for Requests<'_> {
     }
 
     async fn reaches(&self, revision: u64) -> Result<bool, Unreadable> {
-        let one = ListParams { limit: Some(1), ..at(revision) };
-        match self.ask(Part::Metadata, self.scope.namespace.as_deref(), &one).await {
+        // By a name, whether there is such an object or not: that is read from etcd, as what is walked is. A list may come from
+        // the API server's memory, which goes further back than an etcd that was compacted meanwhile.
+        let any_namespace = self.scope.resource.namespaced.then_some("default");
+        let namespace = self.scope.namespace.as_deref().or(any_namespace);
+        let named = ListParams { field_selector: Some(selector("any")), ..at(revision) };
+        match self.ask(Part::Metadata, namespace, &named).await {
             Ok(_) => Ok(true),
             Err(Unreadable::Forgotten) => Ok(false),
             Err(error) => Err(error),

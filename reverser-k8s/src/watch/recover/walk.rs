@@ -39,7 +39,7 @@ pub(super) trait History: Sync {
     /// Returns an object as it is at a revision, if there is one.
     async fn get_at(&self, place: &Place, revision: u64) -> Result<Option<Version>, Unreadable>;
 
-    /// Returns whether a revision can be read.
+    /// Returns whether objects can be read as they were at a revision.
     async fn reaches(&self, revision: u64) -> Result<bool, Unreadable>;
 }
 
