@@ -71,7 +71,7 @@ fn whatever_fails_each_authored_change_is_one_commit_and_git_ends_as_the_cluster
         let log = soak.repo.log("main").await.unwrap();
         let said = bed.end().await;
         let audit = std::fs::read_to_string(soak.plane.audit_log().unwrap()).unwrap();
-        let verdict = oracle::judge(&audit, &said, &log);
+        let verdict = oracle::judge(&audit, &said, &log, bed.faults());
         eprintln!("soak: seed {seed}, {:?}\n{}\n{verdict}", begun.elapsed(), bed.told());
         if !differences.is_empty() || !verdict.is_sound() {
             let kept = soak.keep(&said);
@@ -131,7 +131,8 @@ impl Soak {
         let state = self.home.path().join("state");
         let mut command = self.home.command(&["watch", "--log-format", "json", "--repo", &repo]);
         command
-            .args(["-r", "configmaps,deployments.apps,widgets.soak.example.com"])
+            // After a loss many files may have no object any more; none of the clusters is a wrong one.
+            .args(["-r", "configmaps,deployments.apps,widgets.soak.example.com", "--allow-mass-delete"])
             .arg("--kubeconfig")
             .arg(kubeconfig)
             .arg("--audit-log")

@@ -152,6 +152,11 @@ impl<'a> Bed<'a> {
         format!("{}{}", self.said, self.running().said())
     }
 
+    /// Returns how many faults there were.
+    pub(super) fn faults(&self) -> usize {
+        self.counts.values().sum()
+    }
+
     /// Returns how often what has failed.
     pub(super) fn told(&self) -> String {
         let (connections, broken) = (self.way.connections(), self.way.broken());

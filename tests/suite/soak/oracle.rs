@@ -16,12 +16,13 @@ use serde_json::Value;
 
 pub(super) use self::history::authored;
 use self::history::{Change, Gone, History, Life};
+use super::kinds;
 
 /// Compares what the audit log says with what is in Git; `said` is what reverser logged.
-pub(super) fn judge(audit: &str, said: &str, log: &[LoggedCommit]) -> Verdict {
+pub(super) fn judge(audit: &str, said: &str, log: &[LoggedCommit], faults: usize) -> Verdict {
     let history = History::read(audit);
     let gaps = gaps(said);
-    let mut verdict = Verdict::default();
+    let mut verdict = Verdict { losses_at_most: faults * kinds().len(), ..Verdict::default() };
     let mut commits: BTreeMap<String, Vec<Commit>> = BTreeMap::new();
     for commit in log {
         match Commit::read(commit) {
@@ -47,6 +48,8 @@ pub(super) struct Verdict {
     commits: usize,
     syncs: usize,
     gaps: usize,
+    /// Each fault is the reason for one in each kind.
+    losses_at_most: usize,
     recovered: usize,
     /// Changes without a commit, for one of the two reasons.
     excused: usize,
@@ -64,7 +67,10 @@ impl Verdict {
     /// Returns whether something was done, and nothing is wrong.
     pub(super) fn is_sound(&self) -> bool {
         let wrong = [&self.missing, &self.doubled, &self.disordered, &self.superfluous, &self.wrong_authors];
-        wrong.iter().all(|list| list.is_empty()) && self.changes > 0 && self.commits > 0
+        wrong.iter().all(|list| list.is_empty())
+            && self.changes > 0
+            && self.commits > 0
+            && self.gaps <= self.losses_at_most
     }
 }
 
