@@ -51,18 +51,16 @@ fn whatever_fails_each_authored_change_is_one_commit_and_git_ends_as_the_cluster
         eprintln!("soak: REVERSER_SOAK_SEED={seed}, {length:?}");
         let soak = Soak::begin(seed).await;
         let stop = Arc::new(AtomicBool::new(false));
-        let mut clients = soak.clients(&stop).await;
+        let clients = soak.clients(&stop).await;
         let mut bed = Bed::new(&soak.plane, &soak.server, &soak.way, soak.reverser());
         bed.is_watching().await;
-        for client in clients.drain(..) {
-            soak.working.lock().await.spawn(client.work());
-        }
+        let mut working: JoinSet<()> = clients.into_iter().map(Client::work).collect();
         let (begun, mut random) = (Instant::now(), Random::new(seed));
         while begun.elapsed() < length {
             bed.fail_once(&mut random).await;
         }
         stop.store(true, Ordering::Relaxed);
-        while let Some(worked) = soak.working.lock().await.join_next().await {
+        while let Some(worked) = working.join_next().await {
             worked.unwrap();
         }
         bed.heal().await;
@@ -88,7 +86,6 @@ struct Soak {
     repo: BareRepo,
     way: TcpProxy,
     home: reverser_tests::Home,
-    working: tokio::sync::Mutex<JoinSet<()>>,
 }
 
 impl Soak {
@@ -108,7 +105,7 @@ impl Soak {
         let server = GitHttp::start().await.unwrap();
         let repo = server.create("team.git").await.unwrap();
         let way = TcpProxy::start(plane.address()).await.unwrap();
-        Self { seed, plane, server, repo, way, home: home(), working: tokio::sync::Mutex::default() }
+        Self { seed, plane, server, repo, way, home: home() }
     }
 
     async fn clients(&self, stop: &Arc<AtomicBool>) -> Vec<Client> {
@@ -131,7 +128,7 @@ impl Soak {
         let state = self.home.path().join("state");
         let mut command = self.home.command(&["watch", "--log-format", "json", "--repo", &repo]);
         command
-            // After a loss many files may have no object any more; none of the clusters is a wrong one.
+            // After a loss many files may have no object any more; it is the right cluster all the same.
             .args(["-r", "configmaps,deployments.apps,widgets.soak.example.com", "--allow-mass-delete"])
             .arg("--kubeconfig")
             .arg(kubeconfig)
