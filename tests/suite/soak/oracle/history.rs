@@ -118,6 +118,9 @@ impl History {
                 life.changes.entry(version).or_insert(Change { user: write.user.to_owned(), authored: Value::Null });
             }
         } else if write.subresource == "scale" {
+            if self.made.contains(&version) {
+                return; // as many as before
+            }
             // A Scale leaves out none.
             let replicas = answer["spec"]["replicas"].as_u64().unwrap_or(0);
             scales.push(Scaled { uid: uid.to_owned(), version, replicas, user: write.user.to_owned() });
@@ -138,6 +141,10 @@ impl History {
         scales.sort_by_key(|scaled| scaled.version);
         for Scaled { uid, version, replicas, user } in scales {
             let Some(life) = self.lives.get_mut(&uid) else { continue };
+            if let Some(change) = life.changes.get_mut(&version) {
+                change.user = user; // another one's write that changed nothing answered with it
+                continue;
+            }
             let before = life.changes.range(..version).next_back().map(|(_, change)| change.authored.clone());
             let Some(mut authored) = before.filter(|before| !before.is_null()) else { continue };
             authored["spec"]["replicas"] = json!(replicas);
