@@ -11,8 +11,9 @@ use crate::{
     discover::{Catalog, DiscoverError},
     hub::{Hub, Open, Reading, Subscription},
     list::List,
+    request::within,
     source::Source,
-    watch::{Gate, Watch, within},
+    watch::{Gate, Watch},
 };
 
 mod cursors;

@@ -17,7 +17,8 @@ use serde_json::{Map, Value};
 use crate::{
     api_error::ApiError,
     discover::Catalog,
-    watch::{may, path, within},
+    request::{path, within},
+    watch::may,
 };
 
 /// How long one answer may take; admission webhooks have up to 30 s each.

@@ -31,6 +31,7 @@ pub mod watch;
 
 mod hub;
 mod queue;
+mod request;
 
 pub use api_error::ApiError;
 pub use attribute::{ActorSource, Nobody};

@@ -1,6 +1,8 @@
 //! Complete lists of one resource, page by page, as it is or was: for whoever compares.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+mod page;
+
+use std::{fmt::Debug, sync::Arc};
 
 use kube::{
     Client,
@@ -8,12 +10,12 @@ use kube::{
     core::Request,
 };
 use reverser_core::{Resource, Sanitizer};
-use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
+pub(crate) use self::page::RawPage;
 use crate::{
     api_error::ApiError,
-    watch::{path, within},
+    request::{Built, PAGE, path},
 };
 
 /// Lists one resource, whenever it is asked.
@@ -61,9 +63,10 @@ impl Debug for Page {
 /// Lists a resource of an API server, in one namespace or everywhere.
 #[derive(Clone)]
 pub struct List {
-    client: Client,
-    resource: Arc<Resource>,
-    namespace: Option<String>,
+    pub(crate) client: Client,
+    pub(crate) resource: Arc<Resource>,
+    pub(crate) namespace: Option<String>,
+    /// Says what of objects needn't be read.
     sanitizer: Option<Sanitizer>,
 }
 
@@ -80,23 +83,41 @@ impl List {
         self
     }
 
-    async fn page(&self, params: &ListParams) -> Result<Page, ApiError> {
-        let error = |error| ApiError::of(error, "list", &self.resource, self.namespace.as_deref());
-        let request = Request::new(path(&self.resource, self.namespace.as_deref())).list(params);
-        let request = request.map_err(kube::Error::BuildRequest).map_err(error)?;
-        // As text first: `Client::request` logs the whole text of an answer that it can't parse.
-        let text = within(LIMIT, self.client.request_text(request)).await.map_err(error)?;
-        let answer: Answer<'_> = serde_json::from_str(&text).map_err(kube::Error::SerdeError).map_err(error)?;
-        let read = |object: &RawValue| match &self.sanitizer {
+    /// Returns what requests are made of.
+    pub(crate) fn request(&self) -> Request {
+        Request::new(path(&self.resource, self.namespace.as_deref()))
+    }
+
+    /// Asks for a page, and leaves its objects unread.
+    pub(crate) async fn ask(&self, request: Built) -> Result<RawPage, ApiError> {
+        RawPage::ask(&self.client, request).await.map_err(|error| self.error(error, "list"))
+    }
+
+    /// Asks for a page.
+    pub(crate) async fn page(&self, request: Built) -> Result<Page, ApiError> {
+        let page = self.ask(request).await?;
+        Ok(Page {
+            objects: page.objects().map(|object| self.read(object)).collect::<Result<_, _>>()?,
+            version: page.version().to_owned(),
+            next: page.next().map(str::to_owned),
+        })
+    }
+
+    /// Reads an object of a page.
+    pub(crate) fn read(&self, object: &RawValue) -> Result<Value, ApiError> {
+        self.parse(object).map_err(|error| self.error(kube::Error::SerdeError(error), "list"))
+    }
+
+    /// Reads an object, as far as it is needed.
+    pub(crate) fn parse(&self, object: &RawValue) -> Result<Value, serde_json::Error> {
+        match &self.sanitizer {
             None => serde_json::from_str(object.get()),
             Some(sanitizer) => sanitizer.read(object.get()),
-        };
-        let objects = answer.items.into_iter().flatten().map(read).collect::<Result<_, _>>();
-        Ok(Page {
-            objects: objects.map_err(kube::Error::SerdeError).map_err(error)?,
-            version: answer.metadata.resource_version,
-            next: answer.metadata.r#continue.filter(|next| !next.is_empty()),
-        })
+        }
+    }
+
+    pub(crate) fn error(&self, error: kube::Error, verbs: &'static str) -> ApiError {
+        ApiError::of(error, verbs, &self.resource, self.namespace.as_deref())
     }
 }
 
@@ -111,18 +132,11 @@ impl Lister for List {
     }
 
     async fn first(&self, version: Option<&str>) -> Result<Page, ApiError> {
-        let params = ListParams {
-            limit: Some(PAGE),
-            resource_version: version.map(str::to_owned),
-            version_match: version.map(|_| VersionMatch::Exact),
-            ..ListParams::default()
-        };
-        self.page(&params).await
+        self.page(self.request().list(&first(version))).await
     }
 
     async fn next(&self, page: &str) -> Result<Page, ApiError> {
-        let next = Some(page.to_owned());
-        self.page(&ListParams { limit: Some(PAGE), continue_token: next, ..ListParams::default() }).await
+        self.page(self.request().list(&next(page))).await
     }
 }
 
@@ -135,27 +149,21 @@ impl Debug for List {
     }
 }
 
-/// The list types of all resources have this in common.
-#[derive(Deserialize)]
-struct Answer<'a> {
-    metadata: Metadata,
-    /// Some aggregated servers write `items: null` for none.
-    #[serde(borrow)]
-    items: Option<Vec<&'a RawValue>>,
+/// Returns what asks for the first page of a list as it was at `version`, or as it is.
+/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resourceversion-in-list>
+pub(crate) fn first(version: Option<&str>) -> ListParams {
+    ListParams {
+        limit: Some(PAGE),
+        resource_version: version.map(str::to_owned),
+        version_match: version.map(|_| VersionMatch::Exact),
+        ..ListParams::default()
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata {
-    resource_version: String,
-    r#continue: Option<String>,
+/// Returns what asks for the page that another one names as its next.
+pub(crate) fn next(page: &str) -> ListParams {
+    ListParams { limit: Some(PAGE), continue_token: Some(page.to_owned()), ..ListParams::default() }
 }
-
-/// Objects in one page: what kubectl asks for.
-const PAGE: u32 = 500;
-
-/// How long a page may take. One of 500 large objects takes seconds.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// Knows what there was at some versions, in pages of two objects: a lister for tests.
 #[cfg(test)]

@@ -29,7 +29,6 @@ pub use self::may::{may_list, may_watch};
 pub(crate) use self::{
     gate::Gate,
     may::{may, newest},
-    scope::{path, within},
 };
 use self::{
     machine::{End, Input, Machine, Request, Subject},
@@ -64,7 +63,7 @@ impl Watch {
         let id = format!("{cluster}/{resource}{scope}");
         let subject = Subject { resource: Arc::clone(&resource), namespace: namespace.clone() };
         Self {
-            api: Scope { client, resource, namespace, sanitizer: None, idle_limit: IDLE_LIMIT },
+            api: Scope { list: List::new(client, resource, namespace), idle_limit: IDLE_LIMIT },
             id,
             machine: Machine::new(subject),
             stream: None,
@@ -84,7 +83,7 @@ impl Watch {
     /// Reads objects without what `sanitizer` removes anyway; otherwise they are read whole.
     #[must_use]
     pub fn read_with(mut self, sanitizer: Sanitizer) -> Self {
-        self.api.sanitizer = Some(sanitizer);
+        self.api.list = self.api.list.read_with(Some(sanitizer));
         self
     }
 
@@ -105,18 +104,17 @@ impl Watch {
 
     /// Returns what is watched.
     pub fn resource(&self) -> &Arc<Resource> {
-        &self.api.resource
+        &self.api.list.resource
     }
 
     /// Returns the namespace that it is watched in; `None`: everywhere.
     pub fn namespace(&self) -> Option<&str> {
-        self.api.namespace.as_deref()
+        self.api.list.namespace.as_deref()
     }
 
     /// Returns what lists the same, whenever it is asked.
     pub fn list(&self) -> List {
-        let Scope { client, resource, namespace, sanitizer, .. } = &self.api;
-        List::new(client.clone(), Arc::clone(resource), namespace.clone()).read_with(sanitizer.clone())
+        self.api.list.clone()
     }
 
     /// Does what the machine wants next. Dropping the future leaves the machine where it was, and the stream at the event
@@ -144,7 +142,7 @@ impl Watch {
             }
             Request::Recover { from } => {
                 let _turn = self.gate.list().await;
-                Input::Recovered(recover::recover(&self.api, from).await)
+                Input::Recovered(recover::recover(&self.api.list, from).await)
             }
             Request::Sleep(until) => {
                 sleep_until(until).await;

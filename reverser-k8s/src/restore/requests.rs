@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::{
     discover::{Catalog, DiscoverError},
-    watch::{path, within},
+    request::{PAGE, path, within},
 };
 
 /// How long one answer may take; admission webhooks have up to 30 s each.
@@ -27,9 +27,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How long one request is tried again: a webhook whose Pods are starting, a service account that isn't made yet, a server that
 /// has too much to do.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Objects in one page of a list: what kubectl asks for.
-const PAGE: u32 = 500;
 
 /// Whose changes they are, in managedFields and for conflicts.
 pub(super) const MANAGER: &str = "reverser";

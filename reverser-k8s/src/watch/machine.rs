@@ -22,11 +22,12 @@ use reverser_git::Backoff;
 use serde_json::Value;
 use tokio::time::Instant;
 
-pub(super) use self::exchange::{End, Input, Page, Request};
+pub(super) use self::exchange::{End, Input, Request};
 use self::moment::{LIFETIME, Moment};
 use super::recover::{COMPACTED, Recovery};
 use crate::{
     api_error::ApiError,
+    list::Page,
     source::{Event, Gap, Listed},
 };
 

@@ -8,8 +8,12 @@ use kube::{
 };
 use reverser_core::Resource;
 
-use super::scope::{CONNECT_LIMIT, list_page, path, within};
-use crate::api_error::ApiError;
+use super::scope::CONNECT_LIMIT;
+use crate::{
+    api_error::ApiError,
+    list::RawPage,
+    request::{once, path, within},
+};
 
 /// Returns whether `resource` may be listed in `namespace`: one object is asked for.
 pub async fn may_list(client: &Client, resource: &Resource, namespace: Option<&str>) -> Result<(), ApiError> {
@@ -26,9 +30,8 @@ pub(crate) async fn newest(client: &Client, resource: &Resource, namespace: Opti
         ..ListParams::default()
     };
     let error = |error| ApiError::of(error, "list", resource, namespace);
-    let request = Request::new(path(resource, namespace)).list(&one);
-    let request = request.map_err(kube::Error::BuildRequest).map_err(error)?;
-    Ok(list_page(client, request).await.map_err(error)?.metadata.resource_version)
+    let request = once(Request::new(path(resource, namespace)).list(&one));
+    Ok(RawPage::ask(client, request).await.map_err(error)?.version().to_owned())
 }
 
 /// Returns whether `resource` may be watched in `namespace`, as the API server's own authorizer says.

@@ -20,8 +20,7 @@ use self::{
     requests::Requests,
     walk::{Reading, Step, Unreadable, read},
 };
-use super::scope::Scope;
-use crate::api_error::ApiError;
+use crate::{api_error::ApiError, list::List};
 
 /// How much of a history is held at once, as text; as values it is about five times as much. What is longer comes in parts.
 /// Several watches recover at the same time: when an API server restarts, all of them have a gap.
@@ -45,10 +44,10 @@ pub(super) enum Recovery {
 }
 
 /// Finds out what happened after `cursor`.
-pub(super) async fn recover(scope: &Scope, cursor: &str) -> Result<Recovery, ApiError> {
+pub(super) async fn recover(list: &List, cursor: &str) -> Result<Recovery, ApiError> {
     // Versions of one resource compare as integers (KEP-5504).
     let Ok(cursor) = cursor.parse() else { return Ok(Recovery::Unavailable { why: "positions are no integers" }) };
-    let requests = Requests { scope };
+    let requests = Requests { list };
     Ok(match read(&requests, cursor, BYTES).await? {
         Reading::Forgotten { oldest } => match requests.everything_at(oldest).await {
             Ok(objects) => Recovery::State { objects, version: oldest.to_string() },
@@ -57,7 +56,7 @@ pub(super) async fn recover(scope: &Scope, cursor: &str) -> Result<Recovery, Api
             Err(_) => Recovery::Unavailable { why: COMPACTED },
         },
         Reading::Steps { steps, until, is_all } => {
-            let changes = steps.into_iter().filter_map(|step| change(scope, step).transpose());
+            let changes = steps.into_iter().filter_map(|step| change(list, step).transpose());
             Recovery::Changes { changes: changes.collect::<Result<_, _>>()?, until: until.to_string(), is_all }
         }
         Reading::Unsupported(why) => Recovery::Unavailable { why },
@@ -68,10 +67,10 @@ pub(super) async fn recover(scope: &Scope, cursor: &str) -> Result<Recovery, Api
 pub(super) const COMPACTED: &str = "etcd was compacted";
 
 /// Returns a step as a watch would have reported it.
-fn change(scope: &Scope, step: Step) -> Result<Option<Change>, ApiError> {
-    let mut object = scope.read(&step.body).map_err(|error| scope.error(error, "list"))?;
+fn change(list: &List, step: Step) -> Result<Option<Change>, ApiError> {
+    let mut object = list.read(&step.body)?;
     // A deletion has a version of its own there, not that of the last write.
     object["metadata"]["resourceVersion"] = step.version.to_string().into();
-    let reference = ObjectRef::of(&scope.resource, &object);
+    let reference = ObjectRef::of(&list.resource, &object);
     Ok(reference.map(|reference| Change { at: step.at, ..Change::new(reference, step.operation, Some(object)) }))
 }

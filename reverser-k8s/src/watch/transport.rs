@@ -1,26 +1,19 @@
-//! Answers of the API server as they come over the wire.
+//! The answer to a watch as it comes over the wire: lines.
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, stream::BoxStream};
-use http::header::{ACCEPT_ENCODING, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, HeaderValue};
 use http_body_util::BodyExt;
-use kube::{
-    Client,
-    client::Body,
-    core::{Status, response::StatusDetails},
-};
+use kube::Client;
 use tokio::time::timeout;
 
-use crate::renew::Once;
+use crate::request::send;
 
 /// How long a stream may be without a byte. An API server sends a bookmark each minute to whoever wants them, also
 /// while nothing changes (59 to 61 s, measured with Kubernetes 1.36), so that two of them are missing.
 pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(150);
-
-/// Longer texts of refusals come from elsewhere: pages of proxies.
-const REFUSAL_LIMIT: usize = 64 << 10;
 
 /// Why a stream of lines has ended early.
 #[derive(Debug)]
@@ -40,41 +33,6 @@ pub(super) async fn lines(
     request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let answer = send(client, request).await?;
     Ok(split(answer.into_body().into_data_stream(), idle_limit).boxed())
-}
-
-/// Sends a request; returns the answer when it is a success. Of a refusal the error has the time for which the server wants
-/// to be left alone, which kube reads from the body alone.
-pub(super) async fn send(
-    client: &Client,
-    mut request: http::Request<Vec<u8>>,
-) -> Result<http::Response<Body>, kube::Error> {
-    // The machine says when.
-    request.extensions_mut().insert(Once);
-    let answer = client.send(request.map(Body::from)).await?;
-    let code = answer.status();
-    if code.is_success() {
-        return Ok(answer);
-    }
-    // RFC 9110 has dates, too; API servers send seconds.
-    let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    let body = http_body_util::Limited::new(answer.into_body(), REFUSAL_LIMIT).collect().await;
-    let text = body.map(|body| body.to_bytes()).unwrap_or_default();
-    let mut status = serde_json::from_slice(&text).unwrap_or_else(|_no_status| {
-        Status::failure(String::from_utf8_lossy(&text).trim(), code.canonical_reason().unwrap_or_default())
-    });
-    status.code = code.as_u16();
-    if let Some(seconds) = retry_after {
-        let details = StatusDetails {
-            name: String::new(),
-            group: String::new(),
-            kind: String::new(),
-            uid: String::new(),
-            causes: vec![],
-            retry_after_seconds: 0,
-        };
-        status.details.get_or_insert(details).retry_after_seconds = seconds;
-    }
-    Err(kube::Error::Api(status.boxed()))
 }
 
 fn split(
@@ -119,31 +77,6 @@ mod tests {
         let chunks = ["{\"a\"", ":1}\n{}", "\n", "\n{\"b\":2}\n{\"c\""].map(|chunk| Ok(Bytes::from(chunk)));
         let lines: Vec<_> = split(stream::iter(chunks), IDLE_LIMIT).map(|line| line.unwrap()).collect().await;
         assert_eq!(lines, ["{\"a\":1}\n", "{}\n", "\n", "{\"b\":2}\n"]);
-    }
-
-    #[tokio::test]
-    async fn a_refusal_tells_for_how_long_the_server_wants_to_be_left_alone() {
-        // As kube-apiserver writes it when too many requests are in flight, and as proxies do.
-        for (code, retry_after, body, expected) in [
-            (429, Some("7"), "Too many requests, please try again later.", 7),
-            (503, Some("soon"), "<html>", 0),
-            (429, None, r#"{"kind":"Status","message":"slow","code":429,"details":{"retryAfterSeconds":3}}"#, 3),
-            (504, Some("1"), r#"{"kind":"Status","message":"Too large resource version: 9","code":504}"#, 1),
-        ] {
-            let service = tower::service_fn(move |_request: http::Request<Body>| async move {
-                let mut answer = http::Response::builder().status(code);
-                if let Some(seconds) = retry_after {
-                    answer = answer.header(RETRY_AFTER, seconds);
-                }
-                answer.body(Body::from(body.as_bytes().to_vec()))
-            });
-            let client = Client::new(service, "default");
-            let request = http::Request::get("/api/v1/configmaps").body(vec![]).unwrap();
-            let Err(kube::Error::Api(status)) = send(&client, request).await else { panic!("{code} is a refusal") };
-            assert_eq!(status.code, code);
-            assert!(!status.message.is_empty());
-            assert_eq!(status.details.map_or(0, |details| details.retry_after_seconds), expected, "{body}");
-        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::super::recover::Recovery;
-use crate::api_error::ApiError;
+use crate::{api_error::ApiError, list::Page};
 
 /// What is to be done, and told by an [`Input`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,14 +49,4 @@ pub(in crate::watch) enum End {
     Failed(ApiError),
     /// By us: nothing came for so long that nobody is there.
     Silent,
-}
-
-/// A part of a list.
-#[derive(Debug)]
-pub(in crate::watch) struct Page {
-    pub(in crate::watch) objects: Vec<Value>,
-    /// That of the whole list.
-    pub(in crate::watch) version: String,
-    /// What asks for the page after it, if there is one.
-    pub(in crate::watch) next: Option<String>,
 }

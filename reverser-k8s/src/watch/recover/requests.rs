@@ -3,10 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
-use kube::{
-    api::{ListParams, VersionMatch},
-    core::Request,
-};
+use kube::{api::ListParams, core::Request};
 use reverser_git::Backoff;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
@@ -14,7 +11,8 @@ use serde_json::{Value, value::RawValue};
 use super::walk::{Entry, History, Place, Snapshot, Unreadable, Version};
 use crate::{
     api_error::ApiError,
-    watch::scope::{ListPage, PAGE, Scope, list_page, path},
+    list::{List, RawPage, first, next},
+    request::{once, path},
 };
 
 /// How often a request is made before it counts as failed: one reset connection mustn't cost thousands of reads. With
@@ -24,9 +22,9 @@ const TRIES: usize = 5;
 /// How long a server can ask for patience between two tries (`Retry-After`).
 const RETRY_LIMIT: Duration = Duration::from_secs(30);
 
-/// Reads the past of a scope from its API server.
+/// Reads the past of a resource from its API server.
 pub(super) struct Requests<'a> {
-    pub(super) scope: &'a Scope,
+    pub(super) list: &'a List,
 }
 
 /// What of a request's answer is needed.
@@ -41,8 +39,7 @@ impl Requests<'_> {
     pub(super) async fn everything_at(&self, revision: u64) -> Result<Vec<Value>, Unreadable> {
         let mut objects = Vec::new();
         self.pages(Part::Whole, Some(revision), |object| {
-            let object = self.scope.read(object).map_err(|error| self.scope.error(error, "list"));
-            objects.push(object.map_err(Unreadable::Failed)?);
+            objects.push(self.list.read(object).map_err(Unreadable::Failed)?);
             Ok(())
         })
         .await?;
@@ -56,33 +53,29 @@ impl Requests<'_> {
         revision: Option<u64>,
         mut take: impl FnMut(&RawValue) -> Result<(), Unreadable> + Send,
     ) -> Result<u64, Unreadable> {
-        let mut page = ListParams { limit: Some(PAGE), ..revision.map(at).unwrap_or_default() };
+        let mut page = first(revision.map(|revision| revision.to_string()).as_deref());
         loop {
-            let answer = self.ask(part, self.scope.namespace.as_deref(), &page).await?;
+            let answer = self.ask(part, self.list.namespace.as_deref(), &page).await?;
             let answered = revision_of(&answer, revision)?;
-            answer.items.iter().flatten().try_for_each(|object| take(object))?;
-            match answer.metadata.next() {
-                Some(token) => page.continue_token = Some(token),
+            answer.objects().try_for_each(&mut take)?;
+            match answer.next() {
+                Some(token) => page = next(token),
                 None => return Ok(answered),
             }
         }
     }
 
     /// Makes a request, and again where that may help.
-    async fn ask(&self, part: Part, namespace: Option<&str>, params: &ListParams) -> Result<ListPage, Unreadable> {
+    async fn ask(&self, part: Part, namespace: Option<&str>, params: &ListParams) -> Result<RawPage, Unreadable> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         let mut tried = 1;
         loop {
-            let request = Request::new(path(&self.scope.resource, namespace));
+            let request = Request::new(path(&self.list.resource, namespace));
             let request = match part {
                 Part::Metadata => request.list_metadata(params),
                 Part::Whole => request.list(params),
             };
-            let answer = match request.map_err(kube::Error::BuildRequest) {
-                Ok(request) => list_page(&self.scope.client, request).await,
-                Err(error) => Err(error),
-            };
-            match answer.map_err(|error| self.scope.error(error, "list")) {
+            match self.list.ask(once(request)).await {
                 Ok(page) => return Ok(page),
                 Err(error) if tried < TRIES && may_pass(&error) => {
                     tried += 1;
@@ -111,13 +104,12 @@ impl History for Requests<'_> {
 
     async fn get_at(&self, place: &Place, revision: u64) -> Result<Option<Version>, Unreadable> {
         // In its own namespace's path: there the API server reads one key of etcd, else it reads all and compares names.
-        let named = ListParams { field_selector: Some(selector(&place.name)), ..at(revision) };
-        let answer = self.ask(Part::Whole, place.namespace.as_deref(), &named).await?;
+        let answer = self.ask(Part::Whole, place.namespace.as_deref(), &named(&place.name, revision)).await?;
         revision_of(&answer, Some(revision))?;
-        let mut items = answer.items.unwrap_or_default();
-        let Some(body) = items.pop() else { return Ok(None) };
+        let mut objects = answer.into_objects();
+        let Some(body) = objects.pop() else { return Ok(None) };
         let (answered, entry) = identity(&body)?;
-        if answered != *place || !items.is_empty() {
+        if answered != *place || !objects.is_empty() {
             return Err(Unreadable::Unsupported("the server doesn't heed field selectors"));
         }
         let (created, written) = times(&body);
@@ -127,10 +119,9 @@ impl History for Requests<'_> {
     async fn reaches(&self, revision: u64) -> Result<bool, Unreadable> {
         // By a name, whether there is such an object or not: that is read from etcd, as what is walked is. A list may come from
         // the API server's memory, which goes further back than an etcd that was compacted meanwhile.
-        let any_namespace = self.scope.resource.namespaced.then_some("default");
-        let namespace = self.scope.namespace.as_deref().or(any_namespace);
-        let named = ListParams { field_selector: Some(selector("any")), ..at(revision) };
-        match self.ask(Part::Metadata, namespace, &named).await {
+        let any_namespace = self.list.resource.namespaced.then_some("default");
+        let namespace = self.list.namespace.as_deref().or(any_namespace);
+        match self.ask(Part::Metadata, namespace, &named("any", revision)).await {
             Ok(_) => Ok(true),
             Err(Unreadable::Forgotten) => Ok(false),
             Err(error) => Err(error),
@@ -138,13 +129,9 @@ impl History for Requests<'_> {
     }
 }
 
-/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resourceversion-in-list>
-fn at(revision: u64) -> ListParams {
-    ListParams {
-        resource_version: Some(revision.to_string()),
-        version_match: Some(VersionMatch::Exact),
-        ..ListParams::default()
-    }
+/// Returns what asks for the object of one name, as it was.
+fn named(name: &str, revision: u64) -> ListParams {
+    ListParams { limit: None, field_selector: Some(selector(name)), ..first(Some(&revision.to_string())) }
 }
 
 /// Returns the field selector for one name. Names of RBAC's kinds may hold any character but `/` and `%`; apimachinery's
@@ -161,8 +148,8 @@ fn selector(name: &str) -> String {
 }
 
 /// Returns the revision of a list, if it is the one that was asked for.
-fn revision_of(page: &ListPage, asked: Option<u64>) -> Result<u64, Unreadable> {
-    let revision = page.metadata.resource_version.parse();
+fn revision_of(page: &RawPage, asked: Option<u64>) -> Result<u64, Unreadable> {
+    let revision = page.version().parse();
     match (revision, asked) {
         (Ok(revision), None) => Ok(revision),
         (Ok(revision), Some(asked)) if revision == asked => Ok(revision),
