@@ -9,7 +9,7 @@ use reverser_git::{Batch, GitSink, SinkError};
 
 use crate::{
     discover::{Catalog, DiscoverError},
-    hub::{Hub, Open, Reading, Subscription},
+    hub::{Extent, Hub, Open, Subscription},
     list::List,
     request::within,
     source::Source,
@@ -134,27 +134,27 @@ impl Cluster {
     }
 
     fn watches_of(&self, resource: &Arc<Resource>, pipeline: &Pipeline) -> Vec<Subscription> {
-        let watch = |namespace| self.watch(resource, namespace, Reading::Without(pipeline.sanitizer_of(resource)));
+        let watch = |namespace| self.watch(resource, namespace, Extent::Without(pipeline.sanitizer_of(resource)));
         namespaces(resource, pipeline).into_iter().map(watch).collect()
     }
 
-    fn watch(&self, resource: &Arc<Resource>, namespace: Option<String>, reading: Reading) -> Subscription {
+    fn watch(&self, resource: &Arc<Resource>, namespace: Option<String>, extent: Extent) -> Subscription {
         let (client, uid) = (self.client.clone(), self.uid.clone());
         let (of, place, gate) = (Arc::clone(resource), namespace.clone(), self.gate.clone());
-        let open: Open = Arc::new(move |cursor, reading| {
+        let open: Open = Arc::new(move |cursor, extent| {
             let watch = Watch::new(client.clone(), &uid, Arc::clone(&of), place.clone()).through(gate.clone());
             let watch = match cursor {
                 Some(cursor) => watch.resume(cursor),
                 None => watch,
             };
-            match reading {
-                Reading::Without(sanitizer) => Box::new(watch.read_with(sanitizer.clone())),
-                Reading::Nothing | Reading::Whole => Box::new(watch),
+            match extent {
+                Extent::Without(sanitizer) => Box::new(watch.read_with(sanitizer.clone())),
+                Extent::Nothing | Extent::Whole => Box::new(watch),
             }
         });
         let scope = namespace.as_ref().map(|namespace| format!("/{namespace}")).unwrap_or_default();
         let id = format!("{}/{resource}{scope}", self.id);
-        Subscription::new(id, Arc::clone(resource), namespace, Arc::clone(&self.hub), open, reading)
+        Subscription::new(id, Arc::clone(resource), namespace, Arc::clone(&self.hub), open, extent)
     }
 }
 

@@ -36,14 +36,14 @@ use crate::{
 };
 
 /// Opens a source behind a position, or, without one, with a complete list.
-pub(crate) type Open = Arc<dyn Fn(Option<&str>, &Reading) -> Box<dyn Source> + Send + Sync>;
+pub(crate) type Open = Arc<dyn Fn(Option<&str>, &Extent) -> Box<dyn Source> + Send + Sync>;
 
 /// What a stream is about: a resource, as `group/version/plural`, in a namespace or everywhere.
 pub(crate) type Key = (String, Option<String>);
 
 /// How much of an object is read: as little as all that share a stream agree on.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Reading {
+pub(crate) enum Extent {
     /// Not more than that there is one.
     Nothing,
     /// Without what this removes anyway.
@@ -52,11 +52,11 @@ pub(crate) enum Reading {
     Whole,
 }
 
-impl Reading {
+impl Extent {
     /// Returns what both need.
     fn and(&self, other: &Self) -> Self {
         match (self, other) {
-            (Self::Nothing, reading) | (reading, Self::Nothing) => reading.clone(),
+            (Self::Nothing, extent) | (extent, Self::Nothing) => extent.clone(),
             (one, another) if one == another => one.clone(),
             _ => Self::Whole,
         }
@@ -81,7 +81,7 @@ struct Join {
     /// Stands at `have`; the stream goes on with it where that is behind.
     source: Box<dyn Source>,
     have: u64,
-    reading: Reading,
+    extent: Extent,
     open: Open,
     /// Was too slow for the others, and mustn't hold them up by joining from behind.
     is_slow: bool,

@@ -23,9 +23,9 @@ pub struct Load {
 
 /// A source is read as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Reading(Arc<AtomicUsize>);
+pub(crate) struct Counted(Arc<AtomicUsize>);
 
-impl Drop for Reading {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -54,9 +54,9 @@ impl Load {
     }
 
     /// Counts a source.
-    pub(crate) fn read(&self) -> Reading {
+    pub(crate) fn count_source(&self) -> Counted {
         self.sources.fetch_add(1, Ordering::Relaxed);
-        Reading(Arc::clone(&self.sources))
+        Counted(Arc::clone(&self.sources))
     }
 
     /// Returns both ends of the queue.

@@ -22,7 +22,7 @@ use tokio::{
 use super::{Cluster, choose, resume};
 use crate::{
     discover::Discovery,
-    hub::{Reading, Subscription},
+    hub::{Extent, Subscription},
     report::chain,
     reverser::Arrival,
     source::{Event, Source},
@@ -145,7 +145,7 @@ impl Hint {
             // Not what there is, which discovery tells, and which may be large: only what comes from here on.
             match newest(&self.cluster.client, &self.resource, None).await {
                 Ok(cursor) => {
-                    let watch = self.cluster.watch(&self.resource, None, Reading::Nothing).resume(cursor);
+                    let watch = self.cluster.watch(&self.resource, None, Extent::Nothing).resume(cursor);
                     self.read(watch, &bell).await;
                 }
                 Err(error) => tracing::debug!(error = %chain(&error), "discovery is polled instead"),

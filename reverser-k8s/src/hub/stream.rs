@@ -7,7 +7,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Answer, Bell, Join, Open, Position, Reading, weight::weight};
+use super::{Answer, Bell, Extent, Join, Open, Position, weight::weight};
 use crate::{
     queue,
     source::{Event, Gap, Listed, Source},
@@ -21,7 +21,7 @@ const MOMENT: Duration = Duration::from_millis(500);
 pub(super) struct Stream<'a> {
     source: Box<dyn Source>,
     open: Open,
-    reading: Reading,
+    extent: Extent,
     place: Place,
     /// Where others see how far this is.
     shown: &'a Position,
@@ -72,12 +72,12 @@ struct Seat {
 impl<'a> Stream<'a> {
     /// Returns the stream that who joins first opens.
     pub(super) fn begin(join: Join, shown: &'a Position) -> Self {
-        let Join { source, have, reading, open, is_slow: _, seat, answer } = join;
+        let Join { source, have, extent, open, is_slow: _, seat, answer } = join;
         let bell = Arc::new(Notify::new());
         // One that has gone meanwhile is found by `run`.
         let _gone = answer.send(Answer::Seated(Bell(Arc::clone(&bell))));
         let place = Place { position: have, is_between: false };
-        Self { source, open, reading, place, shown, seats: vec![Seat { events: seat, have }], bell, has_failed: false }
+        Self { source, open, extent, place, shown, seats: vec![Seat { events: seat, have }], bell, has_failed: false }
     }
 
     /// Reads until nobody is left, or nothing comes any more.
@@ -97,22 +97,22 @@ impl<'a> Stream<'a> {
     }
 
     fn join(&mut self, join: Join) {
-        let Join { source, have, reading, open: _, is_slow, seat, answer } = join;
+        let Join { source, have, extent, open: _, is_slow, seat, answer } = join;
         let is_behind = have < self.place.position;
         if self.place.is_between || is_slow && is_behind {
             let _gone = answer.send(Answer::Alone(source));
             return;
         }
-        let (needed, mut read) = (self.reading.and(&reading), self.reading.clone());
+        let (needed, mut read) = (self.extent.and(&extent), self.extent.clone());
         if is_behind {
             tracing::debug!(source = self.source.id(), at = have, "begins anew for one that is behind");
-            (self.source, read) = (source, reading);
+            (self.source, read) = (source, extent);
             self.move_to(Place { position: have, is_between: false });
         }
         if needed != read {
             self.source = (self.open)(Some(&self.place.position.to_string()), &needed);
         }
-        self.reading = needed;
+        self.extent = needed;
         if answer.send(Answer::Seated(Bell(Arc::clone(&self.bell)))).is_ok() {
             self.seats.push(Seat { events: seat, have });
         }

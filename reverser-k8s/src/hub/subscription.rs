@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use reverser_core::Resource;
 use tokio::sync::oneshot;
 
-use super::{Answer, Bell, Hub, Join, Key, Open, Reading};
+use super::{Answer, Bell, Extent, Hub, Join, Key, Open};
 use crate::{
     list::Lister,
     queue,
@@ -28,7 +28,7 @@ pub struct Subscription {
     hub: Arc<Hub>,
     key: Key,
     open: Open,
-    reading: Reading,
+    extent: Extent,
     state: State,
 }
 
@@ -64,10 +64,10 @@ impl Subscription {
         namespace: Option<String>,
         hub: Arc<Hub>,
         open: Open,
-        reading: Reading,
+        extent: Extent,
     ) -> Self {
         let key = (resource.to_string(), namespace.clone());
-        Self { id, resource, namespace, hub, key, open, reading, state: State::Start(None) }
+        Self { id, resource, namespace, hub, key, open, extent, state: State::Start(None) }
     }
 
     /// Goes on behind `cursor` instead, as an earlier run left it.
@@ -89,12 +89,12 @@ impl Subscription {
 
     /// Asks for a seat; returns where that leads.
     async fn join(&mut self, have: u64, source: Option<Box<dyn Source>>, is_slow: bool) -> State {
-        let source = source.unwrap_or_else(|| (self.open)(Some(&have.to_string()), &self.reading));
+        let source = source.unwrap_or_else(|| (self.open)(Some(&have.to_string()), &self.extent));
         // In this order: where this is dropped, the bell in an answer goes after the seat.
         let (answer, answered) = oneshot::channel();
         let (seat, events) = queue::bounded(SEAT);
-        let (open, reading) = (Arc::clone(&self.open), self.reading.clone());
-        self.hub.join(&self.key, Join { source, have, reading, open, is_slow, seat, answer }).await;
+        let (open, extent) = (Arc::clone(&self.open), self.extent.clone());
+        self.hub.join(&self.key, Join { source, have, extent, open, is_slow, seat, answer }).await;
         match answered.await {
             Ok(Answer::Alone(source)) => State::Alone { source, position: Position::At(have) },
             Ok(Answer::Seated(bell)) => State::Seated { have, seat: Seat { events, _bell: bell } },
@@ -112,7 +112,7 @@ impl Source for Subscription {
 
     fn lister(&self) -> Option<Arc<dyn Lister>> {
         // What would be read is opened; nothing is asked of it.
-        (self.open)(None, &self.reading).lister()
+        (self.open)(None, &self.extent).lister()
     }
 
     fn pause(&mut self) {
@@ -129,7 +129,7 @@ impl Source for Subscription {
         loop {
             match &mut self.state {
                 State::Start(None) => {
-                    let source = (self.open)(None, &self.reading);
+                    let source = (self.open)(None, &self.extent);
                     self.state = State::Alone { source, position: Position::Unknown };
                 }
                 State::Start(Some(cursor)) => match cursor.parse() {
@@ -139,7 +139,7 @@ impl Source for Subscription {
                     }
                     // Some extension server's own idea of a version: it can't be compared with others'.
                     Err(_) => {
-                        let source = (self.open)(Some(cursor), &self.reading);
+                        let source = (self.open)(Some(cursor), &self.extent);
                         self.state = State::Alone { source, position: Position::Unknown };
                     }
                 },
@@ -166,7 +166,7 @@ impl Source for Subscription {
                     let Some(event) = seat.events.receive(1).await.pop() else {
                         // Its place is gone. By itself at first: that holds up nobody, and should reading what comes next
                         // end in a panic, it does so here, where that is seen.
-                        let source = (self.open)(Some(&have.to_string()), &self.reading);
+                        let source = (self.open)(Some(&have.to_string()), &self.extent);
                         self.state = State::Alone { source, position: Position::At(*have) };
                         continue;
                     };

@@ -21,23 +21,23 @@ struct Server(Arc<Mutex<Vec<Opened>>>);
 
 struct Opened {
     cursor: Option<String>,
-    reading: Reading,
+    extent: Extent,
     events: UnboundedSender<Event>,
 }
 
 impl Server {
     fn open(&self) -> Open {
         let opened = Arc::clone(&self.0);
-        Arc::new(move |cursor, reading| {
+        Arc::new(move |cursor, extent| {
             let (events, said) = unbounded_channel();
             let cursor = cursor.map(str::to_owned);
-            opened.lock().unwrap().push(Opened { cursor, reading: reading.clone(), events });
+            opened.lock().unwrap().push(Opened { cursor, extent: extent.clone(), events });
             Box::new(Said(said))
         })
     }
 
-    fn subscribe(&self, hub: &Arc<Hub>, name: &str, reading: Reading) -> Subscription {
-        Subscription::new(name.into(), configmaps(), None, Arc::clone(hub), self.open(), reading)
+    fn subscribe(&self, hub: &Arc<Hub>, name: &str, extent: Extent) -> Subscription {
+        Subscription::new(name.into(), configmaps(), None, Arc::clone(hub), self.open(), extent)
     }
 
     /// Says this through the source that was opened last, of those that somebody reads.
@@ -56,8 +56,8 @@ impl Server {
         self.0.lock().unwrap().iter().filter(|opened| !opened.events.is_closed()).count()
     }
 
-    fn last_reading(&self) -> Reading {
-        self.0.lock().unwrap().last().unwrap().reading.clone()
+    fn last_extent(&self) -> Extent {
+        self.0.lock().unwrap().last().unwrap().extent.clone()
     }
 }
 
@@ -119,7 +119,7 @@ async fn read(subscription: &mut Subscription) -> Vec<String> {
 }
 
 async fn resumed(server: &Server, hub: &Arc<Hub>, cursor: u64) -> Subscription {
-    let mut one = server.subscribe(hub, &format!("at {cursor}"), Reading::Whole).resume(cursor.to_string());
+    let mut one = server.subscribe(hub, &format!("at {cursor}"), Extent::Whole).resume(cursor.to_string());
     assert_eq!(read(&mut one).await, ["resumed"]);
     one
 }
@@ -173,7 +173,7 @@ async fn one_that_joins_from_ahead_skips_what_it_has() {
 async fn without_a_cursor_one_gets_a_list_of_its_own() {
     let (server, hub) = (Server::default(), Arc::new(Hub::default()));
     let mut old = resumed(&server, &hub, 10).await;
-    let mut new = server.subscribe(&hub, "new", Reading::Whole);
+    let mut new = server.subscribe(&hub, "new", Extent::Whole);
     assert!(read(&mut new).await.is_empty());
     server.say(listed(15));
     assert_eq!(read(&mut new).await, ["listed 15"]);
@@ -186,7 +186,7 @@ async fn without_a_cursor_one_gets_a_list_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn the_first_ones_own_list_goes_on_as_the_shared_watch() {
     let (server, hub) = (Server::default(), Arc::new(Hub::default()));
-    let mut first = server.subscribe(&hub, "first", Reading::Whole);
+    let mut first = server.subscribe(&hub, "first", Extent::Whole);
     assert!(read(&mut first).await.is_empty());
     server.say(listed(15));
     server.say(change(16));
@@ -286,26 +286,26 @@ async fn all_are_told_of_trouble_and_of_its_end() {
 #[tokio::test(start_paused = true)]
 async fn objects_are_read_whole_as_soon_as_two_need_different_parts() {
     let (server, hub) = (Server::default(), Arc::new(Hub::default()));
-    let without = |sanitizer: Sanitizer| Reading::Without(sanitizer);
-    let join = async |reading: Reading| {
-        let mut one = server.subscribe(&hub, "one", reading).resume("10");
+    let without = |sanitizer: Sanitizer| Extent::Without(sanitizer);
+    let join = async |extent: Extent| {
+        let mut one = server.subscribe(&hub, "one", extent).resume("10");
         assert_eq!(read(&mut one).await, ["resumed"]);
         (one, server.reads())
     };
     let (_one, _) = join(without(Sanitizer::faithful())).await;
-    let (_two, _) = join(Reading::Nothing).await;
+    let (_two, _) = join(Extent::Nothing).await;
     let (_three, _) = join(without(Sanitizer::faithful())).await;
     assert_eq!(server.reads(), 1);
     let first = server.0.lock().unwrap()[0].events.is_closed();
     assert!(!first, "they agree");
     let (_four, reads) = join(without(Sanitizer::minimal())).await;
-    assert_eq!((server.last_reading(), reads), (Reading::Whole, 1));
+    assert_eq!((server.last_extent(), reads), (Extent::Whole, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn versions_that_do_not_compare_are_not_shared() {
     let (server, hub) = (Server::default(), Arc::new(Hub::default()));
-    let mut odd = server.subscribe(&hub, "odd", Reading::Whole).resume("a-1");
+    let mut odd = server.subscribe(&hub, "odd", Extent::Whole).resume("a-1");
     assert!(read(&mut odd).await.is_empty());
     server.say(Event::Cursor("a-2".into()));
     assert_eq!((read(&mut odd).await, hub.lock().len()), (vec!["up to a-2".into()], 0));

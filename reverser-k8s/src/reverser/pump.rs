@@ -101,7 +101,7 @@ async fn pump(
     mut is_new: bool,
     is_gone: Arc<AtomicBool>,
 ) {
-    let _reading = reverser.load.read();
+    let _counted = reverser.load.count_source();
     let id: Arc<str> = source.id().into();
     while let Some(event) = source.next().await {
         match &event {
