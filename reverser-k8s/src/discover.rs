@@ -8,11 +8,10 @@ use kube::{Client, core::discovery::v2::APIGroupDiscoveryList};
 use reverser_core::{Resource, Selector};
 use serde_json::Value;
 
-use crate::restore::defines;
-
 mod ask;
+mod definition;
 
-pub(crate) use self::ask::Discovery;
+pub(crate) use self::{ask::Discovery, definition::defines};
 
 /// How long discovery may take; an API server that aggregates many others asks each of them.
 const LIMIT: Duration = Duration::from_secs(30);

@@ -14,7 +14,7 @@ use futures::{StreamExt, stream};
 use kube::Client;
 use reverser_core::{NOISE, ObjectRef, RepoPath, Resource, Sanitizer, Selector};
 
-use crate::discover::{Catalog, DiscoverError};
+use crate::discover::{Catalog, DiscoverError, defines};
 
 mod align;
 mod apply;
@@ -26,7 +26,6 @@ mod order;
 mod prune;
 mod requests;
 
-pub(crate) use definitions::defines;
 pub use failure::{Failure, FieldConflict};
 pub use manifests::{Broken, Manifest, Manifests};
 pub use prune::{Extra, Kept};

@@ -24,7 +24,7 @@ impl ByChange {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ByCommit {
-    /// `change` or `sync`.
+    /// `change`, `sync` or `verify`.
     pub(super) kind: &'static str,
 }
 

@@ -5,8 +5,8 @@ use std::{collections::HashSet, sync::Arc};
 use reverser_core::{LeftOut, ObjectRef, RefuseSecrets, Resource, Seal, Selector};
 use serde_json::Value;
 
-use super::{Failure, Outcome, Place, Restore, Restored, Told, definitions::defines, order::Stage, place_of};
-use crate::{api_error::ApiError, report::chain, reverser::is_mass_deletion};
+use super::{Failure, Outcome, Place, Restore, Restored, Told, order::Stage, place_of};
+use crate::{api_error::ApiError, discover::defines, report::chain, reverser::is_mass_deletion};
 
 /// What a restore could delete. Nothing has been deleted yet.
 #[derive(Debug, Default)]
