@@ -9,9 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, ResourceQuota};
-use kube::Api;
 use reverser_core::{Operation, RepoPath, Resource};
 use reverser_git::{Batch, Files, GitSink, MemorySink, Receipt, SinkError};
 use reverser_k8s::{Event, Notice, Reporter, Reverser, Source, Watch, testing::conforms};
@@ -20,7 +18,7 @@ use reverser_tests::{LIMIT, Running};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::scene::{Scene, config_map, create, delete, object, patch, run};
+use crate::scene::{Scene, config_map, create, create_many, delete, object, patch, run};
 
 #[test]
 fn a_watch_that_git_keeps_waiting_closes_its_stream_and_goes_on_where_it_was() {
@@ -47,7 +45,7 @@ fn a_watch_that_git_keeps_waiting_closes_its_stream_and_goes_on_where_it_was() {
         })
         .await;
 
-        make(scene.api(), OBJECTS).await;
+        create_many(&scene.api(), "burst", OBJECTS, "1").await;
         eventually("the stream to be closed", LIMIT, async || {
             let now = (pauses.load(Ordering::Relaxed), proxy.open());
             // hyper closes a connection in the middle of an answer; there is no other.
@@ -242,7 +240,7 @@ fn a_restored_etcd_is_noticed_and_git_goes_back_with_it() {
             patch(&configs, "changed", json!({"data": {"key": "2"}})).await;
             delete(&configs, "removed").await;
             // Versions that a restored server doesn't reach again by itself meanwhile.
-            make(scene.api(), 200).await;
+            create_many(&scene.api(), "burst", 200, "1").await;
             let burst = (0..200).map(|number| file(&format!("burst-{number}"))).chain([file("changed")]);
             scene.has_files(&burst.collect::<Vec<_>>()).await;
         };
@@ -336,17 +334,4 @@ impl Reporter for Pauses {
 
 fn config_maps() -> Arc<Resource> {
     Arc::new(Resource::new("", "v1", "ConfigMap", "configmaps").without_status())
-}
-
-/// Creates so many ConfigMaps over eight connections.
-async fn make(configs: Api<ConfigMap>, count: usize) {
-    stream::iter(0..count)
-        .map(async |number| {
-            create(&configs, config_map(&format!("burst-{number}"), "1")).await;
-            Ok::<_, ()>(())
-        })
-        .buffer_unordered(8)
-        .try_collect::<()>()
-        .await
-        .unwrap();
 }

@@ -14,7 +14,7 @@ use reverser_testbed::eventually;
 use reverser_tests::LIMIT;
 use serde_json::json;
 
-use crate::scene::{Scene, assert_subjects, config_map, create, delete, object, patch, run, subjects};
+use crate::scene::{Scene, assert_subjects, config_map, crd, create, delete, object, patch, run, subjects};
 
 #[test]
 fn a_creation_an_update_and_a_deletion_are_a_commit_each() {
@@ -324,7 +324,7 @@ fn a_resource_that_comes_up_while_watching_is_recorded_change_by_change() {
         let watch = scene.watch(&[]).await;
         let crds = Api::<CustomResourceDefinition>::all(scene.plane.client());
         let (name, group) = ("teapots.new-kind.example.com", "new-kind.example.com");
-        create(&crds, object(crd(group, "Teapot"))).await;
+        create(&crds, crd(group, "Teapot")).await;
         await_condition(crds.clone(), name, is_crd_established()).await.unwrap();
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", "Teapot"));
         let teapots = Api::<DynamicObject>::namespaced_with(scene.plane.client(), &scene.namespace, &kind);
@@ -377,12 +377,4 @@ async fn seen_by_its_controller(deployments: &Api<Deployment>, name: &str, gener
         if is_done { Ok(()) } else { Err(status) }
     })
     .await;
-}
-
-fn crd(group: &str, kind: &str) -> serde_json::Value {
-    let (plural, singular) = (format!("{}s", kind.to_lowercase()), kind.to_lowercase());
-    let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    json!({"metadata": {"name": format!("{plural}.{group}")}, "spec": {"group": group, "scope": "Namespaced",
-        "names": {"kind": kind, "plural": plural, "singular": singular},
-        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": anything}}]}})
 }

@@ -2,16 +2,14 @@
 
 use std::{collections::BTreeSet, env, num::NonZeroU32};
 
-use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
 use reverser_testbed::{BareRepo, Ending, Faults, GitHttp, LoggedCommit, TcpProxy, eventually};
 use reverser_tests::{LIMIT, Running};
 use serde_json::json;
 
 use crate::{
     authors::{text, user},
-    scene::{Scene, WATCHING, config_map, create, delete, history, object, patch, run, subjects},
+    scene::{Scene, WATCHING, config_map, create, create_many, delete, history, patch, run, subjects},
 };
 
 #[test]
@@ -43,7 +41,7 @@ fn a_list_that_breaks_half_way_deletes_nothing_and_is_right_later() {
         let scene = Scene::shared("half-lists").await;
         let configs = scene.api::<ConfigMap>();
         // More than a page.
-        make(&configs, "kept", 800).await;
+        create_many(&configs, "kept", 800, "1").await;
         create(&configs, config_map("gone", "1")).await;
         let (watch, way) = watch_via(&scene, &["-r", "configmaps", "--state-dir", "first"]).await;
         let listed = way.received();
@@ -70,7 +68,7 @@ fn a_slow_connection_brings_everything_in_the_end() {
         let scene = Scene::shared("slow").await;
         let (_watch, way) = watch_via(&scene, &["-r", "configmaps"]).await;
         way.set(Faults { bytes_per_second: NonZeroU32::new(150_000), ..Faults::default() });
-        make(&scene.api(), "made", 1_000).await;
+        create_many(&scene.api(), "made", 1_000, "1").await;
         patch(&scene.api::<ConfigMap>(), "made-0", json!({"data": {"key": "2"}})).await;
         let log = scene.history(1_001).await;
         assert_eq!(subjects(&log).collect::<BTreeSet<_>>().len(), 1_001);
@@ -139,7 +137,7 @@ fn what_two_users_create_as_fast_as_they_can_is_a_commit_each_by_the_right_one()
         let audit_log = scene.plane.audit_log().unwrap();
         let watch = scene.watch(&["-r", "configmaps", "--audit-log", text(&audit_log)]).await;
         let begun = tokio::time::Instant::now();
-        tokio::join!(make(&ann, "ann", creates / 2), make(&ben, "ben", creates / 2));
+        tokio::join!(create_many(&ann, "ann", creates / 2, "1"), create_many(&ben, "ben", creates / 2, "1"));
         let made = begun.elapsed();
         let log = all(&scene.repo, creates).await;
         eprintln!("{creates} creates in {made:?}, on the remote {:?} later", begun.elapsed() - made);
@@ -178,13 +176,4 @@ fn start_via(scene: &Scene, way: &TcpProxy, more: &[&str]) -> Running {
     let repo = scene.repo.url();
     let arguments = ["watch", "--log-format", "json", "--repo", &repo, "--kubeconfig", text(&kubeconfig)];
     scene.home.start(&[&arguments[..], &["--namespace", &scene.namespace], more].concat())
-}
-
-/// Creates so many ConfigMaps, eight at a time.
-async fn make(configs: &Api<ConfigMap>, prefix: &str, count: usize) {
-    let created = (0..count).map(|number| {
-        let made = json!({"metadata": {"name": format!("{prefix}-{number}")}, "data": {"key": number.to_string()}});
-        async move { drop(create(configs, object(made)).await) }
-    });
-    stream::iter(created).buffer_unordered(8).collect::<()>().await;
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     authors::{text, user},
-    scene::{Scene, config_map, create, delete, object, patch, run, subjects},
+    scene::{Scene, config_map, crd, create, delete, object, patch, run, subjects},
 };
 
 #[test]
@@ -89,7 +89,7 @@ fn a_watch_that_the_api_server_has_left_behind_catches_up_on_all_kinds_of_object
     run(async {
         let scene = Scene::alone("behind").await;
         let crds = Api::<CustomResourceDefinition>::all(scene.plane.client());
-        create(&crds, object(crd())).await;
+        create(&crds, crd("example.com", "Widget")).await;
         await_condition(crds, "widgets.example.com", is_crd_established()).await.unwrap();
         let widget = ApiResource::from_gvk(&GroupVersionKind::gvk("example.com", "v1", "Widget"));
         let widgets = Api::<DynamicObject>::namespaced_with(scene.plane.client(), &scene.namespace, &widget);
@@ -306,17 +306,4 @@ fn versions(log: &[LoggedCommit]) -> Vec<u64> {
 
 fn made(widget: &ApiResource, size: u8) -> Value {
     json!({"apiVersion": widget.api_version, "kind": widget.kind, "metadata": {"name": "cog"}, "spec": {"size": size}})
-}
-
-fn crd() -> Value {
-    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    json!({
-        "metadata": {"name": "widgets.example.com"},
-        "spec": {
-            "group": "example.com",
-            "names": {"kind": "Widget", "plural": "widgets"},
-            "scope": "Namespaced",
-            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
-        },
-    })
 }

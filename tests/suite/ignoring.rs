@@ -1,15 +1,11 @@
 //! What is left out by an object's own wish, or since a GitOps tool did it.
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
-};
 use reverser_testbed::eventually;
 use reverser_tests::LIMIT;
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, assert_subjects, config_map, create, delete, patch, run};
+use crate::scene::{Scene, apply_as, assert_subjects, config_map, create, delete, patch, run};
 
 const FLUX: &str = "kustomize-controller";
 
@@ -56,10 +52,10 @@ fn the_changes_of_an_ignored_manager_come_with_those_of_others() {
         scene.history(1).await;
         let flux = async |text: &str| {
             another_second().await;
-            apply(&configs, FLUX, json!({"data": {"flux": text}}), "web").await;
+            apply_as(&configs, FLUX, json!({"data": {"flux": text}}), "web").await;
         };
         flux("1").await;
-        apply(&configs, FLUX, json!({"data": {"flux": "1"}}), "cache").await;
+        apply_as(&configs, FLUX, json!({"data": {"flux": "1"}}), "cache").await;
         flux("2").await;
         create(&configs, config_map("mark-1", "1")).await;
         assert_subjects(&scene.history(2).await, &["[CREATE] v1/configmaps/web", "[CREATE] v1/configmaps/mark-1"]);
@@ -124,14 +120,6 @@ fn what_a_gitops_tool_applies_from_our_commits_makes_none() {
             assert_subjects(&log, &expected);
         }
     });
-}
-
-/// Server-side apply by a manager.
-async fn apply(configs: &Api<ConfigMap>, manager: &str, mut change: Value, name: &str) {
-    change["apiVersion"] = "v1".into();
-    change["kind"] = "ConfigMap".into();
-    change["metadata"]["name"] = name.into();
-    configs.patch(name, &PatchParams::apply(manager).force(), &Patch::Apply(change)).await.unwrap();
 }
 
 /// Waits until the clock shows another second: managed fields have no finer times.

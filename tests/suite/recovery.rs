@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
 use reverser_testbed::{BareRepo, GitHttp, Outage, eventually};
 use reverser_tests::LIMIT;
 use serde_json::json;
 
-use crate::scene::{Scene, assert_subjects, config_map, create, delete, history, patch, run, subjects};
+use crate::scene::{Scene, assert_subjects, config_map, create, create_many, delete, history, patch, run, subjects};
 
 #[test]
 fn after_a_time_away_that_the_api_server_has_forgotten_git_is_as_the_cluster_is() {
@@ -185,7 +183,7 @@ fn a_kill_in_a_burst_loses_nothing_and_doubles_nothing() {
         let watch = scene.watch(&["-r", "configmaps"]).await;
         scene.history(1).await;
         let configs = scene.api::<ConfigMap>();
-        let burst = tokio::spawn(make(configs, OBJECTS));
+        let burst = tokio::spawn(async move { create_many(&configs, "burst", OBJECTS, "1").await });
         // Twice, each time when some more are on their way.
         let mut watch = watch;
         for part in [OBJECTS / 10, OBJECTS / 3] {
@@ -213,17 +211,4 @@ fn a_kill_in_a_burst_loses_nothing_and_doubles_nothing() {
             BareRepo::existing(state.unwrap().path().join("repository.git")).fsck().await.unwrap();
         }
     });
-}
-
-/// Creates so many ConfigMaps over eight connections.
-async fn make(configs: Api<ConfigMap>, count: usize) {
-    stream::iter(0..count)
-        .map(async |number| {
-            create(&configs, config_map(&format!("burst-{number}"), "1")).await;
-            Ok::<_, ()>(())
-        })
-        .buffer_unordered(8)
-        .try_collect::<()>()
-        .await
-        .unwrap();
 }

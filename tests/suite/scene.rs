@@ -5,9 +5,11 @@ use std::{
     sync::{Arc, LazyLock, Weak},
 };
 
+use futures::{StreamExt, stream};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::core::v1::{ConfigMap, Namespace},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
     Api, Resource,
@@ -201,9 +203,35 @@ pub(crate) fn config_map(name: &str, value: &str) -> ConfigMap {
     object(json!({"metadata": {"name": name}, "data": {"key": value}}))
 }
 
+/// Returns the definition of a namespaced kind that may hold anything.
+pub(crate) fn crd(group: &str, kind: &str) -> CustomResourceDefinition {
+    let (plural, singular) = (format!("{}s", kind.to_lowercase()), kind.to_lowercase());
+    let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    object(json!({"metadata": {"name": format!("{plural}.{group}")}, "spec": {"group": group, "scope": "Namespaced",
+        "names": {"kind": kind, "plural": plural, "singular": singular},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": anything}}]}}))
+}
+
 /// Creates an object.
 pub(crate) async fn create<K: Clone + Debug + DeserializeOwned + Serialize>(api: &Api<K>, object: K) -> K {
     api.create(&PostParams::default(), &object).await.unwrap()
+}
+
+/// Creates so many ConfigMaps, `PREFIX-0` and so on, over eight connections.
+pub(crate) async fn create_many(configs: &Api<ConfigMap>, prefix: &str, count: usize, value: &str) {
+    stream::iter(0..count)
+        .map(async |number| drop(create(configs, config_map(&format!("{prefix}-{number}"), value)).await))
+        .buffer_unordered(8)
+        .collect::<()>()
+        .await;
+}
+
+/// Applies to a ConfigMap, on the server, as this field manager.
+pub(crate) async fn apply_as(configs: &Api<ConfigMap>, manager: &str, mut change: Value, name: &str) {
+    change["apiVersion"] = "v1".into();
+    change["kind"] = "ConfigMap".into();
+    change["metadata"]["name"] = name.into();
+    configs.patch(name, &PatchParams::apply(manager).force(), &Patch::Apply(change)).await.unwrap();
 }
 
 /// Changes an object by a merge patch.

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Patch, PatchParams};
 use reverser_testbed::rule;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     authors::{text, user},
-    scene::{Scene, WATCHING, assert_subjects, config_map, create, delete, object, patch, run},
+    scene::{Scene, WATCHING, apply_as, assert_subjects, config_map, create, delete, object, patch, run},
 };
 
 const READ: [&str; 3] = ["get", "list", "watch"];
@@ -94,7 +93,7 @@ fn filters_take_and_leave_objects_by_all_that_is_known_of_them() {
             ("web-10", json!({"labels": {"app": "web"}, "annotations": {"example.com/owner": "team-b"}})),
             ("child", json!({"ownerReferences": reference})),
         ] {
-            apply(&configs, "portal", json!({"metadata": metadata}), name).await;
+            apply_as(&configs, "portal", json!({"metadata": metadata}), name).await;
         }
         scene.kubectl(&["create", "service", "clusterip", "web-1", "--tcp=80"], "").await;
         let snapshot = async |filters: &[&str]| {
@@ -165,15 +164,15 @@ fn an_object_leaves_git_with_its_annotation_its_manager_or_when_it_gets_an_owner
         let annotated = || json!({"metadata": {"annotations": {"team": "a"}}, "data": {"key": "1"}});
         let (one, two, three) = ("one", "two", "three");
         for name in [one, two, three] {
-            apply(&configs, "portal", annotated(), name).await;
+            apply_as(&configs, "portal", annotated(), name).await;
         }
         let file = |name| scene.path("v1/configmaps", name);
         scene.has_files(&[file(one), file(two), file(three)]).await;
         patch(&configs, one, json!({"metadata": {"annotations": {"team": "b"}}})).await;
         scene.has_files(&[file(two), file(three)]).await;
         // Somebody else takes all of it over, and the portal lets go.
-        apply(&configs, "other", annotated(), two).await;
-        apply(&configs, "portal", json!({}), two).await;
+        apply_as(&configs, "other", annotated(), two).await;
+        apply_as(&configs, "portal", json!({}), two).await;
         scene.has_files(&[file(three)]).await;
         let reference = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.metadata.uid}]);
         patch(&configs, three, json!({"metadata": {"ownerReferences": reference}})).await;
@@ -286,14 +285,6 @@ fn a_folder_of_the_repository_is_kept_to() {
         create(&scene.api(), config_map("web", "1")).await;
         scene.has_files(&["README.md".into(), format!("clusters/one/{}", scene.path("v1/configmaps", "web"))]).await;
     });
-}
-
-/// Applies to a ConfigMap, on the server, as this field manager.
-async fn apply(configs: &kube::Api<ConfigMap>, manager: &str, mut change: Value, name: &str) {
-    change["apiVersion"] = "v1".into();
-    change["kind"] = "ConfigMap".into();
-    change["metadata"]["name"] = name.into();
-    configs.patch(name, &PatchParams::apply(manager).force(), &Patch::Apply(change)).await.unwrap();
 }
 
 async fn reader(scene: &Scene, name: &str, namespace: Option<&str>, resources: &[&str]) -> PathBuf {

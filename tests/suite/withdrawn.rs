@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use futures::{StreamExt, stream};
 use k8s_openapi::{
     api::core::v1::{ConfigMap, Namespace, Service},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
@@ -18,7 +17,7 @@ use serde_json::{Value, json};
 use crate::{
     authors::text,
     metrics::Endpoint,
-    scene::{Scene, WATCHING, assert_subjects, config_map, create, delete, object, patch, run},
+    scene::{Scene, WATCHING, assert_subjects, config_map, crd, create, create_many, delete, object, patch, run},
 };
 
 #[test]
@@ -88,7 +87,7 @@ fn the_files_of_a_kind_that_was_removed_meanwhile_stay_and_are_told_of() {
             )
         };
         let establish = async || {
-            create(&crds, crd()).await;
+            create(&crds, crd("example.com", "Widget")).await;
             let is_there =
                 async || widgets.list(&ListParams::default()).await.map(drop).map_err(|error| error.to_string());
             eventually("the kind to be served", LIMIT, is_there).await;
@@ -135,7 +134,7 @@ fn the_files_of_a_kind_that_was_removed_meanwhile_stay_and_are_told_of() {
 fn the_files_of_a_namespace_that_was_deleted_meanwhile_go_unless_they_are_very_many() {
     run(async {
         let scene = Scene::alone("deleted").await;
-        make(&scene, 30, "x").await;
+        create_many(&scene.api(), "n", 30, "x").await;
         let flags = ["-r", "configmaps"];
         let watch = scene.watch(&flags).await;
         scene.history(1).await;
@@ -168,7 +167,7 @@ fn a_list_that_breaks_off_half_way_deletes_nothing() {
         const OBJECTS: usize = 560;
         const PAGE_BYTES: u64 = 500 * 4_000;
         let scene = Scene::shared("half-way").await;
-        make(&scene, OBJECTS, &"x".repeat(4_000)).await;
+        create_many(&scene.api(), "n", OBJECTS, &"x".repeat(4_000)).await;
         let snapshot = async |kubeconfig: &str| {
             let repo = scene.repo.url();
             let flags = ["snapshot", "--repo", &repo, "-n", "half-way", "-r", "configmaps", "--kubeconfig", kubeconfig];
@@ -210,27 +209,6 @@ fn through(scene: &Scene, proxy: &TcpProxy, kubeconfig: &Path) -> PathBuf {
     let path = scene.home.path().join("proxied.kubeconfig");
     std::fs::write(&path, proxied).unwrap();
     path
-}
-
-/// Makes so many ConfigMaps with this in them.
-async fn make(scene: &Scene, count: usize, value: &str) {
-    let configs = scene.api::<ConfigMap>();
-    let made = stream::iter(0..count).map(async |number| {
-        create(&configs, config_map(&format!("n-{number:03}"), value)).await;
-    });
-    made.buffer_unordered(8).for_each(async |()| {}).await;
-}
-
-fn crd() -> CustomResourceDefinition {
-    object(json!({
-        "metadata": {"name": "widgets.example.com"},
-        "spec": {
-            "group": "example.com",
-            "names": {"kind": "Widget", "plural": "widgets"},
-            "scope": "Namespaced",
-            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}],
-        },
-    }))
 }
 
 /// Returns the line of the log that says this.
