@@ -11,6 +11,7 @@ use crate::{
     discover::{Catalog, DiscoverError},
     hub::{Extent, Hub, Open, Subscription},
     list::List,
+    report::is_about,
     request::within,
     source::Source,
     watch::{Gate, Watch},
@@ -105,16 +106,16 @@ impl Cluster {
     }
 
     /// Returns a watch for all that `pipeline` selects, each going on where `git` says that it stopped, if that is known.
-    /// Positions that nothing will go on at any more are taken out of `git`: of resources that are no longer served or
-    /// selected, and of other selections that this one has overtaken.
+    /// Positions that nothing will go on at any more are taken out of `git`: of resources that are no longer selected or
+    /// defined, and of other selections that this one has overtaken.
     pub async fn resume(&self, pipeline: &Pipeline, git: &dyn GitSink) -> Result<Vec<Subscription>, SinkError> {
         let cursors = git.cursors().await?;
         let watches = self.watches(&self.choose(pipeline).resources, pipeline, &cursors);
         let watched = watches.iter().map(Source::id).collect();
-        // What isn't there as its server doesn't answer may be there again in a moment.
-        let may_come_back =
-            |rest: &str| self.catalog.stale().iter().any(|stale| rest.starts_with(&format!("{stale}/")));
-        let unused = cursors::unused(&self.id, &watched, may_come_back, &cursors);
+        let mut unused = cursors::unused(&self.id, &watched, &cursors);
+        // What is defined and isn't served may be served in a moment, and goes on there then.
+        let defined = self.defined(self.unserved(&unused)).await;
+        unused.retain(|id| !defined.iter().any(|resource| is_about(id, resource)));
         if !unused.is_empty() {
             let cursors = unused.into_iter().map(|id| (id, String::new())).collect();
             git.commit(Batch { plans: vec![], cursors }).await?;

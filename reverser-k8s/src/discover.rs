@@ -98,6 +98,11 @@ impl Catalog {
         self.served.iter().any(|served| served.resource.is_version_of(resource))
     }
 
+    /// Returns whether anything is served in a group version.
+    pub(crate) fn serves_version(&self, group: &str, version: &str) -> bool {
+        self.served.iter().any(|served| served.resource.group == group && served.resource.version == version)
+    }
+
     /// Returns whether the kind is served in that version, under that name, whatever else is known of it.
     pub(crate) fn serves_kind(&self, resource: &Resource) -> bool {
         let served = self.of_kind(&resource.api_version(), &resource.kind);

@@ -278,6 +278,11 @@ pub(crate) fn resource_parts(source: &str) -> Option<(&str, &str, &str)> {
     split_resource(resource_of(source))
 }
 
+/// Returns whether a source, as its id tells, is about this resource.
+pub(crate) fn is_about(source: &str, resource: &Resource) -> bool {
+    resource_parts(source) == Some((&resource.group, &resource.version, &resource.plural))
+}
+
 /// Takes apart what begins with `[group/]version/plural`.
 pub(crate) fn split_resource(text: &str) -> Option<(&str, &str, &str)> {
     let mut parts = text.split('/');

@@ -5,7 +5,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, GroupVersionKind, PostParams},
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, PostParams},
     runtime::{conditions::is_crd_established, wait::await_condition},
 };
 use reverser_testbed::{ExtensionServer, eventually, rule};
@@ -121,6 +121,43 @@ fn a_kind_that_was_removed_while_reverser_was_away_keeps_its_files() {
 }
 
 #[test]
+fn a_kind_that_is_defined_and_not_served_at_a_start_goes_on_where_it_stopped() {
+    run(async {
+        let scene = Scene::unwatched("interrupted").await;
+        let widgets = Widgets::define(&scene, [("v1", true)]).await;
+        let watch = scene.watch(&[]).await;
+        widgets.make(3).await;
+        scene.has_files(&widgets.files("v1")).await;
+        watch.terminate().await.exits_with(0);
+        for size in [2, 3] {
+            widgets.patch_first(json!({"spec": {"size": size}})).await;
+        }
+        delete(&widgets.api("v1"), "w-01").await;
+        // As for a moment after each start of an API server.
+        patch(&widgets.crds, &widgets.name(), json!({"spec": {"versions": [version("v1", false, true)]}})).await;
+        let api = widgets.api("v1");
+        eventually("it to be served no more", LIMIT, async || match api.list(&ListParams::default()).await {
+            Err(error) if matches!(&error, kube::Error::Api(status) if status.code == 404) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+        let watch = scene.watch(&[]).await;
+        create(&scene.api::<ConfigMap>(), config_map("meanwhile", "1")).await;
+        let config = scene.path("v1/configmaps", "meanwhile");
+        scene.has_files(&[widgets.files("v1"), vec![config.clone()]].concat()).await;
+        widgets.serve(json!([version("v1", true, true)])).await;
+        scene.has_files(&[widgets.files("v1")[0].clone(), widgets.files("v1")[2].clone(), config]).await;
+        watch.terminate().await.exits_with(0);
+
+        let log = scene.repo.log("main").await.unwrap();
+        let name = |operation: &str, name: &str| format!("[{operation}] {}/v1/widgets/{name}", widgets.group);
+        let expected = [name("UPDATE", "w-00"), name("UPDATE", "w-00"), name("DELETE", "w-01")];
+        let made = 1 + widgets.count.get(); // and the ConfigMap
+        assert_eq!(subjects(&log).skip(made).collect::<Vec<_>>(), expected);
+    });
+}
+
+#[test]
 fn who_may_not_watch_crds_sees_new_kinds_all_the_same() {
     run(async {
         let scene = Scene::unwatched("blind").await;
@@ -231,7 +268,7 @@ impl<'a> Widgets<'a> {
         let kind = self.kind(version.as_str().unwrap());
         let all = Api::<DynamicObject>::all_with(self.scene.plane.client(), &kind);
         eventually(&format!("{version} to be served, {first} as it is to be"), LIMIT, async || {
-            all.list(&kube::api::ListParams::default()).await.map(drop).map_err(|error| error.to_string())
+            all.list(&ListParams::default()).await.map(drop).map_err(|error| error.to_string())
         })
         .await;
     }
@@ -263,7 +300,7 @@ impl<'a> Widgets<'a> {
     /// Writes each once more as it is, as a migration of the storage does.
     async fn migrate(&self) {
         let widgets = self.api("v1");
-        for widget in widgets.list(&kube::api::ListParams::default()).await.unwrap() {
+        for widget in widgets.list(&ListParams::default()).await.unwrap() {
             let name = widget.metadata.name.clone().unwrap();
             let version = widget.metadata.resource_version.clone();
             let stored = widgets.replace(&name, &PostParams::default(), &widget).await.unwrap();

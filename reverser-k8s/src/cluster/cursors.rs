@@ -53,13 +53,8 @@ pub(super) fn resumable(
 }
 
 /// Returns the positions at which nothing will go on, of those that are in `cursors`: of what the run `cluster/scope` doesn't
-/// watch, unless it may come back, and of runs with another selection into the same place that one of `watched` has overtaken.
-pub(super) fn unused(
-    run: &str,
-    watched: &BTreeSet<&str>,
-    may_come_back: impl Fn(&str) -> bool,
-    cursors: &BTreeMap<String, String>,
-) -> Vec<String> {
+/// watch, and of runs with another selection into the same place that one of `watched` has overtaken.
+pub(super) fn unused(run: &str, watched: &BTreeSet<&str>, cursors: &BTreeMap<String, String>) -> Vec<String> {
     let version = |cursor: Option<&String>| cursor.and_then(|cursor| cursor.parse::<u64>().ok());
     let overtakes = |watch: &str, other: &Id<'_>, cursor: &String| {
         Id::of(watch).is_some_and(|own| own.rest == other.rest && own.has_place_of(other))
@@ -68,7 +63,7 @@ pub(super) fn unused(
     let is_unused = |(id, cursor): &(&String, &String)| {
         let Some(other) = Id::of(id) else { return false };
         match id.strip_prefix(run).and_then(|rest| rest.strip_prefix('/')) {
-            Some(rest) => !watched.contains(id.as_str()) && !may_come_back(rest),
+            Some(_) => !watched.contains(id.as_str()),
             None => watched.iter().any(|watch| overtakes(watch, &other, cursor)),
         }
     };
@@ -112,7 +107,6 @@ mod tests {
         let rows = [
             ("c/p-1/v1/pods", "10"),
             ("c/p-1/v1/services", "10"),
-            ("c/p-1/away.example.com/v1/notes", "10"),
             ("c/p-2/v1/pods", "9"),
             ("c/p-3/v1/pods", "11"),
             ("c/p-2/v1/services", "9"),
@@ -120,8 +114,7 @@ mod tests {
             ("d/p-1/v1/pods", "9"),
             ("audit", "9"),
         ];
-        let away = |rest: &str| rest.starts_with("away.example.com/");
-        let unused = unused("c/p-1", &["c/p-1/v1/pods"].into(), away, &cursors(&rows));
+        let unused = unused("c/p-1", &["c/p-1/v1/pods"].into(), &cursors(&rows));
         assert_eq!(unused, ["c/p-1/v1/services", "c/p-2/v1/pods"]);
     }
 }

@@ -16,7 +16,7 @@ impl Reverser {
     /// stay, as nobody knows what became of their objects. `cursors` say what was watched once; where the layout has a folder
     /// for each resource, as the default has, the folders tell, too. Layouts that place by kind tell none.
     pub async fn tell_unserved(&self, cluster: &Cluster, cursors: &BTreeMap<String, String>) -> Result<(), SinkError> {
-        let mut resources: BTreeSet<Resource> = cluster.unserved(cursors).into_iter().collect();
+        let mut resources: BTreeSet<Resource> = cluster.unserved(cursors.keys()).into_iter().collect();
         let by_path = self.resources_of_folders().await?;
         resources.extend(by_path.into_iter().filter(|resource| !cluster.catalog().knows(resource)));
         for resource in &resources {
