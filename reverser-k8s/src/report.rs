@@ -2,6 +2,7 @@
 
 use std::{fmt::Debug, time::Duration};
 
+use kube::core::Status;
 use reverser_core::{Actor, Change, ObjectRef, RepoPath, Resource, SealError, message::Synced};
 use reverser_git::{CommitId, Obstructed, SinkError};
 
@@ -314,13 +315,12 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// An answer of the API server prints all of its fields, twice; its message is what says something.
 fn words(error: &(dyn std::error::Error + 'static)) -> String {
-    match error.downcast_ref::<kube::Error>() {
-        Some(kube::Error::Api(status)) => status.message.clone(),
-        _ => match error.downcast_ref::<kube::core::Status>() {
-            Some(status) => status.message.clone(),
-            None => error.to_string(),
-        },
+    if let Some(kube::Error::Api(status)) = error.downcast_ref() {
+        return status.message.clone();
     }
+    // As the cause of a `kube::Error` it is in its box.
+    let status = error.downcast_ref::<Box<Status>>().map(AsRef::as_ref).or_else(|| error.downcast_ref::<Status>());
+    status.map_or_else(|| error.to_string(), |status| status.message.clone())
 }
 
 #[cfg(test)]
@@ -338,6 +338,16 @@ mod tests {
             ("uid/0123/example.com/stable/tunnels", Some(("example.com", "stable", "tunnels"))),
         ] {
             assert_eq!(resource_parts(source), parts);
+        }
+    }
+
+    #[test]
+    fn an_answer_of_the_api_server_is_said_once() {
+        for reason in ["", "ServiceUnavailable"] {
+            let status = Status::failure("the server is going down", reason).with_code(503);
+            let source = kube::Error::Api(status.boxed());
+            let error = ApiError::Request { action: "list v1/configmaps".into(), source };
+            assert_eq!(chain(&error), "could not list v1/configmaps: the server is going down");
         }
     }
 }

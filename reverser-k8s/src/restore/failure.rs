@@ -89,6 +89,7 @@ impl Failure {
         match status.code {
             400 | 422 if is_immutable(status) => Self::Immutable { object: kubectl_name(object), words },
             400 | 405 | 413 | 422 => Self::Refused { words },
+            500 if is_ill_typed(status) => Self::Refused { words },
             403 if !is_by_rbac => Self::Refused { words },
             404 if status.details.as_ref().is_some_and(|details| details.kind == "namespaces") => {
                 Self::NoNamespace { namespace: object.namespace.clone().unwrap_or_default() }
@@ -135,6 +136,12 @@ pub(super) fn field_conflicts(status: &Status) -> Vec<FieldConflict> {
         manager: cause.message.strip_prefix("conflict with ").unwrap_or(&cause.message).to_owned(),
     };
     causes.map(conflict).collect()
+}
+
+/// Returns whether a field has another type than the kind's: text where a number belongs. To a server-side apply the API server
+/// says 500 then, from `k8s.io/apimachinery/pkg/util/managedfields`.
+pub(super) fn is_ill_typed(status: &Status) -> bool {
+    status.message.starts_with("failed to create typed patch object")
 }
 
 /// Validation has no code of its own for it, but says so in the words that `k8s.io/apimachinery` has for all kinds, or in those
@@ -198,6 +205,10 @@ mod tests {
             ),
             (json!({"code": 422, "message": "spec.replicas: Invalid value: -1"}), "refuses it: spec.replicas"),
             (json!({"code": 403, "message": "exceeded quota: q"}), "refuses it: exceeded quota"),
+            (
+                json!({"code": 500, "message": "failed to create typed patch object (a/b): .data.a: expected string"}),
+                ".data.a: expected string; change it in Git",
+            ),
             (
                 json!({"code": 403, "message": "deployments.apps \"web\" is forbidden: User \"bob\" cannot patch resource \"deployments\""}),
                 "grant a Role with {apiGroups: [\"apps\"], resources: [\"deployments\"], verbs: [get, create, patch]}",

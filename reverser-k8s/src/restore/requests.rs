@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::{
     discover::{Catalog, DiscoverError},
     request::{PAGE, path, within},
+    restore::failure::is_ill_typed,
 };
 
 /// How long one answer may take; admission webhooks have up to 30 s each.
@@ -199,6 +200,7 @@ fn backoff() -> Backoff {
 /// Returns how long to wait at least before the same request may be answered otherwise; `None`: it won't be.
 fn may_pass(error: &kube::Error) -> Option<Duration> {
     match error {
+        kube::Error::Api(status) if is_ill_typed(status) => None,
         kube::Error::Api(status) if status.code == 429 || status.code >= 500 || waits_for_another(status) => {
             let asked = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
             Some(Duration::from_secs(asked.into()).min(Duration::from_secs(10)))
@@ -294,6 +296,7 @@ mod tests {
             (404, r#"namespaces "n" not found"#),
             (409, "conflict"),
             (422, "invalid"),
+            (500, "failed to create typed patch object (n/a; /v1, Kind=ConfigMap): .data.a: expected string"),
         ] {
             assert!(may_pass(&refusal(code, message)).is_none(), "{code} {message}");
         }
