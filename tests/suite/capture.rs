@@ -227,7 +227,7 @@ const RESTORED: &str = "etcd was restored from a backup";
 #[test]
 fn a_restored_etcd_is_noticed_and_git_goes_back_with_it() {
     run(async {
-        let scene = Scene::alone("rewound").await;
+        let scene = Scene::unwatched("rewound").await;
         let watch = scene.watch(&["-r", "configmaps"]).await;
         let configs = scene.api::<ConfigMap>();
         for name in ["changed", "removed"] {

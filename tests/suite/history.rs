@@ -24,7 +24,7 @@ use crate::{
 #[test]
 fn what_happened_while_nobody_watched_and_the_api_server_restarted_is_a_commit_each_by_whoever_did_it() {
     run(async {
-        let scene = Scene::alone("gap").await;
+        let scene = Scene::unwatched("gap").await;
         let audit_log = scene.plane.audit_log().unwrap();
         let arguments = ["-r", "configmaps", "--audit-log", text(&audit_log)];
         let (ann, ben) = (user(&scene, "ann").await, user(&scene, "ben").await);
@@ -87,7 +87,7 @@ fn what_happened_while_nobody_watched_and_the_api_server_restarted_is_a_commit_e
 #[test]
 fn a_watch_that_the_api_server_has_left_behind_catches_up_on_all_kinds_of_objects() {
     run(async {
-        let scene = Scene::alone("behind").await;
+        let scene = Scene::unwatched("behind").await;
         let crds = Api::<CustomResourceDefinition>::all(scene.plane.client());
         create(&crds, crd("example.com", "Widget")).await;
         await_condition(crds, "widgets.example.com", is_crd_established()).await.unwrap();
@@ -134,7 +134,7 @@ fn a_watch_that_the_api_server_has_left_behind_catches_up_on_all_kinds_of_object
 #[test]
 fn what_etcd_has_forgotten_is_one_commit_and_what_came_then_is_one_each() {
     run(async {
-        let scene = Scene::alone("compacted").await;
+        let scene = Scene::unwatched("compacted").await;
         let watch = scene.watch(&["-r", "configmaps"]).await;
         let configs = scene.api::<ConfigMap>();
         for name in ["changed", "gone", "kept"] {
@@ -176,7 +176,7 @@ fn killed_in_the_middle_of_a_recovery_it_goes_on_and_doubles_nothing() {
         // In all more than one batch takes.
         const OBJECTS: usize = 8;
         const UPDATES: usize = 150;
-        let scene = Scene::alone("interrupted").await;
+        let scene = Scene::unwatched("interrupted").await;
         let configs = scene.api::<ConfigMap>();
         let watch = scene.watch(&["-r", "configmaps"]).await;
         let names: Vec<_> = (0..OBJECTS).map(|number| format!("web-{number}")).collect();
@@ -215,7 +215,7 @@ fn killed_in_the_middle_of_a_recovery_it_goes_on_and_doubles_nothing() {
 #[test]
 fn who_may_read_one_namespace_alone_gets_its_history() {
     run(async {
-        let scene = Scene::alone("narrow").await;
+        let scene = Scene::unwatched("narrow").await;
         let kubeconfig = scene.plane.user("narrow-reader", &[]).unwrap();
         let rules = vec![rule(&["get", "list", "watch"], "", &["configmaps"])];
         scene.plane.grant("narrow-reader", Some(&scene.namespace), rules).await.unwrap();
@@ -250,7 +250,7 @@ fn who_may_read_one_namespace_alone_gets_its_history() {
 fn a_history_that_is_too_long_for_memory_comes_in_parts() {
     run(async {
         const UPDATES: usize = 20;
-        let scene = Scene::alone("parts").await;
+        let scene = Scene::unwatched("parts").await;
         let configs = scene.api::<ConfigMap>();
         let watch = scene.watch(&["-r", "configmaps"]).await;
         create(&configs, config_map("large", "1")).await;

@@ -12,7 +12,7 @@ use crate::scene::{Scene, assert_subjects, config_map, create, create_many, dele
 #[test]
 fn after_a_time_away_that_the_api_server_has_forgotten_git_is_as_the_cluster_is() {
     run(async {
-        let scene = Scene::alone("away").await;
+        let scene = Scene::unwatched("away").await;
         let watch = scene.watch(&[]).await;
         let configs = scene.api::<ConfigMap>();
         for name in ["gone", "changed", "kept"] {
@@ -42,7 +42,7 @@ fn after_a_time_away_that_the_api_server_has_forgotten_git_is_as_the_cluster_is(
 #[test]
 fn history_that_the_api_server_remembers_and_etcd_has_forgotten_is_lost_at_once_and_not_piece_by_piece() {
     run(async {
-        let scene = Scene::alone("remembered").await;
+        let scene = Scene::unwatched("remembered").await;
         let watch = scene.watch(&["-r", "configmaps"]).await;
         let configs = scene.api::<ConfigMap>();
         create(&configs, config_map("web", "0")).await;
@@ -73,7 +73,7 @@ const SYNCED: &str = r#""message":"synced""#;
 #[test]
 fn a_watch_survives_an_api_server_that_restarts_without_its_history() {
     run(async {
-        let scene = Scene::alone("restarted").await;
+        let scene = Scene::unwatched("restarted").await;
         let watch = scene.watch(&[]).await;
         let configs = scene.api::<ConfigMap>();
         create(&configs, config_map("gone", "1")).await;

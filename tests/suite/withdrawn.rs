@@ -71,7 +71,7 @@ fn a_permission_that_is_taken_away_leaves_files_and_the_others_go_on() {
 #[test]
 fn the_files_of_a_kind_that_was_removed_meanwhile_stay_and_are_told_of() {
     run(async {
-        let scene = Scene::alone("removed-kind").await;
+        let scene = Scene::unwatched("removed-kind").await;
         let crds = Api::<CustomResourceDefinition>::all(scene.plane.client());
         let widgets = ApiResource {
             group: "example.com".into(),

@@ -38,7 +38,7 @@ fn very_many_objects_are_restored_and_not_written_again() {
 #[test]
 fn a_restart_of_the_api_server_is_waited_for() {
     run(async {
-        let scene = Scene::alone("in-between").await;
+        let scene = Scene::unwatched("in-between").await;
         commit_many(&scene, 2_000).await;
         let kubeconfig = scene.plane.kubeconfig().to_str().unwrap();
         let restore = scene.home.start(&["restore", "--repo", "files", "--kubeconfig", kubeconfig]);
