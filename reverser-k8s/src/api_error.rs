@@ -108,8 +108,8 @@ impl ApiError {
         }
     }
 
-    /// Returns its kind in one word, for those who count: `forbidden`, `credentials`, `expired`, `not_served`, `throttled` (429),
-    /// `server` (5xx), `refused` (another answer) or `unreachable`.
+    /// Returns its kind in one word, for those who count: `credentials`, `expired`, `forbidden`, `not_served`, `restored`,
+    /// `throttled` (429), `server` (5xx), `refused` (another answer) or `unreachable`.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Credentials { .. } => "credentials",

@@ -74,8 +74,8 @@ pub(crate) struct PlaceArgs {
     pub(crate) state_dir: Option<PathBuf>,
     /// How much unpushed commits may take on disk: 500MiB, 2GB
     ///
-    /// At the limit recording waits until a push has succeeded. Nothing is lost: the API server keeps changes for some
-    /// minutes, and what it has forgotten by then becomes one [SYNC] commit.
+    /// At the limit recording waits until a push has succeeded. What happens meanwhile is read from etcd's history then;
+    /// what that has forgotten, after five to ten minutes, becomes one [SYNC] commit.
     #[arg(long, help_heading = REPOSITORY, value_name = "SIZE", default_value_t = Size(1 << 30))]
     pub(crate) state_limit: Size,
     /// How hard the local copy's packs, which are what is pushed, are compressed: 0 (not at all) to 9 (smallest)
