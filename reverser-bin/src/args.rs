@@ -71,7 +71,7 @@ Begin with:
 Exit codes: 0 done, 1 failed, 2 wrong usage; of diff: 0 equal, 1 different, 2 error.";
 
 const DIFF_EXIT_CODES: &str = "\
-Exit codes: 0 Git and the cluster are equal, 1 they differ, 2 something could not be compared: nothing is called
+Exit codes: 0 Git and the cluster are equal, 1 they differ, 2 something could not be compared. Nothing is called \
 equal that was not looked at.";
 
 #[derive(Debug, Subcommand)]

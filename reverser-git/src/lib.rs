@@ -24,6 +24,7 @@
 //!
 //! [`GitWriter::open`] is for a repository with a remote and [`GitWriter::local`] for one without, [`DirectorySink`] for a plain
 //! folder and `MemorySink` (feature `testing`) for the tests of programs that embed this: all of them are a [`GitSink`].
+//! [`GitReader`] only reads a repository, as it is or was at a commit or a time. What can be read of any of these is in [`Files`].
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

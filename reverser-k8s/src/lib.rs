@@ -1,14 +1,44 @@
-//! Records the changes of a Kubernetes API in Git.
+//! Records the changes of a Kubernetes API in Git, looks whether Git is right, and leads back to the cluster.
 //!
 //! ```text
-//! Source ──► Change ─► select ─► sanitize ─► place ─► render ─► seal ─► plan ─► GitSink
-//! (watch,              └──────────── reverser-core ───────────┘         ▲     (reverser-git)
-//!  audit log, you)                                          ActorSource ┘ who did it
+//! Watch ─► hub ─► Source ──► Change ─► select ─► sanitize ─► place ─► render ─► seal ─► plan ─► GitSink
+//! Replay, you ────►                    └──────────── reverser-core ───────────┘         ▲     (reverser-git)
+//!                                                                           ActorSource ┘ who did it
+//! API server ◄─ Restore ◄─ Manifests ◄───────────────────────────────────────────────────────── Files
 //! ```
 //!
-//! The front door is [`Reverser`]: a controller hands it the changes that its users make ([`Reverser::record`] with
-//! [`change::updated`]), or lets it follow sources of changes ([`Reverser::run`] with the watches of a [`Cluster`]).
-//! The way back is [`Restore`]: files of a repository, as it is or was, become objects of a cluster.
+//! The front door is [`Reverser`]: a controller hands it the changes that its users make, or lets it follow sources of changes.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use k8s_openapi::api::core::v1::ConfigMap;
+//! use reverser_core::Actor;
+//! use reverser_git::MemorySink;
+//! use reverser_k8s::{Recorded, Reverser, change};
+//!
+//! let git = MemorySink::new(); // for tests; in a program a `GitWriter`
+//! let reverser = Reverser::new(git.clone()).build();
+//!
+//! let mut settings = ConfigMap::default(); // in a program as the API server returned it
+//! settings.metadata.name = Some("settings".into());
+//! settings.metadata.namespace = Some("shop".into());
+//! let change = change::updated(&settings)?.by(Actor::user("alice")).because("Black Friday");
+//! assert!(matches!(reverser.record(change).await?, Recorded::Planned(_)));
+//!
+//! assert_eq!(git.commits()[0].plan.message.lines().next(), Some("[UPDATE] v1/configmaps/settings"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | what for | |
+//! |---|---|
+//! | to record what users of a controller do | [`Reverser::record`], [`change`] |
+//! | to follow a cluster, resumed where it stopped | [`Cluster`], [`Reverser::run`]; gaps in a [`Gap`] |
+//! | to name authors | [`ActorSource`], [`audit`] |
+//! | to see whether Git is right | [`ReverserBuilder::verify_every`], [`compare()`] |
+//! | to tell what happens | [`Reporter`], [`Metrics`] |
+//! | to make a cluster what Git says or said | [`Restore`] |
 
 pub mod api_error;
 pub mod attribute;

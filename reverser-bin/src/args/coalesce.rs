@@ -16,7 +16,7 @@ pub(crate) struct CoalesceArgs {
     /// in Git: a crash loses nothing of it, as the next start reads it again.
     #[arg(long, help_heading = COMMITS, display_order = 6, value_name = "DURATION", value_parser = duration)]
     pub(crate) coalesce: Option<Duration>,
-    /// Only what this filter takes: 'resource=leases user=*:bot'
+    /// Only what this filter takes: 'resource=configmaps user=*:bot'
     ///
     /// May be repeated: what one of them takes is coalesced. As with --only; user= is about service accounts, which are called
     /// system:serviceaccount:NAMESPACE:NAME.
