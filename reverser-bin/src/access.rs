@@ -44,8 +44,8 @@ pub(crate) struct AccessArgs {
     ssh_agent: bool,
     /// The file with the server's host keys
     ///
-    /// What ssh-keyscan prints. --ssh-key and --ssh-agent need it, or --trust-host-on-first-use. Compare the keys with what the server's operator
-    /// publishes.
+    /// What ssh-keyscan prints. --ssh-key and --ssh-agent need it, or --trust-host-on-first-use. Compare the keys with
+    /// what the server's operator publishes.
     #[arg(long, help_heading = LOGIN, value_name = "FILE", requires = "ssh")]
     known_hosts: Option<PathBuf>,
     /// Trust the host key of the first connection

@@ -90,10 +90,10 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Compare a cluster with what Git says of it
     ///
-    /// Reads what the cluster holds and the files of the branch, and changes neither; it works beside a running watch. An object is missing when Git has no file of it,
-    /// extra when Git has a file and the object is gone, different when both say something else; a diff leads from Git to
-    /// the cluster. How a file is formatted makes no difference, and files that reverser wouldn't write are nobody's
-    /// business.
+    /// Reads what the cluster holds and the files of the branch, and changes neither; it works beside a running watch.
+    /// An object is missing when Git has no file of it, extra when Git has a file and the object is gone, different
+    /// when both say something else; a diff leads from Git to the cluster. How a file is formatted makes no difference,
+    /// and files that reverser wouldn't write are nobody's business.
     #[command(after_help = DIFF_EXIT_CODES)]
     Diff(DiffArgs),
     /// Turn an API server's audit log into history
@@ -104,9 +104,9 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Bring a cluster back to what Git says, or to what it said
     ///
-    /// Applies all manifests of the branch, as it is or as it was, by server-side apply: CRDs and namespaces first, webhooks last. An object that
-    /// is as Git says isn't written. Each object has a line that says what became of it, or what failed and what to do; the
-    /// others are restored all the same. Secrets aren't in the repository.
+    /// Applies all manifests of the branch, as it is or as it was, by server-side apply: CRDs and namespaces first,
+    /// webhooks last. An object that is as Git says isn't written. Each object has a line that says what became of it,
+    /// or what failed and what to do; the others are restored all the same. Secrets aren't in the repository.
     Restore(RestoreArgs),
     /// Turn objects as the API serves them into manifests, in a pipe: kubectl get deploy web -o yaml | reverser sanitize
     ///
@@ -193,8 +193,9 @@ pub(crate) struct SanitizeArgs {
     pub(crate) clean: CleanArgs,
     /// With --profile minimal: ask the API server for defaults, by dry runs
     ///
-    /// What it puts back is removed. It finds defaults where the object itself doesn't show them, those of CRDs and admission webhooks too. Nothing is
-    /// stored. It takes the verb create on the objects' resources, and about a hundred requests for a Deployment.
+    /// What it puts back is removed. It finds defaults where the object itself doesn't show them, those of CRDs and
+    /// admission webhooks too. Nothing is stored. It takes the verb create on the objects' resources, and about a
+    /// hundred requests for a Deployment.
     #[arg(long)]
     pub(crate) defaults_from_cluster: bool,
     #[command(flatten)]
@@ -253,14 +254,15 @@ pub(crate) struct WatchArgs {
     pub(crate) listen: ListenArgs,
     /// Name authors from this audit log of the API server
     ///
-    /// The file is followed as it grows and rotates. Its level has to be RequestResponse for what is watched. Without it, or where it says nothing about a change,
-    /// the author is the committer.
+    /// The file is followed as it grows and rotates. Its level has to be RequestResponse for what is watched. Without
+    /// it, or where it says nothing about a change, the author is the committer.
     #[arg(long, help_heading = CLUSTER, value_name = "FILE")]
     pub(crate) audit_log: Option<PathBuf>,
     /// How often all that is captured is compared with Git: 1h; 0: never
     ///
-    /// Each resource once in that time, one after the other. Nothing should differ: what does is told, and repaired by a [VERIFY] commit that names it. Files that somebody changed by
-    /// hand are among it, and so is what users are left out for by --only and --except.
+    /// Each resource once in that time, one after the other. Nothing should differ: what does is told, and repaired by
+    /// a [VERIFY] commit that names it. Files that somebody changed by hand are among it, and so is what users are left
+    /// out for by --only and --except.
     #[arg(long, help_heading = CLUSTER, value_name = "DURATION", value_parser = duration, default_value = "1h")]
     pub(crate) verify_interval: Duration,
     /// Remove files of vanished objects however many they are

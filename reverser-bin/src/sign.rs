@@ -13,7 +13,8 @@ use crate::args::SIGNING;
 pub(crate) struct SignArgs {
     /// Sign commits with this SSH private key: ed25519 or ecdsa
     ///
-    /// The key is in OpenSSH's format. No program or agent is needed. The file is read again when it changes. While it can't be read nothing is committed.
+    /// The key is in OpenSSH's format. No program or agent is needed. The file is read again when it changes. While it
+    /// can't be read nothing is committed.
     #[arg(long, help_heading = SIGNING, value_name = "FILE", conflicts_with = "sign_key_id")]
     pub(crate) sign_key: Option<PathBuf>,
     /// The file that holds the passphrase of --sign-key
@@ -21,9 +22,9 @@ pub(crate) struct SignArgs {
     pub(crate) sign_passphrase_file: Option<PathBuf>,
     /// Sign commits through a program, with this key
     ///
-    /// It is named as for git's user.signingKey: for openpgp and x509 a key id, fingerprint or e-mail address; for ssh a file with a key, or with the public key of one
-    /// that is in the agent. The program is run as git runs it, has no terminal to ask at, and 30 s for a signature. While it
-    /// fails nothing is committed.
+    /// It is named as for git's user.signingKey: for openpgp and x509 a key id, fingerprint or e-mail address; for ssh
+    /// a file with a key, or with the public key of one that is in the agent. The program is run as git runs it, has no
+    /// terminal to ask at, and 30 s for a signature. While it fails nothing is committed.
     #[arg(long, help_heading = SIGNING, value_name = "KEY")]
     pub(crate) sign_key_id: Option<String>,
     /// What that program makes, as git's gpg.format

@@ -16,8 +16,9 @@ pub(crate) struct CleanArgs {
     pub(crate) profile: ProfileName,
     /// Keep what stands at this path: Pod:.spec.nodeName
     ///
-    /// Whatever else would remove it. [KIND[.GROUP]:]PATH, in kubectl's JSONPath: .metadata.annotations["example.com/x"], .spec.containers[*].image,
-    /// .spec.containers[?(@.name=="istio-proxy")]; .metadata.labels["kro.run/"*] is all keys that begin so.
+    /// Whatever else would remove it. [KIND[.GROUP]:]PATH, in kubectl's JSONPath:
+    /// .metadata.annotations["example.com/x"], .spec.containers[*].image, .spec.containers[?(@.name=="istio-proxy")];
+    /// .metadata.labels["kro.run/"*] is all keys that begin so.
     #[arg(long, help_heading = MANIFESTS, value_name = "[KIND:]PATH", value_parser = rule)]
     pub(crate) keep: Vec<FieldRule>,
     /// Remove what stands at this path, whoever wrote it

@@ -11,9 +11,10 @@ use super::{duration, heading::COMMITS, select::filter};
 pub(crate) struct CoalesceArgs {
     /// Commit what a service account changes at most so often
     ///
-    /// Of each object, the first change by a service account is committed at once, and then one in so long a time, with its last state. Somebody else's change and a deletion end
-    /// that at once: what has waited is committed before them, so no commit has two authors' changes. Nothing waits where nobody knows who did it. What waits isn't
-    /// in Git: a crash loses nothing of it, as the next start reads it again.
+    /// Of each object, the first change by a service account is committed at once, and then one in so long a time, with
+    /// its last state. Somebody else's change and a deletion end that at once: what has waited is committed before
+    /// them, so no commit has two authors' changes. Nothing waits where nobody knows who did it. What waits isn't in
+    /// Git: a crash loses nothing of it, as the next start reads it again.
     #[arg(long, help_heading = COMMITS, display_order = 6, value_name = "DURATION", value_parser = duration)]
     pub(crate) coalesce: Option<Duration>,
     /// Only what this filter takes: 'resource=configmaps user=*:bot'

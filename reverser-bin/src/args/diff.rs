@@ -33,8 +33,8 @@ pub(crate) struct DiffArgs {
     pub(crate) allow_forbidden: bool,
     /// Look again after this time at what differs: 5s
     ///
-    /// What has changed in Git by then is on its way there, by a watch that runs beside this, and doesn't count. So a busy cluster gives no alarm. 0: one look is enough, as where nothing
-    /// writes to the branch.
+    /// What has changed in Git by then is on its way there, by a watch that runs beside this, and doesn't count. So a
+    /// busy cluster gives no alarm. 0: one look is enough, as where nothing writes to the branch.
     #[arg(long, help_heading = CLUSTER, value_name = "DURATION", value_parser = duration, default_value = "5s")]
     pub(crate) settle: Duration,
     #[command(flatten)]

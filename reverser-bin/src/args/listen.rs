@@ -10,8 +10,9 @@ use super::heading::OUTPUT;
 pub(crate) struct ListenArgs {
     /// Answer /metrics, /healthz and /readyz there: 9090, 0.0.0.0:9090
     ///
-    /// A port alone is for this machine only; anybody who can connect may read. /metrics is for Prometheus, /healthz says that the process lives, /readyz that the first
-    /// sync is done and that commits haven't waited behind a failing push for a minute.
+    /// A port alone is for this machine only; anybody who can connect may read. /metrics is for Prometheus, /healthz
+    /// says that the process lives, /readyz that the first sync is done and that commits haven't waited behind a
+    /// failing push for a minute.
     #[arg(long, help_heading = OUTPUT, value_name = "[ADDRESS:]PORT", value_parser = address)]
     pub(crate) metrics_listen: Option<SocketAddr>,
 }

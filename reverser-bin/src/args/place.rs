@@ -38,10 +38,11 @@ pub(crate) struct FilesArgs {
     pub(crate) access: AccessArgs,
     /// Where each object's file stands
     ///
-    /// Such as '{namespace}/{kind|lower}.{group}/{name}.yaml'. {group}, {version}, {resource}, {kind}, {namespace} and {name} are the object's; {kind|lower} is the kind in lower
-    /// case. The core group is _core and cluster-scoped objects are in _cluster, or what {group|default("_x")} and
-    /// {namespace|default("_x")} say. A template by which two objects could get the same file is refused. Files of another
-    /// layout stay where they are. By default [<group>/]<version>/<resource>/[<namespace>/]<name>.yaml.
+    /// Such as '{namespace}/{kind|lower}.{group}/{name}.yaml'. {group}, {version}, {resource}, {kind}, {namespace} and
+    /// {name} are the object's; {kind|lower} is the kind in lower case. The core group is _core and cluster-scoped
+    /// objects are in _cluster, or what {group|default("_x")} and {namespace|default("_x")} say. A template by which
+    /// two objects could get the same file is refused. Files of another layout stay where they are. By default
+    /// [<group>/]<version>/<resource>/[<namespace>/]<name>.yaml.
     #[arg(long, help_heading = MANIFESTS, value_name = "TEMPLATE")]
     pub(crate) layout: Option<TemplateLayout>,
     /// How long one fetch or push may take: 10m
@@ -85,22 +86,23 @@ pub(crate) struct PlaceArgs {
     pub(crate) sign: SignArgs,
     /// What the commit of a change says, as a Jinja template
     ///
-    /// Such as '{{ operation|lower }} {{ kind }} {{ namespace }}/{{ name }}', with operation, group, version, kind, resource, namespace, name, uid, resourceVersion, actor, evidence
-    /// and reason; what there isn't is empty. The first line is the subject. Trailers follow in any case. By default
-    /// [UPDATE] apps/v1/deployments/web, with namespace and reason below.
+    /// Such as '{{ operation|lower }} {{ kind }} {{ namespace }}/{{ name }}', with operation, group, version, kind,
+    /// resource, namespace, name, uid, resourceVersion, actor, evidence and reason; what there isn't is empty. The
+    /// first line is the subject. Trailers follow in any case. By default [UPDATE] apps/v1/deployments/web, with
+    /// namespace and reason below.
     #[arg(long, help_heading = COMMITS, value_name = "TEMPLATE", value_parser = change_message)]
     pub(crate) message: Option<String>,
     /// What the commit of several changes says, as a Jinja template
     ///
-    /// Such as '{{ actor or "several" }}: {{ total }} objects', with changes, total, operation, actor, actors, reasons, and objects, a list with operation, group,
-    /// version, kind, resource, namespace, name, uid, resourceVersion and actors each; more says how many it lacks. By default
-    /// [CREATE] 3 objects, with a line for each below.
+    /// Such as '{{ actor or "several" }}: {{ total }} objects', with changes, total, operation, actor, actors, reasons,
+    /// and objects, a list with operation, group, version, kind, resource, namespace, name, uid, resourceVersion and
+    /// actors each; more says how many it lacks. By default [CREATE] 3 objects, with a line for each below.
     #[arg(long, help_heading = COMMITS, value_name = "TEMPLATE", value_parser = group_message)]
     pub(crate) group_message: Option<String>,
     /// What the commit of a complete list says, as a Jinja template
     ///
-    /// Such as 'Bring {{ total }} objects in line', with total, removed and objects, a list by resource with group, version, kind, resource and
-    /// count each. By default [SYNC] 15 objects, with counts below.
+    /// Such as 'Bring {{ total }} objects in line', with total, removed and objects, a list by resource with group,
+    /// version, kind, resource and count each. By default [SYNC] 15 objects, with counts below.
     #[arg(long, help_heading = COMMITS, value_name = "TEMPLATE", value_parser = sync_message)]
     pub(crate) sync_message: Option<String>,
     /// How long after a push the next one waits for more: 5s

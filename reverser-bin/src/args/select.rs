@@ -29,11 +29,11 @@ pub(crate) struct SelectArgs {
 pub(crate) struct FilterArgs {
     /// Only what this filter takes: 'namespace=a-* user!=bot'
     ///
-    /// May be repeated: what one of them takes is recorded. A filter is terms that all have to hold, separated by blanks: resource, group, version, kind, namespace, name,
-    /// label, annotation (KEY or KEY=VALUE), owner (KIND or KIND/NAME), manager (a field manager), user, operation
-    /// (create, update, delete). TERM=VALUE, or TERM!=VALUE for the opposite; * and ? are wildcards, | separates
-    /// alternatives, and a value with a blank stands in double quotes: label="app in (web,api)". Users and operations say
-    /// which changes are recorded, the others which objects.
+    /// May be repeated: what one of them takes is recorded. A filter is terms that all have to hold, separated by
+    /// blanks: resource, group, version, kind, namespace, name, label, annotation (KEY or KEY=VALUE), owner (KIND or
+    /// KIND/NAME), manager (a field manager), user, operation (create, update, delete). TERM=VALUE, or TERM!=VALUE for
+    /// the opposite; * and ? are wildcards, | separates alternatives, and a value with a blank stands in double quotes:
+    /// label="app in (web,api)". Users and operations say which changes are recorded, the others which objects.
     #[arg(long, help_heading = SELECTION, value_name = "FILTER", value_parser = filter)]
     pub(crate) only: Vec<Filter>,
     /// Nothing that this filter takes
@@ -43,9 +43,9 @@ pub(crate) struct FilterArgs {
     pub(crate) except: Vec<Filter>,
     /// No changes by this field manager, such as a GitOps tool: kustomize-*
     ///
-    /// May be repeated; * and ? are wildcards. A change counts as a manager's when the object's managed fields show that nobody else can have made it.
-    /// Its file stays as it is until somebody else changes the object, or until the next complete list; deletions are recorded. To leave out objects by
-    /// their managers, say --except 'manager=...'.
+    /// May be repeated; * and ? are wildcards. A change counts as a manager's when the object's managed fields show
+    /// that nobody else can have made it. Its file stays as it is until somebody else changes the object, or until the
+    /// next complete list; deletions are recorded. To leave out objects by their managers, say --except 'manager=...'.
     #[arg(long, help_heading = SELECTION, value_name = "MANAGER", value_parser = manager)]
     pub(crate) ignore_manager: Vec<Glob>,
 }
