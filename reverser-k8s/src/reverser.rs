@@ -9,12 +9,15 @@
 
 mod again;
 mod builder;
+mod item;
 mod lists;
+mod persist;
 mod pump;
 mod recorder;
 mod recording;
 mod rendering;
 mod seen;
+mod sync;
 mod telling;
 mod troubles;
 mod unserved;
@@ -22,44 +25,31 @@ mod verify;
 mod written;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures::{StreamExt, stream::FuturesUnordered};
 use jiff::Timestamp;
-use reverser_core::{
-    Batching, Change, Coalescing, Edit, LeftOut, ObjectRef, Operation, Pipeline, Rendered, SealError, Wanted, Writers,
-    message,
-};
-use reverser_git::{Backoff, Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
+use reverser_core::{Batching, Change, Coalescing, Edit, LeftOut, Operation, Pipeline, Rendered, SealError, Writers};
+use reverser_git::{Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
 use tokio::{sync::mpsc, time::Instant};
 
 pub(crate) use self::lists::is_mass_deletion;
-pub use self::verify::Verified;
 use self::{
-    again::mark_of,
-    lists::{RenderedList, Sweep},
     pump::Pumps,
-    recorder::{BATCH, Item, What},
+    recorder::BATCH,
     recording::{Recording, Told},
     troubles::Troubles,
     written::Written,
 };
+pub use self::{sync::SyncGaps, verify::Verified};
 use crate::{
-    api_error::ApiError,
     attribute::{ActorSource, Nobody},
     queue::Load,
     report::{LogReporter, Notice, Reporter},
     source::{Event, Source},
 };
-
-/// How many resources are listed at the same time at the start.
-const LISTS: usize = 8;
-
-/// How often a source is asked before the first sync goes on without it: three tries take about two seconds.
-const FIRST_TRIES: usize = 3;
 
 /// How long committing what has been read may take at the end. A full disk could keep it waiting for ever, and the
 /// positions of what isn't committed haven't moved.
@@ -117,15 +107,6 @@ pub enum Recorded {
     Left(LeftOut),
     /// It went to Git; `receipt` has the one outcome, and tells when it is pushed.
     Planned(Receipt),
-}
-
-/// What a first sync could not do.
-#[derive(Debug, Default)]
-pub struct SyncGaps {
-    /// Sources that could not be listed, by id, and why.
-    pub failed: BTreeMap<String, ApiError>,
-    /// Sources, by id, and their resources of which suspiciously many files have no object any more: those files stayed.
-    pub held: Vec<(String, Arc<reverser_core::Resource>)>,
 }
 
 /// A change could not be recorded.
@@ -251,58 +232,6 @@ impl Reverser {
         }
     }
 
-    /// Brings Git in line with what each source lists, as one commit. A source that can't be listed is reported and
-    /// left as it is.
-    pub async fn sync(&self, sources: &mut [Box<dyn Source>]) -> Result<SyncGaps, SinkError> {
-        // Lists are compared with Git, so what has gathered has to be there.
-        self.flush(&mut *self.recording.lock().await).await?;
-        let mut batch = Batch::default();
-        let mut edits = Vec::new();
-        let mut sync = message::Synced::default();
-        let mut gaps = SyncGaps::default();
-        let mut waiting = sources.iter_mut();
-        let first_event = |source| self.first_event(source);
-        let mut firsts: FuturesUnordered<_> = waiting.by_ref().take(LISTS).map(first_event).collect();
-        while let Some((id, event)) = firsts.next().await {
-            firsts.extend(waiting.next().map(first_event));
-            match event {
-                Some(Event::Listed(listed)) => {
-                    let resource = Arc::clone(&listed.resource);
-                    let cursor = listed.cursor.clone();
-                    batch.cursors.insert(mark_of(&id), String::new());
-                    self.recording.lock().await.again.forget(&id);
-                    let list = self.render_list(listed);
-                    self.reporter.report(Notice::Listed { resource: &resource, objects: list.edits.len() });
-                    *sync.objects.entry((*resource).clone()).or_default() += list.edits.len();
-                    match self.sweep(&list).await? {
-                        Sweep::Held(removed) => {
-                            sync.removed += removed.len();
-                            edits.extend(removed);
-                            // Without a position the next start lists, and asks, again.
-                            batch.cursors.insert(id.clone(), String::new());
-                            gaps.held.push((id, resource));
-                        }
-                        Sweep::Remove(removed) => {
-                            sync.removed += removed.len();
-                            edits.extend(removed);
-                            batch.cursors.insert(id, cursor);
-                        }
-                    }
-                    edits.extend(list.edits);
-                }
-                Some(Event::Failed(error)) => {
-                    self.failed(&id, &error);
-                    gaps.failed.insert(id, error);
-                }
-                Some(Event::Change { .. } | Event::Cursor(_) | Event::Gap(_) | Event::Resumed) | None => {}
-            }
-        }
-        let cursors = batch.cursors.clone();
-        self.commit_sync(batch, edits, &sync).await?;
-        self.recording.lock().await.seen.stands(&cursors);
-        Ok(gaps)
-    }
-
     /// Brings Git in line with what each source lists, then follows them and whatever `arrivals` brings until `shutdown`.
     /// What has been read by then is committed before this returns.
     ///
@@ -365,78 +294,6 @@ impl Reverser {
         recorded.unwrap_or(Err(SinkError::Late { limit: LAST_COMMITS }))
     }
 
-    /// Returns what a source says first; a failure that may pass is tried again a few times.
-    async fn first_event(&self, source: &mut Box<dyn Source>) -> (String, Option<Event>) {
-        let mut event = source.next().await;
-        for _ in 1..FIRST_TRIES {
-            match &event {
-                Some(Event::Failed(error)) if error.is_restored() => {
-                    self.failed(source.id(), error);
-                    self.lock_written().forget_all();
-                    event = source.next().await;
-                }
-                Some(Event::Failed(error)) if !error.is_for_a_person() => event = source.next().await,
-                _ => break,
-            }
-        }
-        if matches!(event, Some(Event::Listed(_))) {
-            // It is compared with Git now, which takes a while.
-            source.pause();
-        }
-        (source.id().to_owned(), event)
-    }
-
-    async fn commit_batch(&self, batch: &Batch) -> Result<Vec<Outcome>, SinkError> {
-        if *batch == Batch::default() {
-            return Ok(vec![]);
-        }
-        let receipt = self.persist(|| self.sink.commit(batch.clone())).await?;
-        self.tell_obstructed(&receipt);
-        Ok(receipt.outcomes)
-    }
-
-    /// Asks the sink for as long as it takes, unless that is limited: what was read must not be lost to a full disk.
-    async fn persist<T, F>(&self, ask: impl Fn() -> F) -> Result<T, SinkError>
-    where
-        F: Future<Output = Result<T, SinkError>>,
-    {
-        let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(60));
-        let mut tried = 1;
-        loop {
-            match ask().await {
-                Ok(answer) => {
-                    if tried > 1 {
-                        self.reporter.report(Notice::SinkRecovered);
-                    }
-                    return Ok(answer);
-                }
-                Err(error @ SinkError::Closed { .. }) => return Err(error),
-                Err(error) if self.tries == Some(tried) => return Err(error),
-                Err(error) => {
-                    tried += 1;
-                    self.reporter.report(Notice::SinkFailed(&error));
-                    tokio::time::sleep(backoff.next_wait()).await;
-                }
-            }
-        }
-    }
-
-    async fn commit_sync(&self, mut batch: Batch, edits: Vec<Edit>, sync: &message::Synced) -> Result<(), SinkError> {
-        for edit in &edits {
-            self.lock_written().note(edit);
-        }
-        if !edits.is_empty() {
-            batch.plans.push(self.pipeline.sync_plan(sync, edits, Timestamp::now()));
-        }
-        let outcomes = self.commit_batch(&batch).await?;
-        if sync == &message::Synced::default() {
-            // Every source went on where it stood, or had nothing to sweep.
-            return Ok(());
-        }
-        self.reporter.report(Notice::Synced { sync, commit: outcomes.first().and_then(commit_id) });
-        Ok(())
-    }
-
     async fn attribute(&self, change: &mut Change, arrived: Instant) {
         if change.attribution.actor().is_none() {
             change.attribution = self.actors.attribute(change, arrived).await;
@@ -456,61 +313,6 @@ impl Reverser {
         }
         change.reason.get_or_insert_with(|| self.why_left(why));
         Ok(Some(Edit::Delete { path }))
-    }
-
-    /// Returns what the recorder has to do about an event. `is_new`: what is listed has been made since.
-    fn items(&self, source: &Arc<str>, event: Event, is_new: bool) -> Vec<Item> {
-        let arrived = Instant::now();
-        let item = |what, cursor| Item { source: Arc::clone(source), cursor, what, arrived };
-        match event {
-            Event::Change { change, cursor } => vec![item(self.render(change), cursor)],
-            Event::Cursor(cursor) => vec![item(What::Nothing, Some(cursor))],
-            Event::Listed(listed) if is_new => {
-                let changes = listed.objects.into_iter().filter_map(|object| {
-                    let reference = ObjectRef::of(&listed.resource, &object)?;
-                    Some(Change::new(reference, Operation::Create, Some(object)))
-                });
-                let mut items: Vec<_> = changes.map(|change| item(self.render(change), None)).collect();
-                // An API that was away and is back: what was deleted meanwhile is only seen by what is missing. What isn't
-                // recorded leaves its file as it is.
-                let alive = items.iter().filter_map(|item| match &item.what {
-                    What::Change { edit: edit @ Edit::Put { .. }, .. }
-                    | What::Change { edit, wanted: Wanted::No, .. } => Some(edit.path().clone()),
-                    _ => None,
-                });
-                let list = RenderedList {
-                    alive: alive.collect(),
-                    resource: Arc::clone(&listed.resource),
-                    namespace: listed.namespace,
-                    edits: vec![],
-                    // Each is a change of its own.
-                    dying: HashSet::new(),
-                };
-                items.push(item(What::List(list), Some(listed.cursor)));
-                items
-            }
-            Event::Listed(listed) => {
-                let cursor = listed.cursor.clone();
-                vec![item(What::List(self.render_list(listed)), Some(cursor))]
-            }
-            Event::Failed(error) if error.is_restored() => vec![item(What::Restored, None)],
-            Event::Failed(_) | Event::Gap(_) | Event::Resumed => vec![],
-        }
-    }
-
-    fn render(&self, mut change: Change) -> What {
-        let coalesced = self.coalescing.takes(&change);
-        match self.render_change(&mut change) {
-            Rendered::Leave(why) if change.operation == Operation::Update => What::Leave { change, why },
-            Rendered::Leave(_) => What::Nothing,
-            Rendered::Refuse(error) => {
-                self.reporter.report(Notice::Refused(&error));
-                What::Nothing
-            }
-            Rendered::Skip(edit) => What::Change { change, edit, wanted: Wanted::No, coalesced },
-            Rendered::Write(edit) => What::Change { change, edit, wanted: Wanted::Yes, coalesced },
-            Rendered::WriteIfBy(users, edit) => What::Change { change, edit, wanted: Wanted::By(users), coalesced },
-        }
     }
 
     /// What could not be written is news again.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use reverser_core::{Pipeline, RepoPath, Wanted};
 
 use super::{
-    recorder::{Item, What},
+    item::{Item, What},
     recording::Room,
 };
 

@@ -3,9 +3,9 @@
 use std::{collections::HashSet, sync::Arc};
 
 use reverser_core::{Edit, ObjectRef, Rendered, RepoPath, Resource};
-use reverser_git::{Files, SinkError};
+use reverser_git::SinkError;
 
-use super::Reverser;
+use super::{Reverser, persist::Persistent};
 use crate::{
     compare::{Orphan, orphans},
     report::Notice,
@@ -29,21 +29,6 @@ pub(super) struct RenderedList {
     pub(super) alive: HashSet<RepoPath>,
     /// Where the files of objects are whose deletion was accepted: seen, not concluded from what is missing.
     pub(super) dying: HashSet<RepoPath>,
-}
-
-/// Reads what the sink has for as long as it takes.
-#[derive(Debug)]
-struct Persistent<'a>(&'a Reverser);
-
-#[async_trait::async_trait]
-impl Files for Persistent<'_> {
-    async fn list(&self, folder: Option<&RepoPath>) -> Result<Vec<RepoPath>, SinkError> {
-        self.0.persist(|| self.0.sink.list(folder)).await
-    }
-
-    async fn read(&self, path: &RepoPath) -> Result<Option<Vec<u8>>, SinkError> {
-        self.0.persist(|| self.0.sink.read(path)).await
-    }
 }
 
 /// What to do about files whose objects are gone.

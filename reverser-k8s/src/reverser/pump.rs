@@ -11,7 +11,7 @@ use std::{
 
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{Reverser, recorder::Item, verify::Listers};
+use super::{Reverser, item::Item, verify::Listers};
 use crate::{
     api_error::ApiError,
     queue::Sender,

@@ -2,13 +2,14 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use reverser_core::{Change, Edit, LeftOut, Wanted, message};
+use reverser_core::{Change, Edit, Wanted, message};
 use reverser_git::{Batch, Outcome, SinkError};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
     Reverser,
     again::mark_of,
+    item::{Item, What},
     lists::{RenderedList, Sweep},
     recording::{Recording, Room, Taken},
 };
@@ -219,53 +220,5 @@ async fn until(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
-    }
-}
-
-/// What a pump hands to the recorder.
-#[derive(Debug)]
-pub(super) struct Item {
-    pub(super) source: Arc<str>,
-    pub(super) cursor: Option<String>,
-    pub(super) what: What,
-    pub(super) arrived: Instant,
-}
-
-#[derive(Debug)]
-pub(super) enum What {
-    Change {
-        change: Change,
-        edit: Edit,
-        /// Whether it is recorded, which may depend on who made it.
-        wanted: Wanted,
-        /// Whether it may be coalesced, which depends on that, too.
-        coalesced: Wanted,
-    },
-    /// An update of an object that isn't selected: it may have been before.
-    Leave {
-        change: Change,
-        why: LeftOut,
-    },
-    List(RenderedList),
-    /// Only the position moves.
-    Nothing,
-    /// The API server's versions have begun anew: later ones are lower than what was written before. In the queue, so that
-    /// it comes behind what the source said before.
-    Restored,
-}
-
-impl Item {
-    /// Roughly what it takes of the queue.
-    pub(super) fn bytes(&self) -> usize {
-        let edit = |edit: &Edit| match edit {
-            Edit::Delete { path } => path.as_str().len(),
-            Edit::Put { path, content } => path.as_str().len() + content.len(),
-        };
-        size_of::<Self>()
-            + match &self.what {
-                What::Change { edit: one, .. } => edit(one),
-                What::List(list) => list.edits.iter().map(edit).sum(),
-                What::Leave { .. } | What::Nothing | What::Restored => 0,
-            }
     }
 }

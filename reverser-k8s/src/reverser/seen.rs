@@ -8,7 +8,7 @@ use std::{
 
 use reverser_core::{Edit, Pipeline, RepoPath, Resource};
 
-use super::recorder::{Item, What};
+use super::item::{Item, What};
 
 /// How many files may change while one resource is compared; with more the verification is put off.
 const PATHS: usize = 100_000;

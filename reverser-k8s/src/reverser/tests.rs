@@ -1,11 +1,12 @@
 //! The flow between scripted sources and a sink in memory.
 
-use reverser_core::{Actor, Attribution, CommitPlan, Evidence, RepoPath, Resource};
+use reverser_core::{Actor, Attribution, CommitPlan, Evidence, ObjectRef, RepoPath, Resource};
 use reverser_git::{Files, MemorySink};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    api_error::ApiError,
     fixture::configmaps,
     source::{Listed, Scripted},
 };
