@@ -132,7 +132,7 @@ impl ApiError {
     }
 
     /// Returns for how long the server wants to be left alone: its `Retry-After`.
-    pub fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         let Self::Request { source: kube::Error::Api(status), .. } = self else { return None };
         let seconds = status.details.as_ref()?.retry_after_seconds;
         (seconds > 0).then(|| Duration::from_secs(seconds.into()))
@@ -157,7 +157,7 @@ impl ApiError {
     }
 
     /// Returns whether the API server was restored from a backup.
-    pub fn is_restored(&self) -> bool {
+    pub(crate) fn is_restored(&self) -> bool {
         matches!(self, Self::Restored { .. })
     }
 

@@ -65,7 +65,7 @@ impl Catalog {
 
     /// Returns what can be listed and watched, each resource once: in the version that `selector` names, if it is served in
     /// that one, else in the one that the server prefers.
-    pub fn watchable_for(&self, selector: &Selector) -> impl Iterator<Item = &Arc<Resource>> {
+    pub(crate) fn watchable_for(&self, selector: &Selector) -> impl Iterator<Item = &Arc<Resource>> {
         self.watchable().map(|preferred| {
             let name = (preferred.group.clone(), preferred.plural.clone());
             let version = selector.versions.get(&name);
@@ -94,7 +94,7 @@ impl Catalog {
     }
 
     /// Returns whether `resource` is served in any version.
-    pub fn knows(&self, resource: &Resource) -> bool {
+    pub(crate) fn knows(&self, resource: &Resource) -> bool {
         self.served.iter().any(|served| served.resource.is_version_of(resource))
     }
 
