@@ -74,6 +74,14 @@ const DIFF_EXIT_CODES: &str = "\
 Exit codes: 0 Git and the cluster are equal, 1 they differ, 2 something could not be compared. Nothing is called \
 equal that was not looked at.";
 
+const RESTORE_EXIT_CODES: &str = "\
+Exit codes: 0 all is restored, 1 something failed or was declined, 2 wrong usage.";
+
+/// Words `--transfer-limit` for a command that never pushes.
+fn only_reads(transfer_limit: clap::Arg) -> clap::Arg {
+    transfer_limit.help_heading(heading::REPOSITORY).help("How long one fetch may take: 10m").long_help(None)
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Look whether everything is there that watching needs
@@ -90,11 +98,11 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Compare a cluster with what Git says of it
     ///
-    /// Reads what the cluster holds and the files of the branch, and changes neither; it works beside a running watch.
-    /// An object is missing when Git has no file of it, extra when Git has a file and the object is gone, different
-    /// when both say something else; a diff leads from Git to the cluster. How a file is formatted makes no difference,
-    /// and files that reverser wouldn't write are nobody's business.
-    #[command(after_help = DIFF_EXIT_CODES)]
+    /// Reads what the cluster holds and the files of the branch, and changes neither; it works beside a running watch. An object is missing when Git has no file of it,
+    /// extra when Git has a file and the object is gone, different when both say something else; a diff leads from Git to
+    /// the cluster. How a file is formatted makes no difference, and files that reverser wouldn't write are nobody's
+    /// business.
+    #[command(after_help = DIFF_EXIT_CODES, mut_arg("transfer_limit", only_reads))]
     Diff(DiffArgs),
     /// Turn an API server's audit log into history
     ///
@@ -104,9 +112,10 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Bring a cluster back to what Git says, or to what it said
     ///
-    /// Applies all manifests of the branch, as it is or as it was, by server-side apply: CRDs and namespaces first,
-    /// webhooks last. An object that is as Git says isn't written. Each object has a line that says what became of it,
-    /// or what failed and what to do; the others are restored all the same. Secrets aren't in the repository.
+    /// Applies all manifests of the branch, as it is or as it was, by server-side apply: CRDs and namespaces first, webhooks last. An object that
+    /// is as Git says isn't written. Each object has a line that says what became of it, or what failed and what to do; the
+    /// others are restored all the same. Secrets aren't in the repository.
+    #[command(after_help = RESTORE_EXIT_CODES)]
     Restore(RestoreArgs),
     /// Turn objects as the API serves them into manifests, in a pipe: kubectl get deploy web -o yaml | reverser sanitize
     ///

@@ -20,7 +20,7 @@ use self::print::{Printer, Summary};
 use crate::{
     args::{ColorChoice, DiffArgs},
     connect::{Connected, choose, connect},
-    repository::SECRETS_LEFT_OUT,
+    repository::{SECRETS_LEFT_OUT, not_read},
     unified::is_coloured,
 };
 
@@ -29,6 +29,9 @@ const TRIES: usize = 3;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// What failed when a difference can't be told.
+const NOT_WRITTEN: &str = "could not write to standard output";
 
 /// Exits with 0 when Git and the cluster are equal, 1 when they differ, 2 when something could not be compared.
 pub(crate) async fn run(args: DiffArgs) -> ExitCode {
@@ -117,7 +120,7 @@ async fn open(args: &DiffArgs) -> anyhow::Result<GitReader> {
     if let Some(path) = &args.files.path {
         reader = reader.under(path.clone());
     }
-    reader.start().await.with_context(|| format!("--repo {}", args.repo))
+    reader.start().await.map_err(|error| not_read(error, &args.repo))
 }
 
 /// Compares, and remembers what could not be.
@@ -158,7 +161,7 @@ impl Look<'_> {
                     Finding::Refused(error) => refused.push(error.to_string()),
                 };
                 let compared = compare(&self.connected.pipeline, reader, *list, None, &mut take).await;
-                printed?;
+                printed.context(NOT_WRITTEN)?;
                 refused.iter().for_each(|text| self.progress.suspend(|| note(text)));
                 match compared {
                     Ok(compared) => self.objects += compared.objects,
@@ -190,7 +193,7 @@ impl Look<'_> {
             anyhow::bail!("nothing could be listed, so nothing was compared; `reverser check` says more");
         }
         let not_compared = self.not_compared.into_iter().collect();
-        printer.finish(self.objects, not_compared).context("could not write to standard output")
+        printer.finish(self.objects, not_compared).context(NOT_WRITTEN)
     }
 }
 

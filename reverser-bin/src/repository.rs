@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use reverser_core::{CommitMessage, Pipeline, TemplateMessage};
-use reverser_git::{GitWriter, RemoteUrl, StartAt, remote::create_bare};
+use reverser_git::{GitWriter, ReadError, RemoteUrl, StartAt, remote::create_bare};
 use reverser_k8s::report::chain;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use crate::{
+    Usage,
     args::{FilesArgs, PlaceArgs},
     output::Output,
 };
@@ -54,6 +55,15 @@ pub(crate) async fn open(url: &RemoteUrl, place: &PlaceArgs, output: &Output) ->
         writer = writer.state_dir(std::path::absolute(folder).context("--state-dir")?);
     }
     writer.start().await.with_context(|| format!("--repo {url}"))
+}
+
+/// Names the flag that has to change before files can be read.
+pub(crate) fn not_read(error: ReadError, url: &RemoteUrl) -> anyhow::Error {
+    match error {
+        ReadError::NoBranch { .. } => Usage(format!("--branch: {}", chain(&error))).into(),
+        ReadError::NoCommit { .. } | ReadError::TooEarly { .. } => Usage(format!("--at: {}", chain(&error))).into(),
+        error => anyhow::Error::new(error).context(format!("--repo {url}")),
+    }
 }
 
 /// Returns the stages with files where the flags have them; what is captured, and what commits say, is said elsewhere.

@@ -8,15 +8,19 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use reverser_git::{GitReader, ReadError};
+use reverser_git::GitReader;
 use reverser_k8s::{
     Catalog, Restore, RestoreOptions,
-    report::chain,
     restore::{Conflicts, Extra, Manifests, Outcome, Restored, Run},
 };
 
 use self::show::Show;
-use crate::{Usage, args::RestoreArgs, connect, repository::stopped};
+use crate::{
+    Usage,
+    args::RestoreArgs,
+    connect,
+    repository::{not_read, stopped},
+};
 
 /// Exits with 0 when all is restored, 1 when something failed, 2 when it was asked wrongly.
 pub(crate) async fn run(args: RestoreArgs) -> anyhow::Result<ExitCode> {
@@ -56,7 +60,9 @@ async fn restore(mut args: RestoreArgs) -> anyhow::Result<ExitCode> {
         ))
         .into());
     }
-    show.expect(restore.selected(), restore.unselected());
+    if select.filters.ask_about_changes() {
+        show.note("objects are restored, not changes: user=, operation= and --ignore-manager leave nothing out");
+    }
     let extra = match args.prune {
         true if broken > 0 => {
             show.note("nothing will be deleted: files that can't be read may hold what would be");
@@ -65,6 +71,7 @@ async fn restore(mut args: RestoreArgs) -> anyhow::Result<ExitCode> {
         true => Some(listed(&args, restore.extra().await, &mut show).await?),
         false => None,
     };
+    show.expect(restore.selected(), restore.unselected());
     let mut restored = restore.apply(&|object| show.object(object)).await.map_err(anyhow::Error::new)?;
     if let Some(extra) = extra {
         restored.extend(pruned(&args, &restore, &extra, &restored, &show).await);
@@ -81,11 +88,7 @@ async fn open(args: &RestoreArgs) -> anyhow::Result<GitReader> {
     if let Some(path) = &args.path {
         reader = reader.under(path.clone());
     }
-    reader.start().await.map_err(|error| match error {
-        ReadError::NoBranch { .. } => Usage(format!("--branch: {}", chain(&error))).into(),
-        ReadError::NoCommit { .. } | ReadError::TooEarly { .. } => Usage(format!("--at: {}", chain(&error))).into(),
-        error => anyhow::Error::new(error).context(format!("--repo {}", args.repo)),
-    })
+    reader.start().await.map_err(|error| not_read(error, &args.repo))
 }
 
 /// Shows what would be deleted, and asks; an error when that isn't to happen.
@@ -106,7 +109,11 @@ async fn listed(args: &RestoreArgs, extra: Extra, show: &mut Show) -> anyhow::Re
         )
         .into());
     }
-    let question = format!("Restore, and then delete these {}? [y/N] ", extra.objects.len());
+    let what = match extra.objects.len() {
+        1 => "this object".to_owned(),
+        count => format!("these {count} objects"),
+    };
+    let question = format!("Restore, and then delete {what}? [y/N] ");
     if !tokio::task::spawn_blocking(move || says_yes(&question)).await? {
         bail!("nothing was done; without --prune nothing is deleted");
     }

@@ -191,7 +191,8 @@ fn what_can_not_be_compared_is_not_called_equal() {
         let kubeconfig = scene.plane.kubeconfig().to_str().unwrap();
         for (flags, text) in [
             (&["--repo", "./absent.git", "--kubeconfig", kubeconfig][..], "absent.git"),
-            (&["--repo", &repo, "--branch", "absent", "--kubeconfig", kubeconfig], "no branch absent"),
+            (&["--repo", &repo, "--branch", "absent", "--kubeconfig", kubeconfig], "error: --branch: "),
+            (&["--repo", &repo, "--at", "absent", "--kubeconfig", kubeconfig], "error: --at: "),
             (&["--repo", &repo, "--kubeconfig", "absent"], "--kubeconfig absent"),
             (&["--repo", &repo, "--committer", "A <a@b>"], "--committer"),
             (&["--repo", &repo, "--state-dir", "x"], "--state-dir"),

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::{
-    api::core::v1::{ConfigMap, Namespace, Secret, Service},
+    api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Secret, Service},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
@@ -268,9 +268,17 @@ fn what_fails_says_why_and_what_to_do_and_the_rest_is_restored() {
         let configs = scene.api::<ConfigMap>();
         create(&configs, object(json!({"metadata": {"name": "fixed"}, "data": {"a": "1"}, "immutable": true}))).await;
         create(&configs, config_map("theirs", "theirs")).await;
+        let claim = |mode: &str| json!({"accessModes": [mode], "resources": {"requests": {"storage": "1Gi"}}});
+        let theirs = object(json!({"metadata": {"name": "claim"}, "spec": claim("ReadWriteMany")}));
+        create(&scene.api::<PersistentVolumeClaim>(), theirs).await;
+        let claim = json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": claim("ReadWriteOnce"),
+            "metadata": {"name": "claim", "namespace": "failing"},
+        });
         scene
             .commits(&[
                 ("broken.yaml", "apiVersion: v1\nkind: ConfigMap\n  metadata: {}\n"),
+                ("claim.yaml", &claim.to_string()),
                 ("fixed.yaml", &format!("{}immutable: true\n", config("failing", "fixed", "{a: '2'}"))),
                 ("good.yaml", &config("failing", "good", "{key: '1'}")),
                 ("nameless.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {namespace: failing}\n"),
@@ -298,7 +306,7 @@ fn what_fails_says_why_and_what_to_do_and_the_rest_is_restored() {
                 "configmap/typed -n failing (typed.yaml): the API server refuses it: failed to create typed patch object",
                 ".data.key: expected string, got &value.valueUnstructured{Value:1}; change it in Git",
                 "nothing will be deleted",
-                "1 created, 9 failed",
+                "1 created, 10 failed",
                 "1 in Git not selected",
             ],
         );
@@ -307,6 +315,15 @@ fn what_fails_says_why_and_what_to_do_and_the_rest_is_restored() {
             &said,
             &["configmap/fixed -n failing (fixed.yaml): ", "immutable", "kubectl delete -n failing configmaps/fixed"],
         );
+        // However many lines the API server takes to explain it.
+        let said = scene.restore(&["--only", "name=claim", "--force-conflicts"], 1).await;
+        let line = said.lines().find(|line| line.starts_with("failed     persistentvolumeclaim/claim"));
+        says(
+            line.unwrap_or(&said),
+            &["immutable", "\"ReadWriteMany\"", "(kubectl delete -n failing persistentvolumeclaims/claim)"],
+        );
+        let said = scene.restore(&["--only", "name=good user=nobody", "--dry-run"], 1).await;
+        says(&said, &["user=, operation= and --ignore-manager leave nothing out", "unchanged  configmap/good"]);
         let said = scene.restore(&["--path", "nothing"], 2).await;
         says(&said, &["--path: there are no manifests below nothing"]);
         let said = scene.restore(&["-n", "no-such-space"], 1).await;

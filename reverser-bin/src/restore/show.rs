@@ -36,7 +36,7 @@ impl Show {
             is_dry_run: args.dry_run,
             source: format!("{} of {}", args.branch, args.repo),
             commit: reader.commit().clone(),
-            progress: ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()),
+            progress: ProgressBar::hidden(),
             left: manifests.left.iter().map(ToString::to_string).collect(),
             sealed: manifests.sealed.iter().map(|manifest| manifest.file.to_string()).collect(),
             has_secrets: manifests
@@ -55,11 +55,12 @@ impl Show {
     /// Shows how far it has come, on a terminal.
     pub(super) fn expect(&mut self, selected: usize, unselected: usize) {
         self.unselected = unselected;
-        self.progress.set_length(selected as u64);
+        let progress = ProgressBar::with_draw_target(Some(selected as u64), ProgressDrawTarget::stderr());
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{bar:30}] {pos}/{len}") {
-            self.progress.set_style(style.progress_chars("=> "));
+            progress.set_style(style.progress_chars("=> "));
         }
-        self.progress.set_message(if self.is_dry_run { "asking" } else { "restoring" });
+        progress.set_message(if self.is_dry_run { "asking" } else { "restoring" });
+        self.progress = progress;
     }
 
     /// Tells of an object.
@@ -71,7 +72,7 @@ impl Show {
             (Outcome::Failed(failure), format) => {
                 let file = object.file.as_ref().map(ToString::to_string).unwrap_or_default();
                 let place = if name.is_empty() { file } else { format!("{name} ({file})") };
-                let line = format!("{word:<10} {place}: {}", chain(failure));
+                let line = format!("{word:<10} {place}: {}", one_line(&chain(failure)));
                 if format == RestoreFormat::Text { self.line(&line) } else { self.note(&line) }
             }
             (_, RestoreFormat::Text) => self.line(&format!("{word:<10} {name}{}", self.dry())),
@@ -133,7 +134,10 @@ impl Show {
             }
         };
         say(self.unselected, "in Git not selected");
-        say(self.left.len(), "files are no manifests, and were left alone");
+        match self.left.len() {
+            1 => say(1, "file is no manifest, and was left alone"),
+            count => say(count, "files are no manifests, and were left alone"),
+        }
         say(self.sealed.len(), "encrypted, and left out: decrypt and apply them yourself (sops)");
         if !self.has_secrets {
             lines.push("Secrets aren't in the repository: bring them back by other means".to_owned());
@@ -168,6 +172,11 @@ impl Show {
     fn dry(&self) -> &'static str {
         if self.is_dry_run { " (dry run)" } else { "" }
     }
+}
+
+/// Each object has a line; the API server explains some refusals in several.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn document(object: &Restored) -> Value {

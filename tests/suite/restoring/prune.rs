@@ -137,7 +137,10 @@ fn on_a_terminal_it_asks_and_only_a_yes_lets_it_go_on() {
         };
         for no in ["", "n", "yep"] {
             let said = answer(no).await.exits_with(1);
-            says(&said, &["configmap/extra -n asked", "Restore, and then delete these 1? [y/N]", "nothing was done"]);
+            says(
+                &said,
+                &["configmap/extra -n asked", "Restore, and then delete this object? [y/N]", "nothing was done"],
+            );
         }
         assert!(configs.get_opt("kept").await.unwrap().is_none());
         let said = answer("y").await.exits_with(0);
