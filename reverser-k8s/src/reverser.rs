@@ -93,7 +93,8 @@ pub enum Arrival {
     },
     /// A resource is served in another version: its files move there, as one commit.
     Moved(Box<dyn Source>),
-    /// A resource has come up: what it lists at first has been made since, and each object is a change.
+    /// A resource has come up: what it lists at first has been made since, and each object is a change, unless the source goes
+    /// on at a position.
     New(Box<dyn Source>),
 }
 

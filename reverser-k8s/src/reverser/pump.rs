@@ -115,13 +115,14 @@ async fn pump(
             }
             Event::Change { .. } | Event::Cursor(_) | Event::Listed(_) | Event::Resumed => reverser.went_on(&id),
         }
-        let is_list = matches!(event, Event::Listed(_));
+        // What goes on at a position reports what was made since, one by one; what it lists is there instead of that.
+        let was_read = matches!(event, Event::Gap(_) | Event::Listed(_) | Event::Resumed);
         for item in reverser.items(&id, event, is_new) {
             if !hand_on(&reverser, &mut *source, &items, item).await {
                 return;
             }
         }
-        is_new &= !is_list;
+        is_new &= !was_read;
     }
 }
 

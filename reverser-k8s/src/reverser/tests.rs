@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     api_error::ApiError,
     fixture::configmaps,
-    source::{Listed, Scripted},
+    source::{Gap, Listed, Scripted},
 };
 
 mod churn;
@@ -198,6 +198,26 @@ async fn an_api_that_comes_back_loses_what_was_deleted_meanwhile() {
     let reverser = Reverser::new(sink.clone()).build();
     goes_and_comes_back(&reverser, &sink, 3).await;
     assert_eq!(subjects(&sink)[1..], ["[CREATE] v1/configmaps/new", "[SYNC] 0 objects, 1 removed"]);
+}
+
+#[tokio::test]
+async fn what_is_listed_since_history_was_lost_was_not_made_since_its_api_went() {
+    let sink = MemorySink::new();
+    let reverser = Reverser::new(sink.clone()).build();
+    run(&reverser, &sink, Scripted::new("s", [listed(vec![body("a", 1, "web"), body("b", 2, "web")])]), 1).await;
+    let (arrive, arrivals) = mpsc::channel(1);
+    let lost = Event::Gap(Gap::Lost { from: "100".into(), until: Some("104".into()), why: "etcd was compacted" });
+    let all = listed(vec![body("a", 103, "api"), body("b", 104, "api")]);
+    let back = Scripted::new("s", [Event::Resumed, lost, all]).then_waits();
+    arrive.send(Arrival::New(Box::new(back))).await.unwrap();
+    let synced = async {
+        let mut again = tokio::time::interval(Duration::from_millis(1));
+        while sink.commits().len() < 2 {
+            again.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), reverser.run(vec![], arrivals, synced)).await.unwrap().unwrap();
+    assert_eq!(subjects(&sink)[1..], ["[SYNC] 2 objects"]);
 }
 
 /// A list of so many Widgets in version v1, where Git has 30 of an earlier version.
