@@ -130,6 +130,8 @@ impl Soak {
         command
             // After a loss many files may have no object any more; it is the right cluster all the same.
             .args(["-r", "configmaps,deployments.apps,widgets.soak.example.com", "--allow-mass-delete"])
+            // All that is captured is compared with Git again and again: nothing may differ, ever.
+            .args(["--verify-interval", "3s"])
             .arg("--kubeconfig")
             .arg(kubeconfig)
             .arg("--audit-log")

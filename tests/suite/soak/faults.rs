@@ -21,8 +21,8 @@ pub(super) struct Bed<'a> {
     /// Which have still their turn.
     deck: Vec<Fault>,
     counts: BTreeMap<Fault, usize>,
-    /// How often it ended by itself.
-    ended: usize,
+    /// What it said last whenever it ended by itself.
+    ended: Vec<String>,
 }
 
 impl<'a> Bed<'a> {
@@ -36,7 +36,7 @@ impl<'a> Bed<'a> {
             said: String::new(),
             deck: vec![],
             counts: BTreeMap::new(),
-            ended: 0,
+            ended: vec![],
         };
         bed.start();
         bed
@@ -133,7 +133,7 @@ impl<'a> Bed<'a> {
     pub(super) async fn runs(&mut self) {
         if let Some(running) = self.running.take_if(|running| running.has_ended()) {
             let ended = running.end(LIMIT).await;
-            self.ended += 1;
+            self.ended.extend(ended.said.lines().last().map(str::to_owned));
             self.said += &ended.said;
         }
         if self.running.is_none() {
@@ -161,8 +161,10 @@ impl<'a> Bed<'a> {
     pub(super) fn told(&self) -> String {
         let (connections, broken) = (self.way.connections(), self.way.broken());
         format!(
-            "{:?}, ended by itself {} times; {connections} connections, {broken} of them broken",
-            self.counts, self.ended
+            "{:?}, ended by itself {} times: {:#?}; {connections} connections, {broken} of them broken",
+            self.counts,
+            self.ended.len(),
+            self.ended
         )
     }
 

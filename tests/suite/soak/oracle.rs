@@ -5,6 +5,8 @@
 //! in between: etcd had forgotten ("history lost"), or the object came and went within a gap, where no list can show it
 //! ("history recovered", "nothing missed"). The last line of a connection of a killed API server is missing in the audit log: a
 //! commit that it doesn't explain is counted, and no error.
+//!
+//! Verifications run beside all that. What differs there was missed, or is a change under way that it took for a difference.
 
 mod history;
 
@@ -27,9 +29,18 @@ pub(super) fn judge(audit: &str, said: &str, log: &[LoggedCommit], faults: usize
     for commit in log {
         match Commit::read(commit) {
             Some(commit) => commits.entry(commit.uid.clone()).or_default().push(commit),
+            None if commit.subject().starts_with("[VERIFY]") => verdict.drifts.push(commit.message.clone()),
             None => verdict.syncs += 1,
         }
     }
+    for line in messages(said) {
+        match line["message"].as_str() {
+            Some("verified") => verdict.verified += 1,
+            Some(message) if message.starts_with("verified:") => verdict.drifts.push(line.to_string()),
+            _ => {}
+        }
+    }
+    verdict.panics = said.lines().filter(|line| line.contains("panicked at")).map(str::to_owned).collect();
     verdict.gaps = gaps.iter().filter(|gap| gap.is_lost).count();
     verdict.recovered = gaps.len() - verdict.gaps;
     for (uid, life) in &history.lives {
@@ -47,12 +58,16 @@ pub(super) struct Verdict {
     changes: usize,
     commits: usize,
     syncs: usize,
+    /// How often a resource was compared with Git.
+    verified: usize,
     gaps: usize,
     /// Each fault is the reason for one in each kind.
     losses_at_most: usize,
     recovered: usize,
-    /// Changes without a commit, for one of the two reasons.
-    excused: usize,
+    /// Changes without a commit of objects that came and went within a gap.
+    unseen: usize,
+    /// Changes without a commit that a loss explains.
+    lost: usize,
     unlogged: usize,
     unknown_authors: usize,
     others: usize,
@@ -61,15 +76,26 @@ pub(super) struct Verdict {
     disordered: Vec<String>,
     superfluous: Vec<String>,
     wrong_authors: Vec<String>,
+    drifts: Vec<String>,
+    panics: Vec<String>,
 }
 
 impl Verdict {
     /// Returns whether something was done, and nothing is wrong.
     pub(super) fn is_sound(&self) -> bool {
-        let wrong = [&self.missing, &self.doubled, &self.disordered, &self.superfluous, &self.wrong_authors];
+        let wrong = [
+            &self.missing,
+            &self.doubled,
+            &self.disordered,
+            &self.superfluous,
+            &self.wrong_authors,
+            &self.drifts,
+            &self.panics,
+        ];
         wrong.iter().all(|list| list.is_empty())
             && self.changes > 0
             && self.commits > 0
+            && self.verified > 0
             && self.gaps <= self.losses_at_most
     }
 }
@@ -79,15 +105,17 @@ impl fmt::Display for Verdict {
         write!(
             f,
             "{} authored changes in the audit log, {} commits of them and {} others, {} syncs; {} gaps recovered, {} with \
-             losses; {} changes excused by these, {} commits without a line in the audit log, {} without an author; {} missing, \
-             {} doubled, {} out of order, {} superfluous, {} by a wrong author",
+             losses; {} changes came and went within a gap, {} were lost; {} commits without a line in the audit log, {} \
+             without an author; {} missing, {} doubled, {} out of order, {} superfluous, {} by a wrong author; {} \
+             verifications, {} times something differed; {} panics",
             self.changes,
             self.commits,
             self.others,
             self.syncs,
             self.recovered,
             self.gaps,
-            self.excused,
+            self.unseen,
+            self.lost,
             self.unlogged,
             self.unknown_authors,
             self.missing.len(),
@@ -95,6 +123,9 @@ impl fmt::Display for Verdict {
             self.disordered.len(),
             self.superfluous.len(),
             self.wrong_authors.len(),
+            self.verified,
+            self.drifts.len(),
+            self.panics.len(),
         )
     }
 }
@@ -139,8 +170,11 @@ impl Gap {
     }
 }
 
+fn messages(said: &str) -> impl Iterator<Item = Value> {
+    said.lines().filter_map(|line| serde_json::from_str(line).ok())
+}
+
 fn gaps(said: &str) -> Vec<Gap> {
-    let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let gap = |line: Value| {
         let is_lost = match line["message"].as_str()? {
             message if message.starts_with("history lost") => true,
@@ -155,7 +189,7 @@ fn gaps(said: &str) -> Vec<Gap> {
             is_lost,
         })
     };
-    lines.filter_map(gap).collect()
+    messages(said).filter_map(gap).collect()
 }
 
 /// Judges the life of one object.
@@ -173,6 +207,9 @@ impl Judge<'_> {
         for pair in made.windows(2) {
             let text =
                 format!("{} {} behind {} {}", pair[1].subject, pair[1].version, pair[0].subject, pair[0].version);
+            if pair[1].subject.starts_with("[CREATE]") {
+                self.verdict.superfluous.push(text.clone());
+            }
             match pair[0].version.cmp(&pair[1].version) {
                 std::cmp::Ordering::Less if !pair[0].is_deletion => {}
                 std::cmp::Ordering::Equal => self.verdict.doubled.push(text),
@@ -208,7 +245,8 @@ impl Judge<'_> {
             if deletions == 0 && has_stood && !self.is_deletion_excused(gone) {
                 self.verdict.missing.push(format!("deletion of {} after {gone:?}", self.life.name));
             }
-            self.verdict.excused += usize::from(deletions == 0 && (!has_stood || self.is_deletion_excused(gone)));
+            self.verdict.lost += usize::from(deletions == 0 && has_stood && self.is_deletion_excused(gone));
+            self.verdict.unseen += usize::from(deletions == 0 && !has_stood);
         }
         let is_logged = |commit: &&Commit| !commit.is_deletion && !self.life.changes.contains_key(&commit.version);
         self.verdict.unlogged += made.iter().filter(is_logged).count();
@@ -229,9 +267,10 @@ impl Judge<'_> {
     fn is_excused(&mut self, version: u64) -> bool {
         let resource = &self.life.resource;
         let is_lost = self.gaps.iter().any(|gap| gap.is_lost && gap.has(resource, version));
-        let is_excused = is_lost || self.has_come_and_gone();
-        self.verdict.excused += usize::from(is_excused);
-        is_excused
+        let is_unseen = !is_lost && self.has_come_and_gone();
+        self.verdict.lost += usize::from(is_lost);
+        self.verdict.unseen += usize::from(is_unseen);
+        is_lost || is_unseen
     }
 
     /// Returns whether the object lived within a gap.
