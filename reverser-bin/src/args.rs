@@ -1,14 +1,5 @@
 //! What can be typed.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
-
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use jiff::SignedDuration;
-use reverser_git::RemoteUrl;
-
 mod clean;
 mod coalesce;
 mod diff;
@@ -19,20 +10,32 @@ mod place;
 mod restore;
 mod select;
 
-pub(crate) use clean::CleanArgs;
-pub(crate) use coalesce::CoalesceArgs;
-pub(crate) use diff::{ColorChoice, DiffArgs, DiffFormat};
-pub(crate) use group::GroupArgs;
-use heading::{CLUSTER, OUTPUT, REPOSITORY, SELECTION};
-pub(crate) use heading::{LOGIN, SIGNING};
-pub(crate) use listen::ListenArgs;
-#[cfg(feature = "demo")]
-pub(crate) use place::ConflictChoice;
-pub(crate) use place::{FilesArgs, PlaceArgs, RepoArgs};
-pub(crate) use restore::{RestoreArgs, RestoreFormat};
-use select::noise_help;
-pub(crate) use select::{ALL, FilterArgs, SelectArgs};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+use reverser_git::RemoteUrl;
+
+#[cfg(feature = "demo")]
+pub(crate) use self::place::ConflictChoice;
+pub(crate) use self::{
+    clean::CleanArgs,
+    coalesce::CoalesceArgs,
+    diff::{ColorChoice, DiffArgs, DiffFormat},
+    group::GroupArgs,
+    heading::{LOGIN, SIGNING},
+    listen::ListenArgs,
+    place::{FilesArgs, PlaceArgs, RepoArgs},
+    restore::{RestoreArgs, RestoreFormat},
+    select::{ALL, FilterArgs, SelectArgs},
+};
+use self::{
+    heading::{CLUSTER, OUTPUT, REPOSITORY, SELECTION},
+    select::noise_help,
+};
 use crate::size::Size;
 
 /// Reverse GitOps for Kubernetes: every accepted change of an API becomes clean YAML in Git.

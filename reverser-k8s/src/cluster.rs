@@ -1,5 +1,9 @@
 //! One cluster: which one it is, what to watch in it, and what comes and goes.
 
+mod cursors;
+mod follow;
+mod unserved;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -16,10 +20,6 @@ use crate::{
     source::Source,
     watch::{Gate, Watch},
 };
-
-mod cursors;
-mod follow;
-mod unserved;
 
 /// How long the API server may take to say who it is.
 const IDENTITY_LIMIT: Duration = Duration::from_secs(30);

@@ -2,14 +2,14 @@
 //!
 //! Source: aggregated discovery, `apidiscovery.k8s.io/v2` (KEP-3352; stable since Kubernetes 1.30).
 
+mod ask;
+mod definition;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use kube::{Client, core::discovery::v2::APIGroupDiscoveryList};
 use reverser_core::{Resource, Selector};
 use serde_json::Value;
-
-mod ask;
-mod definition;
 
 pub(crate) use self::{ask::Discovery, definition::defines};
 

@@ -8,14 +8,6 @@
 //! Objects are applied by server-side apply, as the field manager `reverser`. An object that is as its file says isn't written. Fields
 //! that others have added since are taken away, too, with [`Conflicts::TakeBack`]: what is restored is what was.
 
-use std::{collections::HashSet, num::NonZeroUsize, sync::Arc, time::Duration};
-
-use futures::{StreamExt, stream};
-use kube::Client;
-use reverser_core::{NOISE, ObjectRef, RepoPath, Resource, Sanitizer, Selector};
-
-use crate::discover::{Catalog, DiscoverError, defines};
-
 mod align;
 mod apply;
 mod definitions;
@@ -26,12 +18,19 @@ mod order;
 mod prune;
 mod requests;
 
-pub use failure::{Failure, FieldConflict};
-pub use manifests::{Broken, Manifest, Manifests};
-pub use prune::{Extra, Kept};
+use std::{collections::HashSet, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use order::Stage;
-use requests::Requests;
+use futures::{StreamExt, stream};
+use kube::Client;
+use reverser_core::{NOISE, ObjectRef, RepoPath, Resource, Sanitizer, Selector};
+
+pub use self::{
+    failure::{Failure, FieldConflict},
+    manifests::{Broken, Manifest, Manifests},
+    prune::{Extra, Kept},
+};
+use self::{order::Stage, requests::Requests};
+use crate::discover::{Catalog, DiscoverError, defines};
 
 /// Whether anything is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
