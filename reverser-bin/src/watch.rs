@@ -32,37 +32,24 @@ pub(crate) async fn watch(
     output: &Output,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
-    let WatchArgs {
-        repo,
-        cluster,
-        select,
-        clean,
-        group,
-        coalesce,
-        output: _,
-        listen,
-        audit_log,
-        verify_interval,
-        allow_mass_delete,
-        queue_bytes,
-    } = args;
-    let mut coalescing = coalesce.coalescing();
-    if !coalescing.interval.is_zero() && audit_log.is_none() {
+    let mut coalescing = args.coalesce.coalescing();
+    if !coalescing.interval.is_zero() && args.audit_log.is_none() {
         return Err(Usage(
             "--coalesce needs --audit-log: without it nobody knows which changes a service account made".into(),
         )
         .into());
     }
     // Before all else, so that whoever starts this can ask how far it is.
-    let mut telemetry = Telemetry::start(listen, output).await?;
+    let mut telemetry = Telemetry::start(args.listen, output).await?;
     // The cluster comes first: no repository is made for one that can't be reached.
-    let mut connected = connect(&cluster, &select, &clean, &repo.place.files).await?;
-    connected.pipeline.message = repository::message(&repo.place)?;
-    let audit_log = audit_log.as_deref().map(open_audit_log).transpose()?;
+    let mut connected = connect(&args.cluster, &args.select, &args.clean, &args.repo.place.files).await?;
+    connected.pipeline.message = repository::message(&args.repo.place)?;
+    let audit_log = args.audit_log.as_deref().map(open_audit_log).transpose()?;
     coalescing.only = resolved("--coalesce-only", &coalescing.only, connected.cluster.catalog())?;
     let choice = choose(&connected)?;
-    let git = repository::open(&repo.repo, &repo.place, output).await?;
-    output.say(&format!("watching {} into {} (branch {})", connected.address, repo.repo, repo.place.files.branch));
+    let git = repository::open(&args.repo.repo, &args.repo.place, output).await?;
+    let (repo, branch) = (&args.repo.repo, &args.repo.place.files.branch);
+    output.say(&format!("watching {} into {repo} (branch {branch})", connected.address));
     if !choice.sensitive.is_empty() {
         output.say(repository::SECRETS_LEFT_OUT);
     }
@@ -73,15 +60,15 @@ pub(crate) async fn watch(
     let commits = Counter::default();
     let reverser = Reverser::new(git.clone())
         .pipeline(connected.pipeline)
-        .batching(group.batching())
+        .batching(args.group.batching())
         .coalescing(coalescing)
-        .verify_every(verify_interval)
+        .verify_every(args.verify_interval)
         .reporter((
             Teller { output: output.clone(), commits: commits.clone(), count_lists: false },
             telemetry.metrics.clone(),
         ))
-        .allow_mass_delete(allow_mass_delete)
-        .queue_bytes(usize::try_from(queue_bytes.0).unwrap_or(usize::MAX));
+        .allow_mass_delete(args.allow_mass_delete)
+        .queue_bytes(usize::try_from(args.queue_bytes.0).unwrap_or(usize::MAX));
     let reverser = match audit_log {
         Some(log) => reverser.actors(log),
         None => reverser.actors(Nobody),

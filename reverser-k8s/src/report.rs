@@ -84,15 +84,6 @@ pub enum Notice<'a> {
         /// Out of how many.
         of: usize,
     },
-    /// A file is not written, since somebody's symbolic link or submodule is in the way. Its next change, or the next
-    /// complete list, tries again.
-    Obstructed(&'a Obstructed),
-    /// A source isn't read for the moment, as what was read takes all the room that there is until Git has taken it. It goes on
-    /// from there.
-    Paused {
-        /// The source's id.
-        source: &'a str,
-    },
     /// A complete list was read at the start.
     Listed {
         /// What was listed.
@@ -106,6 +97,15 @@ pub enum Notice<'a> {
         source: &'a str,
         /// Why.
         error: &'a CompareError,
+    },
+    /// A file is not written, since somebody's symbolic link or submodule is in the way. Its next change, or the next
+    /// complete list, tries again.
+    Obstructed(&'a Obstructed),
+    /// A source isn't read for the moment, as what was read takes all the room that there is until Git has taken it. It goes on
+    /// from there.
+    Paused {
+        /// The source's id.
+        source: &'a str,
     },
     /// A source that had failed goes on.
     Recovered {
