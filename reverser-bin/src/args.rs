@@ -101,10 +101,10 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Compare a cluster with what Git says of it
     ///
-    /// Reads what the cluster holds and the files of the branch, and changes neither; it works beside a running watch. An object is missing when Git has no file of it,
-    /// extra when Git has a file and the object is gone, different when both say something else; a diff leads from Git to
-    /// the cluster. How a file is formatted makes no difference, and files that reverser wouldn't write are nobody's
-    /// business.
+    /// Reads what the cluster holds and the files of the branch, and changes neither; it works beside a running watch.
+    /// An object is missing when Git has no file of it, extra when Git has a file and the object is gone, different
+    /// when both say something else; a diff leads from Git to the cluster. How a file is formatted makes no difference,
+    /// and files that reverser wouldn't write are nobody's business.
     #[command(after_help = DIFF_EXIT_CODES, mut_arg("transfer_limit", only_reads))]
     Diff(DiffArgs),
     /// Turn an API server's audit log into history
@@ -115,9 +115,9 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Bring a cluster back to what Git says, or to what it said
     ///
-    /// Applies all manifests of the branch, as it is or as it was, by server-side apply: CRDs and namespaces first, webhooks last. An object that
-    /// is as Git says isn't written. Each object has a line that says what became of it, or what failed and what to do; the
-    /// others are restored all the same. Secrets aren't in the repository.
+    /// Applies all manifests of the branch, as it is or as it was, by server-side apply: CRDs and namespaces first,
+    /// webhooks last. An object that is as Git says isn't written. Each object has a line that says what became of it,
+    /// or what failed and what to do; the others are restored all the same. Secrets aren't in the repository.
     #[command(after_help = RESTORE_EXIT_CODES)]
     Restore(RestoreArgs),
     /// Turn objects as the API serves them into manifests, in a pipe: kubectl get deploy web -o yaml | reverser sanitize

@@ -153,7 +153,7 @@ async fn tell_burst(
     let lag = report.last.map_or(reverser_tests::LIMIT, |last| last.saturating_duration_since(answered));
     let usage = bench.usage().since(&before);
     say(&format!(
-        "{what} in {:.2} s, in {} namespaces: on the remote {:.2} s after the last answer, {report}; lag / limit of {} s: \
+        "{what} in {:.2} s, in {} namespace(s): on the remote {:.2} s after the last answer, {report}; lag / limit of {} s: \
          {:.2}",
         (answered - begun).as_secs_f64(),
         bench.namespaces(),
