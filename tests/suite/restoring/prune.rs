@@ -1,9 +1,12 @@
 //! `--prune`: what Git doesn't have, listed, and deleted when that is asked for.
 
+use std::fmt::Debug;
+
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
-use kube::{Api, api::ListParams};
+use kube::{Api, Resource, api::ListParams};
 use reverser_testbed::{eventually, python};
 use reverser_tests::{LIMIT, Running};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{config, definition, namespace, says, widget};
@@ -53,14 +56,7 @@ fn pruning_lists_first_refuses_without_consent_and_deletes_what_was_listed() {
             &said,
             &["unchanged  configmap/kept", "deleted    configmap/extra-7 -n pruned", "1 unchanged, 30 deleted"],
         );
-        let left: Vec<_> = configs
-            .list(&ListParams::default())
-            .await
-            .unwrap()
-            .into_iter()
-            .filter_map(|left| left.metadata.name)
-            .collect();
-        assert_eq!(left, ["kept", "kube-root-ca.crt"]);
+        assert_eq!(names(&configs).await, ["kept", "kube-root-ca.crt"]);
         scene.api::<Secret>().get("never").await.unwrap();
         let said = scene.restore(&prune, 0).await;
         says(&said, &["1 unchanged"]);
@@ -104,13 +100,7 @@ fn pruning_takes_no_namespace_and_no_definition_with_something_in_it_that_stays(
         secrets.get("db").await.unwrap();
         scene.widgets(group).get("w").await.unwrap();
         eventually("both namespaces to be gone", LIMIT, async || {
-            let left: Vec<_> = namespaces
-                .list(&ListParams::default())
-                .await
-                .unwrap()
-                .into_iter()
-                .filter_map(|left| left.metadata.name)
-                .collect();
+            let left = names(&namespaces).await;
             if left.iter().any(|name| name == "empty" || name == "with-config") { Err(left) } else { Ok(()) }
         })
         .await;
@@ -174,3 +164,8 @@ sys.stdout.buffer.write(said)
 sys.stdout.flush()
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 ";
+
+async fn names<K: Resource + Clone + Debug + DeserializeOwned>(api: &Api<K>) -> Vec<String> {
+    let list = api.list(&ListParams::default()).await.unwrap();
+    list.into_iter().filter_map(|object| object.meta().name.clone()).collect()
+}
