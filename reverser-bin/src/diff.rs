@@ -192,6 +192,9 @@ impl Look<'_> {
         if self.objects == 0 && self.not_compared.is_empty() && !self.forbidden.is_empty() {
             anyhow::bail!("nothing could be listed, so nothing was compared; `reverser check` says more");
         }
+        if self.objects == 0 && self.not_compared.is_empty() && printer.is_silent() {
+            note("nothing is selected, in the cluster or in Git: are the flags as they should be?");
+        }
         let not_compared = self.not_compared.into_iter().collect();
         printer.finish(self.objects, not_compared).context(NOT_WRITTEN)
     }

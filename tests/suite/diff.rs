@@ -143,6 +143,9 @@ fn only_what_is_selected_is_compared() {
         assert_eq!(names(&["-l", "app=web"], 1).await, ["configmap/a"]);
         assert_eq!(names(&["--only", "name=b"], 1).await, ["configmap/b"]);
         assert_eq!(names(&["--except", "name=a|b"], 0).await, [""; 0]);
+        // A label that is misspelt looks like a cluster that is as Git says.
+        let said = diff(&scene, &["-l", "app=wbe"]).await.exits_with(0);
+        assert!(said.contains("nothing is selected, in the cluster or in Git"), "{said}");
     });
 }
 

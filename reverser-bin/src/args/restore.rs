@@ -39,6 +39,8 @@ pub(crate) struct RestoreArgs {
     #[command(flatten)]
     pub(crate) access: AccessArgs,
     #[command(flatten)]
+    pub(crate) clean: CleanArgs,
+    #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
     /// Ask the API server what it would do, and change nothing
     #[arg(long, help_heading = CLUSTER)]
@@ -75,8 +77,6 @@ pub(crate) struct RestoreArgs {
     pub(crate) selector: Option<LabelSelector>,
     #[command(flatten)]
     pub(crate) filters: FilterArgs,
-    #[command(flatten)]
-    pub(crate) clean: CleanArgs,
     /// How the result is written
     #[arg(short, long, help_heading = OUTPUT, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) output: RestoreFormat,

@@ -93,6 +93,11 @@ impl<'a> Printer<'a> {
         }
     }
 
+    /// Returns whether no difference was found.
+    pub(super) fn is_silent(&self) -> bool {
+        self.summary.differences() == 0
+    }
+
     /// Writes what comes last.
     pub(super) fn finish(mut self, objects: usize, not_compared: Vec<String>) -> io::Result<Summary> {
         let mut out = stdout().lock();
