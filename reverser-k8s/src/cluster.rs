@@ -17,6 +17,7 @@ use crate::{
     list::List,
     report::is_about,
     request::within,
+    reverser::source_of_mark,
     source::Source,
     watch::{Gate, Watch},
 };
@@ -115,7 +116,10 @@ impl Cluster {
         let mut unused = cursors::unused(&self.id, &watched, &cursors);
         // What is defined and isn't served may be served in a moment, and goes on there then.
         let defined = self.defined(self.unserved(&unused)).await;
-        unused.retain(|id| !defined.iter().any(|resource| is_about(id, resource)));
+        unused.retain(|id| {
+            let source = source_of_mark(id).unwrap_or(id);
+            !defined.iter().any(|resource| is_about(source, resource))
+        });
         if !unused.is_empty() {
             let cursors = unused.into_iter().map(|id| (id, String::new())).collect();
             git.commit(Batch { plans: vec![], cursors }).await?;

@@ -35,7 +35,10 @@ use reverser_core::{Batching, Change, Coalescing, Edit, LeftOut, Operation, Pipe
 use reverser_git::{Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
 use tokio::{sync::mpsc, time::Instant};
 
-pub(crate) use self::lists::is_mass_deletion;
+pub(crate) use self::{
+    again::{mark_of, source_of_mark},
+    lists::is_mass_deletion,
+};
 use self::{
     pump::Pumps,
     recorder::BATCH,

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::reverser::{mark_of, source_of_mark};
+
 /// A source's id, taken apart: `cluster/scope/group/version/plural[/namespace]`; the core group has no name.
 struct Id<'a> {
     cluster: &'a str,
@@ -46,6 +48,8 @@ pub(super) fn resumable(
             }
     };
     let read = |(other, cursor): (&String, &String)| {
+        // Its own mark: what lies between is read again as marks are.
+        let other = source_of_mark(other).filter(|source| *source != id).unwrap_or(other);
         Id::of(other).filter(has_read_this).and_then(|_has| cursor.parse::<u64>().ok())
     };
     let is_latest = own.parse::<u64>().ok() >= cursors.iter().filter_map(read).max();
@@ -53,7 +57,7 @@ pub(super) fn resumable(
 }
 
 /// Returns the positions at which nothing will go on, of those that are in `cursors`: of what the run `cluster/scope` doesn't
-/// watch, and of runs with another selection into the same place that one of `watched` has overtaken.
+/// watch, and of runs with another selection into the same place that one of `watched` has overtaken. Marks go with them.
 pub(super) fn unused(run: &str, watched: &BTreeSet<&str>, cursors: &BTreeMap<String, String>) -> Vec<String> {
     let version = |cursor: Option<&String>| cursor.and_then(|cursor| cursor.parse::<u64>().ok());
     let overtakes = |watch: &str, other: &Id<'_>, cursor: &String| {
@@ -67,7 +71,9 @@ pub(super) fn unused(run: &str, watched: &BTreeSet<&str>, cursors: &BTreeMap<Str
             None => watched.iter().any(|watch| overtakes(watch, &other, cursor)),
         }
     };
-    cursors.iter().filter(is_unused).map(|(id, _)| id.clone()).collect()
+    let unused: Vec<_> = cursors.iter().filter(is_unused).map(|(id, _)| id.clone()).collect();
+    let marks = unused.iter().map(|id| mark_of(id)).filter(|mark| cursors.contains_key(mark));
+    marks.chain(unused.iter().cloned()).collect()
 }
 
 #[cfg(test)]
@@ -94,6 +100,9 @@ mod tests {
             ("d/p-2/v1/pods", "11", true),
             ("c/p-2/v1/podsets", "11", true),
             ("c/p-2/v1/services", "11", true),
+            ("read/c/p-1/v1/pods", "11", true),
+            ("read/c/p-2/v1/pods", "9", true),
+            ("read/c/p-2/v1/pods", "11", false),
         ] {
             let rows = [("c/p-1/v1/pods", "10"), (other, cursor)];
             assert_eq!(pods("c/p-1/v1/pods", None, &rows).is_some(), may, "{other}");
@@ -113,8 +122,10 @@ mod tests {
             ("c/q-1/v1/pods", "9"),
             ("d/p-1/v1/pods", "9"),
             ("audit", "9"),
+            ("read/c/p-1/v1/pods", "12"),
+            ("read/c/p-1/v1/services", "12"),
         ];
         let unused = unused("c/p-1", &["c/p-1/v1/pods"].into(), &cursors(&rows));
-        assert_eq!(unused, ["c/p-1/v1/services", "c/p-2/v1/pods"]);
+        assert_eq!(unused, ["read/c/p-1/v1/services", "c/p-1/v1/services", "c/p-2/v1/pods"]);
     }
 }

@@ -94,7 +94,8 @@ impl Health {
         if let (Some(error), Some(since)) = (error, unpushed_since)
             && time.duration_since(*since) >= PATIENCE.try_into().unwrap_or_default()
         {
-            why.push(format!("not pushed since {since:.0}: {unpushed} commits, {error}"));
+            let plural = if *unpushed == 1 { "" } else { "s" };
+            why.push(format!("not pushed since {since:.0}: {unpushed} commit{plural}, {error}"));
         }
         if *is_full {
             why.push("commits wait: what isn't pushed has reached its limit in bytes".to_owned());

@@ -17,8 +17,13 @@ use super::{
 const MARK: &str = "read/";
 
 /// Returns the name under which a source's mark stands among the positions.
-pub(super) fn mark_of(source: &str) -> String {
+pub(crate) fn mark_of(source: &str) -> String {
     format!("{MARK}{source}")
+}
+
+/// Returns the source whose mark stands under this name, if it is one.
+pub(crate) fn source_of_mark(name: &str) -> Option<&str> {
+    name.strip_prefix(MARK)
 }
 
 /// Sources that are read again.
@@ -38,7 +43,7 @@ struct Region {
 impl Again {
     /// Reads the marks among positions.
     pub(super) fn of(cursors: &BTreeMap<String, String>) -> Self {
-        let marks = cursors.iter().filter_map(|(name, mark)| Some((name.strip_prefix(MARK)?, mark.parse().ok()?)));
+        let marks = cursors.iter().filter_map(|(name, mark)| Some((source_of_mark(name)?, mark.parse().ok()?)));
         Self(marks.map(|(source, until)| (source.to_owned(), Region::new(until))).collect())
     }
 
