@@ -7,9 +7,10 @@ mod unserved;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client};
+use kube::{Api, Client, client::Body};
 use reverser_core::{LeftOut, Pipeline, Resource};
 use reverser_git::{Batch, GitSink, SinkError};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     discover::{Catalog, DiscoverError},
@@ -24,6 +25,13 @@ use crate::{
 
 /// How long the API server may take to say who it is.
 const IDENTITY_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long it may take to become ready, which is about two seconds after its start. One that isn't for longer has a
+/// trouble that may not concern us.
+const READY_LIMIT: Duration = Duration::from_secs(15);
+
+/// How often it is asked whether it is.
+const READY_LOOK: Duration = Duration::from_millis(100);
 
 /// A cluster that can be reached, as one target sees it. Clones, and what [`target`](Self::target) returns, share a watch for
 /// each resource and namespace.
@@ -54,8 +62,10 @@ impl Cluster {
     /// namespace may not be read. `scope` tells runs apart that select, render or place differently: how far one of
     /// them has read says nothing about what another one would have written. What stands before its first dash is the place
     /// that it writes to: where another run with the same place has read further, this one begins with a list.
+    ///
+    /// An API server that is starting has up to 15 s to become ready: until then discovery may lack kinds.
     pub async fn connect(client: Client, address: &str, scope: &str) -> Result<Self, DiscoverError> {
-        let catalog = Catalog::read(&client).await?;
+        let catalog = catalog_when_ready(&client).await?;
         let namespaces = Api::<Namespace>::all(client.clone());
         let uid = match within(IDENTITY_LIMIT, namespaces.get_opt("kube-system")).await {
             Ok(system) => system.and_then(|namespace| namespace.metadata.uid),
@@ -166,6 +176,27 @@ impl Cluster {
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cluster").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Returns what the API server serves once it says that it is ready.
+async fn catalog_when_ready(client: &Client) -> Result<Catalog, DiscoverError> {
+    let deadline = Instant::now() + READY_LIMIT;
+    loop {
+        let ready = http::Request::get("/readyz").body(Body::empty()).map_err(kube::Error::HttpError);
+        let asked = async { client.send(ready?).await };
+        match within(READY_LIMIT, asked).await {
+            // Who may not ask, or asks something that doesn't know it, takes what there is.
+            Ok(answer) if !answer.status().is_server_error() => return Catalog::read(client).await,
+            _ if Instant::now() >= deadline => {
+                tracing::warn!("the API server is not ready: what it does not serve yet is watched when it does");
+                return Catalog::read(client).await;
+            }
+            Ok(_not_ready) => {}
+            // This tells why. It may have come up in between, and be starting.
+            Err(_unreachable) => drop(Catalog::read(client).await?),
+        }
+        sleep(READY_LOOK).await;
     }
 }
 

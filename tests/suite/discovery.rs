@@ -158,6 +158,31 @@ fn a_kind_that_is_defined_and_not_served_at_a_start_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn who_starts_together_with_the_api_server_finds_the_kinds_of_crds() {
+    run(async {
+        let scene = Scene::unwatched("together").await;
+        let widgets = Widgets::define(&scene, [("v1", true)]).await;
+        widgets.make(1).await;
+        let (name, url) = (widgets.name(), scene.repo.url());
+        let arguments = [&["snapshot", "--repo", &url, "-r", &name][..], &scene.cluster()].concat();
+        for _restart in 0..3 {
+            scene.plane.stop_api_server();
+            let snapshot = async {
+                loop {
+                    let snapshot = scene.home.run(&arguments).await;
+                    if !snapshot.said.contains("could not reach") {
+                        return snapshot.exits_with(0);
+                    }
+                }
+            };
+            let (started, _taken) = tokio::join!(scene.plane.start_api_server(), snapshot);
+            started.unwrap();
+        }
+        assert_eq!(scene.repo.files("main").await.unwrap(), widgets.files("v1"));
+    });
+}
+
+#[test]
 fn who_may_not_watch_crds_sees_new_kinds_all_the_same() {
     run(async {
         let scene = Scene::unwatched("blind").await;
