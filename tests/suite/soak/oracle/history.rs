@@ -52,6 +52,7 @@ struct Scaled {
     version: u64,
     replicas: u64,
     user: String,
+    answered: String,
 }
 
 impl History {
@@ -123,7 +124,8 @@ impl History {
             }
             // A Scale leaves out none.
             let replicas = answer["spec"]["replicas"].as_u64().unwrap_or(0);
-            scales.push(Scaled { uid: uid.to_owned(), version, replicas, user: write.user.to_owned() });
+            let (uid, user, answered) = (uid.to_owned(), write.user.to_owned(), write.answered.to_owned());
+            scales.push(Scaled { uid, version, replicas, user, answered });
         } else {
             let change = Change { user: write.user.to_owned(), authored: authored(answer) };
             // One that changes nothing answers with the version that was there.
@@ -139,8 +141,12 @@ impl History {
     /// A scale request's answer is a Scale: the object is as before, but for its replicas.
     fn scale(&mut self, mut scales: Vec<Scaled>) {
         scales.sort_by_key(|scaled| scaled.version);
-        for Scaled { uid, version, replicas, user } in scales {
+        for Scaled { uid, version, replicas, user, answered } in scales {
             let Some(life) = self.lives.get_mut(&uid) else { continue };
+            // A Scale doesn't show that its object waits for a finalizer, nor a deletion of many at which version that began.
+            if life.gone.as_ref().is_some_and(|gone| gone.received < answered) {
+                continue;
+            }
             if let Some(change) = life.changes.get_mut(&version) {
                 change.user = user; // another one's write that changed nothing answered with it
                 continue;
