@@ -76,6 +76,8 @@ impl Reverser {
     /// Takes one item in; returns how many commits had to be made for that.
     async fn take_item(&self, item: Item, room: Room, recording: &mut Recording) -> Result<usize, SinkError> {
         let mut commits = 0;
+        // A crash after the next commit mustn't begin before what is committed.
+        let is_behind = recording.seen.is_behind(&item);
         recording.seen.item(&item, &self.pipeline);
         let Item { source, cursor, what, arrived } = item;
         let recorded = match what {
@@ -111,7 +113,7 @@ impl Reverser {
                 None
             }
         };
-        let position = cursor.filter(|_| !recording.held.contains(&*source));
+        let position = cursor.filter(|_| !is_behind && !recording.held.contains(&*source));
         if let Some((change, edit, waits)) = recorded {
             let taken = Taken { change, edit, source, position, room, arrived };
             let verdict = recording.gather(taken, waits, &self.pipeline);

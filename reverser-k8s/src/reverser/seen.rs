@@ -49,9 +49,19 @@ impl Seen {
         self.reached.extend(known.map(|(source, position)| (source.as_str().into(), position.clone())));
     }
 
+    /// Returns whether an item was taken in before: its source is read again from further back, as when its kind was away from
+    /// discovery for a moment. A list, and what follows a restored etcd, stands for itself. Versions of one resource
+    /// compare as integers (KEP-5504).
+    pub(super) fn is_behind(&self, item: &Item) -> bool {
+        let version = |position: &String| position.parse::<u64>().ok();
+        let reached = self.reached.get(&item.source).and_then(version);
+        let is_change = matches!(item.what, What::Change { .. } | What::Leave { .. } | What::Nothing);
+        is_change && item.cursor.as_ref().and_then(version).is_some_and(|position| reached > Some(position))
+    }
+
     /// Notes an item that is about to be recorded.
     pub(super) fn item(&mut self, item: &Item, pipeline: &Pipeline) {
-        if let Some(position) = &item.cursor {
+        if let Some(position) = item.cursor.as_ref().filter(|_| !self.is_behind(item)) {
             match self.reached.get_mut(&item.source) {
                 Some(reached) => reached.clone_from(position),
                 None => drop(self.reached.insert(Arc::clone(&item.source), position.clone())),
