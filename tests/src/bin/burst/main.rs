@@ -149,12 +149,12 @@ async fn tell_burst(
     limit: Duration,
 ) -> anyhow::Result<bool> {
     let answered = made.iter().map(|made| made.answered).max().unwrap_or(begun);
-    let report = bench.landed(made).await?;
+    let (report, closed) = (bench.landed(made).await?, bench.closed_watches().await?);
     let lag = report.last.map_or(reverser_tests::LIMIT, |last| last.saturating_duration_since(answered));
     let usage = bench.usage().since(&before);
     say(&format!(
-        "{what} in {:.2} s, in {} namespace(s): on the remote {:.2} s after the last answer, {report}; lag / limit of {} s: \
-         {:.2}",
+        "{what} in {:.2} s, in {} namespace(s): on the remote {:.2} s after the last answer, {report}, {closed} \
+         watches closed for slowness; lag / limit of {} s: {:.2}",
         (answered - begun).as_secs_f64(),
         bench.namespaces(),
         lag.as_secs_f64(),

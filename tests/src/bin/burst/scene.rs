@@ -113,6 +113,13 @@ impl Bench {
         self.watcher.as_ref().context("the watcher runs")
     }
 
+    /// Returns how many watches the API server has closed, of whomever, since their readers were too slow.
+    pub(crate) async fn closed_watches(&self) -> anyhow::Result<f64> {
+        let metrics = self.plane.client().request_text(http::Request::get("/metrics").body(vec![])?).await?;
+        let closed = metrics.lines().filter(|line| line.starts_with("apiserver_terminated_watchers_total"));
+        Ok(closed.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
     /// Returns what the command has used so far.
     pub(crate) fn usage(&self) -> Usage {
         self.watcher.as_ref().and_then(Running::pid).map(Usage::of).unwrap_or_default()
