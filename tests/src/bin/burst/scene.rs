@@ -114,10 +114,11 @@ impl Bench {
     }
 
     /// Returns how many watches the API server has closed, of whomever, since their readers were too slow.
-    pub(crate) async fn closed_watches(&self) -> anyhow::Result<f64> {
+    pub(crate) async fn closed_watches(&self) -> anyhow::Result<u64> {
         let metrics = self.plane.client().request_text(http::Request::get("/metrics").body(vec![])?).await?;
         let closed = metrics.lines().filter(|line| line.starts_with("apiserver_terminated_watchers_total"));
-        Ok(closed.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+        // There is no such line before the first.
+        Ok(closed.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64)
     }
 
     /// Returns what the command has used so far.
