@@ -246,7 +246,16 @@ impl Pipeline {
         resource: &Arc<Resource>,
         namespace: Option<&str>,
     ) -> Option<(ObjectRef, Value)> {
-        let body = std::str::from_utf8(content).ok().and_then(|text| yaml::parse(text).ok()).and_then(single)?;
+        self.owned_body(path, manifest_of(content)?, resource, namespace)
+    }
+
+    fn owned_body(
+        &self,
+        path: &RepoPath,
+        body: Value,
+        resource: &Arc<Resource>,
+        namespace: Option<&str>,
+    ) -> Option<(ObjectRef, Value)> {
         let api_version = body["apiVersion"].as_str()?;
         let resource = if api_version == resource.api_version() {
             Arc::clone(resource)
@@ -277,14 +286,11 @@ impl Pipeline {
     /// # Ok::<(), reverser_core::RepoPathError>(())
     /// ```
     pub fn owns_unknown(&self, path: &RepoPath, content: &[u8], resource: &Resource) -> bool {
-        let Some(body) = std::str::from_utf8(content).ok().and_then(|text| yaml::parse(text).ok()).and_then(single)
-        else {
-            return false;
-        };
+        let Some(body) = manifest_of(content) else { return false };
         let kind = body["kind"].as_str().unwrap_or_default().to_owned();
         let namespaced = !body["metadata"]["namespace"].is_null();
         let resource = Arc::new(Resource { kind, namespaced, ..resource.clone() });
-        self.owns(path, content, &resource, None)
+        self.owned_body(path, body, &resource, None).is_some_and(|(object, _)| object.resource == resource)
     }
 
     /// Returns the commit for one change.
@@ -416,7 +422,9 @@ fn is_terminating(body: &Value) -> bool {
     !body["metadata"]["deletionTimestamp"].is_null()
 }
 
-fn single(mut documents: Vec<Value>) -> Option<Value> {
+/// Returns what a file says that is YAML of one document.
+fn manifest_of(content: &[u8]) -> Option<Value> {
+    let mut documents = yaml::parse(std::str::from_utf8(content).ok()?).ok()?;
     if documents.len() == 1 { documents.pop() } else { None }
 }
 

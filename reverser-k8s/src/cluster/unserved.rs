@@ -28,6 +28,7 @@ impl Cluster {
         let resources = watched.into_iter().map(|(group, version, plural)| Resource::new(group, version, "", plural));
         resources.filter(|resource| !self.catalog.knows(resource)).collect()
     }
+
     /// Returns those of these resources, which aren't served, that something still defines: a CustomResourceDefinition, or an
     /// APIService of a server that is away. What can't be found out counts as defined.
     pub(super) async fn defined(&self, unserved: Vec<Resource>) -> Vec<Resource> {
