@@ -1,23 +1,64 @@
-//! What Linux says of a process: its processor time and memory. Zeros elsewhere.
+//! What the benchmark programs share: each is the command that it measures, too.
 
-use std::{fs, time::Duration};
+use std::{
+    env, fs,
+    io::{Write, stdout},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+
+use clap::Parser;
+use reverser_testbed::ControlPlane;
+
+use crate::Running;
+
+/// Runs a benchmark program, or the command, when that is what it was started as.
+pub fn run<A, F>(measure: impl FnOnce(A) -> F) -> anyhow::Result<ExitCode>
+where
+    A: Parser,
+    F: Future<Output = anyhow::Result<ExitCode>>,
+{
+    // What is measured runs in a process of its own, and is never an old build.
+    if env::args().nth(1).as_deref() == Some("watch") {
+        return Ok(reverser_bin::main());
+    }
+    let args = A::parse();
+    tokio::runtime::Runtime::new()?.block_on(measure(args))
+}
+
+/// Prints a line.
+pub fn say(line: &str) -> anyhow::Result<()> {
+    Ok(writeln!(stdout(), "{line}")?)
+}
+
+/// Returns what figures depend on: cores, the API server's version, and how this was built.
+pub async fn machine(plane: &ControlPlane) -> anyhow::Result<String> {
+    let cores = thread::available_parallelism()?;
+    let build = if cfg!(debug_assertions) { "debug build: no measure of anything" } else { "release build" };
+    Ok(format!("{cores} cores, Kubernetes {}, {build}", plane.version().await?))
+}
 
 /// What a process has used so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Usage {
+pub struct Usage {
     /// Its own processor time.
-    pub(crate) own: Duration,
+    pub own: Duration,
     /// That of the children that have ended.
-    pub(crate) children: Duration,
-    pub(crate) resident_mib: f64,
-    pub(crate) peak_mib: f64,
+    pub children: Duration,
+    /// Its memory now.
+    pub resident_mib: f64,
+    /// The most that it has had.
+    pub peak_mib: f64,
 }
 
 /// In a second; the kernel's interface has had this value on all of its platforms for decades.
 const TICKS: u64 = 100;
 
 impl Usage {
-    pub(crate) fn of(pid: u32) -> Self {
+    /// Returns what Linux says of a process that runs; zeros elsewhere.
+    pub fn of(running: &Running) -> Self {
+        let Some(pid) = running.pid() else { return Self::default() };
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // Behind the name, which may have blanks: state is the third field of all. proc(5)
         let fields: Vec<u64> = stat.rsplit(") ").next().map(numbers).unwrap_or_default();
@@ -34,7 +75,7 @@ impl Usage {
     }
 
     /// Returns what was used since; memory as it is now.
-    pub(crate) fn since(self, before: &Self) -> Self {
+    pub fn since(self, before: &Self) -> Self {
         Self {
             own: self.own.saturating_sub(before.own),
             children: self.children.saturating_sub(before.children),

@@ -1,5 +1,7 @@
 //! The command as a child process: what the suite and the benchmark share.
 
+pub mod benchmark;
+
 use std::{
     env, io,
     path::{Path, PathBuf},

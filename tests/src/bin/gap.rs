@@ -6,11 +6,7 @@
 //! ```
 //! `cargo run --release -p reverser-tests --bin gap`. Exits with 1 only when a change is missing or doubled.
 
-use std::{
-    env, fs,
-    io::{Write, stdout},
-    process::ExitCode,
-};
+use std::{env, process::ExitCode};
 
 use anyhow::{Context, ensure};
 use clap::Parser;
@@ -21,7 +17,10 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use reverser_testbed::{Audit, BareRepo, ControlPlane, ControlPlaneOptions, client_for, eventually};
-use reverser_tests::{Home, LIMIT, Running};
+use reverser_tests::{
+    Home, LIMIT, Running,
+    benchmark::{Usage, machine, run, say},
+};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -60,21 +59,14 @@ const CONNECTIONS: usize = 8;
 const NAMESPACES: usize = 50;
 
 fn main() -> anyhow::Result<ExitCode> {
-    // This program is the command, too: what is measured runs in a process of its own, and is never an old build.
-    if env::args().nth(1).as_deref() == Some("watch") {
-        return Ok(reverser_bin::main());
-    }
-    let args = Args::parse();
-    tokio::runtime::Runtime::new()?.block_on(measure(args))
+    run(measure)
 }
 
 async fn measure(args: Args) -> anyhow::Result<ExitCode> {
     let options = ControlPlaneOptions { audit: Audit::Off, controller_manager: false, ..Default::default() };
     let plane = ControlPlane::start(options).await?;
     let repo = BareRepo::temporary().await?;
-    let cores = std::thread::available_parallelism()?;
-    let build = if cfg!(debug_assertions) { "debug build: no measure of anything" } else { "release build" };
-    say(&format!("{cores} cores, Kubernetes {}, {build}, {} ConfigMaps", plane.version().await?, args.objects))?;
+    say(&format!("{}, {} ConfigMaps", machine(&plane).await?, args.objects))?;
     for namespace in 0..NAMESPACES {
         let object = serde_json::from_value(json!({"metadata": {"name": format!("team-{namespace}")}}))?;
         Api::<Namespace>::all(plane.client()).create(&PostParams::default(), &object).await?;
@@ -126,12 +118,12 @@ async fn recover(home: &Home, plane: &ControlPlane, repo: &BareRepo, gap: Gap, b
     })
     .await;
     let pushed = begun.elapsed();
-    let memory = peak(&watcher).map_or("-".into(), |mib| mib.to_string());
+    let memory = Usage::of(&watcher).peak_mib;
     let ended = watcher.terminate().await;
     ensure!(ended.status.success(), "the watcher failed:\n{}", ended.said);
     let parts = ended.said.matches("history recovered").count();
     say(&format!(
-        "{}: known {:.2} s after the start ({parts} parts), {made} commits on the remote after {:.2} s; {memory} MiB at most",
+        "{}: known {:.2} s after the start ({parts} parts), {made} commits on the remote after {:.2} s; {memory:.0} MiB at most",
         gap.what,
         known.as_secs_f64(),
         pushed.as_secs_f64(),
@@ -188,15 +180,4 @@ fn configs(client: &Client, number: usize) -> Api<ConfigMap> {
 
 async fn commits(repo: &BareRepo) -> anyhow::Result<usize> {
     Ok(repo.git(&["rev-list", "--count", "main"]).await?.trim().parse()?)
-}
-
-/// Returns the most memory that a process has had, in MiB, where Linux says it.
-fn peak(watcher: &Running) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", watcher.pid()?)).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? / 1024)
-}
-
-fn say(line: &str) -> anyhow::Result<()> {
-    Ok(writeln!(stdout(), "{line}")?)
 }

@@ -6,13 +6,7 @@
 //! ```
 //! `cargo run --release -p reverser-tests --bin streams`. Exits with 1 only when something is missing.
 
-use std::{
-    collections::HashSet,
-    env, fs,
-    io::{Write, stdout},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{collections::HashSet, env, fs, process::ExitCode, time::Duration};
 
 use anyhow::{Context, ensure};
 use clap::Parser;
@@ -24,7 +18,10 @@ use kube::{
     runtime::{conditions::is_crd_established, wait::await_condition},
 };
 use reverser_testbed::{Audit, BareRepo, ControlPlane, ControlPlaneOptions, eventually, rule};
-use reverser_tests::{Home, LIMIT, Running};
+use reverser_tests::{
+    Home, LIMIT, Running,
+    benchmark::{Usage, machine, run, say},
+};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -54,12 +51,7 @@ const CONNECTIONS: usize = 8;
 const GROUP: &str = "streams.example.com";
 
 fn main() -> anyhow::Result<ExitCode> {
-    // This program is the command, too: what is measured runs in a process of its own, and is never an old build.
-    if env::args().nth(1).as_deref() == Some("watch") {
-        return Ok(reverser_bin::main());
-    }
-    let args = Args::parse();
-    tokio::runtime::Runtime::new()?.block_on(measure(args))
+    run(measure)
 }
 
 async fn measure(args: Args) -> anyhow::Result<ExitCode> {
@@ -67,8 +59,7 @@ async fn measure(args: Args) -> anyhow::Result<ExitCode> {
     let options =
         ControlPlaneOptions { audit: Audit::Off, controller_manager: false, ..ControlPlaneOptions::default() };
     let plane = ControlPlane::start(options).await?;
-    let build = if cfg!(debug_assertions) { "debug build: no measure of anything" } else { "release build" };
-    say(&format!("{} cores, Kubernetes {}, {build}", std::thread::available_parallelism()?, plane.version().await?))?;
+    say(&machine(&plane).await?)?;
     define(&plane, &args).await?;
 
     let (home, repo) = (Home::new(env::current_exe()?)?, BareRepo::temporary().await?);
@@ -113,9 +104,9 @@ async fn measure(args: Args) -> anyhow::Result<ExitCode> {
         ["watch", "--log-format", "json", "--repo", &url, "--kubeconfig", &blind, "--only", &format!("group={GROUP}")];
     let watcher = home.start(&arguments);
     watcher.says(r#""message":"watching""#).await;
-    let before = cpu(&watcher);
+    let before = Usage::of(&watcher);
     tokio::time::sleep(QUIET).await;
-    let polling = cpu(&watcher).saturating_sub(before);
+    let polling = Usage::of(&watcher).since(&before).own;
     say(&format!(
         "without the right to watch CRDs and APIServices: {} ms of CPU in {} s of polling",
         polling.as_millis(),
@@ -273,28 +264,11 @@ fn connections(watcher: &Running, plane: &ControlPlane) -> Option<usize> {
 }
 
 fn tell_memory(watcher: &Running, kinds: usize) -> anyhow::Result<()> {
-    let Some(pid) = watcher.pid() else { return Ok(()) };
-    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return Ok(()) };
-    let mib = |name: &str| {
-        let kib =
-            status.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-        kib.unwrap_or(0.0) / 1024.0
-    };
-    let most = mib("VmHWM:");
+    let Usage { resident_mib, peak_mib, .. } = Usage::of(watcher);
     say(&format!(
-        "memory with {kinds} kinds: {:.0} MiB resident, {most:.0} MiB at most; most / limit of {MEMORY_LIMIT_MIB} MiB: {:.2}",
-        mib("VmRSS:"),
-        most / MEMORY_LIMIT_MIB
+        "memory with {kinds} kinds: {resident_mib:.0} MiB resident, {peak_mib:.0} MiB at most; most / limit of {MEMORY_LIMIT_MIB} MiB: {:.2}",
+        peak_mib / MEMORY_LIMIT_MIB
     ))
-}
-
-/// Returns how much CPU time the command has taken, as Linux tells; nothing elsewhere.
-fn cpu(watcher: &Running) -> Duration {
-    let stat = watcher.pid().and_then(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok()).unwrap_or_default();
-    // proc(5): behind the name in parentheses, the twelfth and thirteenth are user and system time, in hundredths of a second.
-    let columns: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |index: usize| columns.get(index).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or(0);
-    Duration::from_millis(10 * (ticks(11) + ticks(12)))
 }
 
 /// Returns the kubeconfig of a user who may watch the group, and neither CRDs nor APIServices.
@@ -302,8 +276,4 @@ async fn blind(plane: &ControlPlane) -> anyhow::Result<String> {
     let kubeconfig = plane.user("blind", &[])?;
     plane.grant("blind", None, vec![rule(&["get", "list", "watch"], GROUP, &["*"])]).await?;
     Ok(kubeconfig.to_str().context("the temporary folder's name is not UTF-8")?.to_owned())
-}
-
-fn say(line: &str) -> anyhow::Result<()> {
-    Ok(writeln!(stdout(), "{line}")?)
 }

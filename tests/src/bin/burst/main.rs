@@ -10,17 +10,16 @@
 
 mod landed;
 mod scene;
-mod usage;
 
-use std::{env, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
+use reverser_tests::benchmark::{Usage, run, say};
 use tokio::time::{Instant, interval};
 
 use self::{
     landed::{Made, Report, percentile},
-    scene::{Bench, say},
-    usage::Usage,
+    scene::Bench,
 };
 
 /// Measures `reverser watch` on a control plane and an HTTP remote of its own. Zero leaves a part out.
@@ -68,12 +67,7 @@ const MEMORY_LIMIT_MIB: f64 = 64.0;
 const CPU_LIMIT: Duration = Duration::from_millis(1);
 
 fn main() -> anyhow::Result<ExitCode> {
-    // This program is the command, too: what is measured runs in a process of its own, and is never an old build.
-    if env::args().nth(1).as_deref() == Some("watch") {
-        return Ok(reverser_bin::main());
-    }
-    let args = Args::parse();
-    tokio::runtime::Runtime::new()?.block_on(measure(args))
+    run(measure)
 }
 
 async fn measure(args: Args) -> anyhow::Result<ExitCode> {

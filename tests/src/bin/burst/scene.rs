@@ -1,9 +1,6 @@
 //! A control plane with two users, a remote over HTTP, and the command as a child.
 
-use std::{
-    env,
-    io::{Write, stdout},
-};
+use std::env;
 
 use anyhow::{Context, ensure};
 use futures::future::try_join_all;
@@ -13,14 +10,14 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use reverser_testbed::{Audit, BareRepo, ControlPlane, ControlPlaneOptions, GitHttp, client_for};
-use reverser_tests::{Home, Running};
+use reverser_tests::{
+    Home, Running,
+    benchmark::{Usage, machine, say},
+};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::{
-    landed::{Made, Report, Tips},
-    usage::Usage,
-};
+use crate::landed::{Made, Report, Tips};
 
 /// How many clients write at the same time: with more the API server takes no more.
 const CONNECTIONS: usize = 8;
@@ -50,9 +47,7 @@ impl Bench {
         let plane = ControlPlane::start(ControlPlaneOptions { audit, ..ControlPlaneOptions::default() }).await?;
         let server = GitHttp::start().await?;
         let repo = server.create(REPOSITORY).await?;
-        let cores = std::thread::available_parallelism()?;
-        let build = if cfg!(debug_assertions) { "debug build: no measure of anything" } else { "release build" };
-        say(&format!("{cores} cores, Kubernetes {}, {build}", plane.version().await?))?;
+        say(&machine(&plane).await?)?;
 
         let mut clients = Vec::new();
         for number in 0..CONNECTIONS {
@@ -123,7 +118,7 @@ impl Bench {
 
     /// Returns what the command has used so far.
     pub(crate) fn usage(&self) -> Usage {
-        self.watcher.as_ref().and_then(Running::pid).map(Usage::of).unwrap_or_default()
+        self.watcher.as_ref().map(Usage::of).unwrap_or_default()
     }
 
     /// Waits until changes are on the remote, and tells of them. Who did it isn't asked where nobody is named.
@@ -213,8 +208,4 @@ fn config_map(name: &str) -> anyhow::Result<ConfigMap> {
     let labels = json!({"app": name, "team": "speed"});
     let object = json!({"metadata": {"name": name, "labels": labels}, "data": {"key": "value", "name": name}});
     Ok(serde_json::from_value(object)?)
-}
-
-pub(crate) fn say(line: &str) -> anyhow::Result<()> {
-    Ok(writeln!(stdout(), "{line}")?)
 }
