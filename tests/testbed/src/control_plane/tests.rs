@@ -69,6 +69,10 @@ async fn a_restored_etcd_has_the_objects_and_the_versions_of_then() {
     let before = write(&plane, "before").await;
     let saved = plane.save_etcd().unwrap();
     write(&plane, "after").await;
+    // More than an API server writes itself when it starts.
+    for number in 0..300 {
+        write(&plane, &format!("after-{number}")).await;
+    }
     let last = write(&plane, "last").await;
     for _ in 0..2 {
         plane.restore_etcd(&saved).await.unwrap();
