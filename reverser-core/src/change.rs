@@ -1,9 +1,16 @@
 //! What happened to which object, and who did it: the values that flow from a source to a commit.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use serde_json::Value;
+
+use crate::Fingerprint;
 
 /// One change of one object that the API server has accepted.
 ///
@@ -41,6 +48,10 @@ pub struct Change {
     /// The object's `metadata.resourceVersion` after the change. For a watch's DELETED event this is the version of
     /// the deletion itself, later than the one that the last writer saw.
     pub resource_version: Option<String>,
+    /// The object's `metadata.resourceVersion` before the change; `None` where that isn't known, and of a creation.
+    pub replaced: Option<String>,
+    /// What joins it with the request that made it; `None`: nobody asked for it.
+    pub fingerprint: Option<Arc<Fingerprint>>,
     /// When it happened; becomes the commit's author date. `None`: the time at which the change is recorded.
     pub at: Option<Timestamp>,
     /// Why, in the words of whoever recorded it; becomes a paragraph of the commit's message.
@@ -52,13 +63,23 @@ impl Change {
     pub fn new(object: ObjectRef, operation: Operation, body: Option<Value>) -> Self {
         let resource_version =
             body.as_ref().and_then(|body| body["metadata"]["resourceVersion"].as_str()).map(str::to_owned);
-        Self { object, operation, body, attribution: Attribution::Unknown, resource_version, at: None, reason: None }
+        Self {
+            object,
+            operation,
+            body,
+            attribution: Attribution::Unknown,
+            resource_version,
+            replaced: None,
+            fingerprint: None,
+            at: None,
+            reason: None,
+        }
     }
 
     /// Names who did it. In-process recorders know their user, so the evidence is [`Evidence::Host`].
     #[must_use]
     pub fn by(mut self, actor: Actor) -> Self {
-        self.attribution = Attribution::Known { actor, evidence: Evidence::Host };
+        self.attribution = Attribution::known(actor, Evidence::Host);
         self
     }
 
@@ -311,22 +332,43 @@ impl fmt::Display for Operation {
 
 /// A user of the API: a person, a service account, a component.
 ///
+/// Two of the same name are equal: the rest is what one request's credentials said of them.
+///
 /// ```
 /// use reverser_core::{Actor, identity};
 ///
 /// let bot = Actor::user("system:serviceaccount:shop:bot");
 /// assert_eq!(identity::author(&bot).email(), "system.serviceaccount.shop.bot@cluster.local");
+/// assert_eq!(bot, Actor { groups: vec!["system:authenticated".into()], ..bot.clone() });
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub struct Actor {
     /// The user name as the API server authenticated it: `alice`, `system:serviceaccount:ns:name`.
     pub name: String,
+    /// The groups that the API server saw the user in; empty where they aren't known.
+    pub groups: Vec<String>,
+    /// What the authenticator said beside that, such as claims of an OIDC token.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl Actor {
     /// Returns the user of that name.
     pub fn user(name: impl Into<String>) -> Self {
-        Self { name: name.into() }
+        Self { name: name.into(), groups: vec![], extra: BTreeMap::new() }
+    }
+}
+
+impl PartialEq for Actor {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Actor {}
+
+impl Hash for Actor {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
     }
 }
 
@@ -335,31 +377,67 @@ impl Actor {
 /// ```
 /// use reverser_core::{Actor, Attribution, Evidence};
 ///
-/// let known = Attribution::Known { actor: Actor::user("alice"), evidence: Evidence::Audit };
+/// let known = Attribution::known(Actor::user("alice"), Evidence::Audit);
 /// assert_eq!(known.actor().map(|actor| actor.name.as_str()), Some("alice"));
+/// assert_eq!(Attribution::Ambiguous(vec![Actor::user("alice"), Actor::user("bob")]).actor(), None);
 /// assert_eq!(Attribution::Unknown.actor(), None);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attribution {
+    /// It was one of these, and nothing tells which.
+    Ambiguous(Vec<Actor>),
     /// There is evidence.
     Known {
         /// Who it was.
         actor: Actor,
         /// How that is known.
         evidence: Evidence,
+        /// What else is known of the request.
+        request: Box<RequestInfo>,
     },
+    /// Only the field manager is known, which is a program's name for itself and no user: `kubectl-edit`.
+    Manager(String),
     /// There is none: the commit's author is the configured committer. A guess is never written as a fact.
     Unknown,
 }
 
 impl Attribution {
+    /// Returns that `evidence` names `actor`, and nothing else of the request.
+    pub fn known(actor: Actor, evidence: Evidence) -> Self {
+        Self::Known { actor, evidence, request: Box::default() }
+    }
+
     /// Returns who it was, when there is evidence.
     pub fn actor(&self) -> Option<&Actor> {
         match self {
             Self::Known { actor, .. } => Some(actor),
-            Self::Unknown => None,
+            Self::Ambiguous(_) | Self::Manager(_) | Self::Unknown => None,
         }
     }
+
+    /// Returns how it is known, as in the trailer: `audit`, `ambiguous`, `managedFields`, `unknown`.
+    pub fn evidence(&self) -> &'static str {
+        match self {
+            Self::Ambiguous(_) => "ambiguous",
+            Self::Known { evidence, .. } => evidence.as_str(),
+            Self::Manager(_) => "managedFields",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What is known of a request beside who made it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestInfo {
+    /// The API server's id of the request, as in its audit log.
+    pub audit_id: Option<String>,
+    /// Who impersonated the actor.
+    pub impersonator: Option<String>,
+    /// Whether the object in the request and the object in the watch differed, and only its managed fields and generation
+    /// joined them.
+    pub is_by_managed_fields: bool,
+    /// The program that made it, as it called itself.
+    pub user_agent: Option<String>,
 }
 
 /// How the actor of a change is known; a commit says so in a trailer.
@@ -372,21 +450,34 @@ impl Attribution {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Evidence {
+    /// An admission review of the request: the same object over the same resourceVersion.
+    Admission,
     /// The API server's audit log: the response with this uid and resourceVersion.
     Audit,
+    /// A controller did it since the actor deleted what it belonged to: its namespace, its owner, its definition.
+    Cascade,
     /// The program that records in-process said so.
     Host,
+}
+
+impl Evidence {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Admission => "admission",
+            Self::Audit => "audit",
+            Self::Cascade => "cascade",
+            Self::Host => "host",
+        }
+    }
 }
 
 /// `audit`, `host`, as in the trailer.
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Audit => "audit",
-            Self::Host => "host",
-        })
+        f.write_str(self.as_str())
     }
 }
+
 /// Returns the group of an `apiVersion`: empty for `v1`, the core group's.
 pub(crate) fn group_of(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _version)| group)

@@ -261,8 +261,8 @@ impl Selector {
         match &change.attribution {
             _ if users.only.is_empty() && users.except.is_empty() => Wanted::Yes,
             Attribution::Unknown => Wanted::By(users),
-            Attribution::Known { actor, .. } if users.include(Some(actor)) => Wanted::Yes,
-            Attribution::Known { .. } => Wanted::No,
+            attribution if users.include(attribution.actor()) => Wanted::Yes,
+            _ => Wanted::No,
         }
     }
 

@@ -1,28 +1,46 @@
 //! Who made a change: joins it with what is known from elsewhere.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use reverser_core::{Attribution, Change};
-use tokio::time::Instant;
 
 /// Knows who made changes.
 ///
 /// # Contract
-/// Only ever says *who*; an answer other than [`Attribution::Unknown`] is evidence and never a guess. It may wait for
-/// the evidence until a fixed time after `arrived`, the moment at which the change was first seen.
+/// - Only ever says *who*; an answer other than [`Attribution::Unknown`] is evidence and never a guess.
+/// - Answers at once, from memory. Who asks may wait for a better answer, as [`patience`](Self::patience) says.
 #[async_trait::async_trait]
 pub trait ActorSource: Debug + Send + Sync {
-    /// Returns who made `change`.
-    async fn attribute(&self, change: &Change, arrived: Instant) -> Attribution;
+    /// Returns who made `change`, as far as it is known now.
+    fn attribute(&self, change: &Change) -> Attribution;
+
+    /// Returns how long after a change was read a better answer than `attribution` may be waited for. Default: it can't come.
+    fn patience(&self, _attribution: &Attribution) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Returns how long after a change was read its `attribution` may still turn out to be another one; what does after its
+    /// commit becomes a note on it. Default: it can't.
+    fn correctable(&self, _attribution: &Attribution) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Takes note of a change, whether or not anybody will ask who made it; of each object in the order in which they
+    /// happened, and before [`attribute`](Self::attribute). It has its body. Default: nothing.
+    fn saw(&self, _change: &Change) {}
+
+    /// Returns when something has been learned since this returned last. Default: never. Only one may wait at a time.
+    async fn learned(&self) {
+        std::future::pending().await
+    }
 }
 
 /// Knows nobody: every author is the committer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nobody;
 
-#[async_trait::async_trait]
 impl ActorSource for Nobody {
-    async fn attribute(&self, _change: &Change, _arrived: Instant) -> Attribution {
+    fn attribute(&self, _change: &Change) -> Attribution {
         Attribution::Unknown
     }
 }

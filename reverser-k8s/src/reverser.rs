@@ -299,8 +299,12 @@ impl Reverser {
     }
 
     async fn attribute(&self, change: &mut Change, arrived: Instant) {
-        if change.attribution.actor().is_none() {
-            change.attribution = self.actors.attribute(change, arrived).await;
+        while change.attribution.actor().is_none() {
+            change.attribution = self.actors.attribute(change);
+            let until = arrived + self.actors.patience(&change.attribution);
+            if tokio::time::timeout_at(until, self.actors.learned()).await.is_err() {
+                return;
+            }
         }
     }
 

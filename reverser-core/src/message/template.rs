@@ -132,10 +132,8 @@ impl CommitMessage for TemplateMessage {
 
 fn of_change(change: &Change) -> Value {
     let Change { object, operation, attribution, resource_version, reason, .. } = change;
-    let (actor, evidence) = match attribution {
-        Attribution::Known { actor, evidence } => (actor.name.as_str(), evidence.to_string()),
-        Attribution::Unknown => ("", "unknown".to_owned()),
-    };
+    let actor = attribution.actor().map_or("", |actor| &actor.name);
+    let evidence = attribution.evidence();
     context! {
         operation => operation.to_string(),
         group => object.resource.group.as_str(),

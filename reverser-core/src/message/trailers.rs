@@ -98,13 +98,10 @@ impl Text {
     }
 
     fn attribution(&mut self, attribution: &Attribution) {
-        match attribution {
-            Attribution::Known { actor, evidence } => {
-                self.trailer("Reverser-Actor", &actor.name);
-                self.trailer("Reverser-Evidence", &evidence.to_string());
-            }
-            Attribution::Unknown => self.trailer("Reverser-Evidence", "unknown"),
+        if let Some(actor) = attribution.actor() {
+            self.trailer("Reverser-Actor", &actor.name);
         }
+        self.trailer("Reverser-Evidence", attribution.evidence());
     }
 
     fn version(&mut self, object: &ObjectRef, resource_version: Option<&str>) {

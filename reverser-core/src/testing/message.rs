@@ -69,7 +69,7 @@ pub fn hostile_changes() -> Vec<Change> {
         let object = ObjectRef { resource: Arc::clone(&resource), namespace, name, uid };
         Change { resource_version: Some("42".to_owned()), ..Change::new(object, Operation::Update, None) }
     };
-    let known = |actor: &str| Attribution::Known { actor: Actor::user(actor), evidence: Evidence::Host };
+    let known = |actor: &str| Attribution::known(Actor::user(actor), Evidence::Host);
     let mut changes = vec![change("web")];
     for text in hostile_texts() {
         changes.push(change("web").by(Actor::user(&*text)));

@@ -78,7 +78,7 @@ impl CommitMessage for Raw {
 fn trailer_keys(change: &Change) -> Vec<&'static str> {
     let mut keys = match change.attribution {
         Attribution::Known { .. } => vec!["Reverser-Actor", "Reverser-Evidence"],
-        Attribution::Unknown => vec!["Reverser-Evidence"],
+        _ => vec!["Reverser-Evidence"],
     };
     keys.extend(change.object.uid.as_ref().map(|_| "Reverser-Uid"));
     keys.extend(change.resource_version.as_ref().map(|_| "Reverser-Resource-Version"));

@@ -71,17 +71,16 @@ impl AuditLog {
 
 #[async_trait::async_trait]
 impl ActorSource for AuditLog {
-    async fn attribute(&self, change: &Change, arrived: tokio::time::Instant) -> Attribution {
-        let mut poll = tokio::time::interval(POLL);
-        loop {
-            if let Some(actor) = self.look_up(change) {
-                return Attribution::Known { actor, evidence: Evidence::Audit };
-            }
-            if arrived.elapsed() >= WAIT {
-                return Attribution::Unknown;
-            }
-            poll.tick().await;
-        }
+    fn attribute(&self, change: &Change) -> Attribution {
+        self.look_up(change).map_or(Attribution::Unknown, |actor| Attribution::known(actor, Evidence::Audit))
+    }
+
+    fn patience(&self, attribution: &Attribution) -> Duration {
+        if attribution.actor().is_some() { Duration::ZERO } else { WAIT }
+    }
+
+    async fn learned(&self) {
+        tokio::time::sleep(POLL).await;
     }
 }
 
@@ -329,16 +328,5 @@ mod tests {
         let facts = facts_of(&[line("alice", "create", object("1")), line("operator", "update", object("2"))]);
         assert_eq!(facts.actor_of(&change(Operation::Create, "2")), None);
         assert_eq!(facts.actor_of(&change(Operation::Create, "1")), Some(Actor::user("alice")));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_change_without_a_line_waits_no_longer_than_the_limit() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("audit.log");
-        File::create(&path).unwrap();
-        let log = AuditLog::open(&path).unwrap();
-        let arrived = tokio::time::Instant::now();
-        assert_eq!(log.attribute(&change(Operation::Update, "2"), arrived).await, Attribution::Unknown);
-        assert!(arrived.elapsed() < WAIT * 2, "{:?}", arrived.elapsed());
     }
 }

@@ -226,7 +226,7 @@ impl Objects {
         writes
             .into_iter()
             .map(|(change, replicas)| {
-                let attribution = Attribution::Known { actor: event.actor(), evidence: Evidence::Audit };
+                let attribution = Attribution::known(event.actor(), Evidence::Audit);
                 let version = change.resource_version.as_deref().and_then(|version| version.parse().ok());
                 Write { change: Change { attribution, at: event.at(), ..change }, turn: event.at(), version, replicas }
             })

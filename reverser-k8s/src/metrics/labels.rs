@@ -1,7 +1,7 @@
 //! What numbers are told apart by.
 
 use prometheus_client::encoding::EncodeLabelSet;
-use reverser_core::{Attribution, Change, ObjectRef};
+use reverser_core::{Change, ObjectRef};
 
 use crate::report::resource_parts;
 
@@ -14,10 +14,7 @@ pub(super) struct ByChange {
 
 impl ByChange {
     pub(super) fn of(change: &Change) -> Self {
-        let evidence = match &change.attribution {
-            Attribution::Known { evidence, .. } => evidence.to_string(),
-            Attribution::Unknown => "unknown".to_owned(),
-        };
+        let evidence = change.attribution.evidence().to_owned();
         Self { operation: change.operation.to_string().to_lowercase(), evidence }
     }
 }

@@ -353,16 +353,15 @@ fn filtered(sink: &MemorySink, only: &[&str], except: &[&str]) -> ReverserBuilde
 #[derive(Debug)]
 struct ByVersion;
 
-#[async_trait::async_trait]
 impl ActorSource for ByVersion {
-    async fn attribute(&self, change: &Change, _arrived: Instant) -> Attribution {
+    fn attribute(&self, change: &Change) -> Attribution {
         let version: u32 = change.resource_version.as_ref().unwrap().parse().unwrap();
         let actor = match version {
             even if even % 2 == 0 => Actor::user("bot"),
             third if third % 3 == 0 => Actor::user("alice"),
             _ => return Attribution::Unknown,
         };
-        Attribution::Known { actor, evidence: Evidence::Audit }
+        Attribution::known(actor, Evidence::Audit)
     }
 }
 
