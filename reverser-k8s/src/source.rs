@@ -37,6 +37,7 @@ pub trait Source: Debug + Send {
 
 /// What a source reports.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all events are changes")]
 pub enum Event {
     /// An object was changed. `cursor`: how far the source has been read once this is durable.
     Change {
