@@ -123,6 +123,6 @@ pub use repo_path::{RepoPath, RepoPathError};
 pub use sanitize::{Profile, Sanitizer};
 pub use seal::{RefuseSecrets, Seal, SealError};
 pub use select::{
-    AnnotationPattern, Filter, FilterError, Glob, LabelSelector, LabelSelectorError, LeftOut, NOISE, Noise, OPT_OUT,
-    OwnerPattern, Selector, Term, Test, Users, Wanted, Writers,
+    AnnotationPattern, Filter, FilterError, Glob, LabelSelector, LabelSelectorError, LeftOut, Made, NOISE, Noise,
+    OPT_OUT, OwnerPattern, Selector, Term, Test, Users, Wanted, Writers,
 };

@@ -17,7 +17,7 @@ pub use self::{
     glob::Glob,
     labels::{LabelSelector, LabelSelectorError},
     noise::{NOISE, Noise},
-    writers::Writers,
+    writers::{Made, Writers},
 };
 use crate::{Actor, Attribution, Change, ObjectRef, Resource};
 

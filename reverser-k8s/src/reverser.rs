@@ -31,7 +31,9 @@ use std::{
 };
 
 use jiff::Timestamp;
-use reverser_core::{Batching, Change, Coalescing, Edit, LeftOut, Operation, Pipeline, Rendered, SealError, Writers};
+use reverser_core::{
+    Attribution, Batching, Change, Coalescing, Edit, LeftOut, Operation, Pipeline, Rendered, SealError, Writers,
+};
 use reverser_git::{Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -300,8 +302,12 @@ impl Reverser {
 
     async fn attribute(&self, change: &mut Change, arrived: Instant) {
         while change.attribution.actor().is_none() {
-            change.attribution = self.actors.attribute(change);
-            let until = arrived + self.actors.patience(&change.attribution);
+            let answer = self.actors.attribute(change);
+            let until = arrived + self.actors.patience(&answer);
+            // The manager that may be known stays where there is no evidence.
+            if answer != Attribution::Unknown {
+                change.attribution = answer;
+            }
             if tokio::time::timeout_at(until, self.actors.learned()).await.is_err() {
                 return;
             }

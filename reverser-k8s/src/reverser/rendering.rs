@@ -6,7 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use reverser_core::{Change, Edit, LeftOut, ObjectRef, Operation, Rendered, Wanted};
+use reverser_core::{Attribution, Change, Edit, LeftOut, Made, ObjectRef, Operation, Rendered, Wanted};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -73,11 +73,15 @@ impl Reverser {
         }
     }
 
-    /// Renders a change; one of a field manager whose changes are ignored isn't wanted. The changes of an object have to
-    /// come in their order.
+    /// Renders a change; one of a field manager whose changes are ignored isn't wanted. Nobody else being known, its manager
+    /// is named. The changes of an object have to come in their order.
     pub(super) fn render_change(&self, change: &mut Change) -> Rendered {
         let now = change.at.unwrap_or_else(Timestamp::now);
-        let is_ignored = self.writers.lock().unwrap_or_else(PoisonError::into_inner).ignores(change, now);
+        let Made { is_ignored, manager } =
+            self.writers.lock().unwrap_or_else(PoisonError::into_inner).made(change, now);
+        if let Some(manager) = manager.map(str::to_owned).filter(|_| change.attribution == Attribution::Unknown) {
+            change.attribution = Attribution::Manager(manager);
+        }
         match self.pipeline.render(change) {
             Rendered::Write(edit) | Rendered::WriteIfBy(_, edit) if is_ignored => Rendered::Skip(edit),
             rendered => rendered,
