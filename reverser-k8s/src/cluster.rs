@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, client::Body};
-use reverser_core::{LeftOut, Pipeline, Resource};
+use reverser_core::{Fingerprinter, LeftOut, Pipeline, Resource};
 use reverser_git::{Batch, GitSink, SinkError};
 use tokio::time::{Instant, sleep};
 
@@ -46,6 +46,8 @@ pub struct Cluster {
     hub: Arc<Hub>,
     /// Shared by all of its watches.
     gate: Gate,
+    /// Where somebody asks who made changes.
+    fingerprinter: Option<Fingerprinter>,
 }
 
 /// What to watch in a cluster, and what not.
@@ -76,7 +78,7 @@ impl Cluster {
         // No slash: it separates the parts of a watch's id.
         let uid = uid.unwrap_or_else(|| address.trim_end_matches('/').replace('/', "_"));
         let id = format!("{uid}/{scope}");
-        Ok(Self { client, uid, id, catalog, hub: Arc::default(), gate: Gate::default() })
+        Ok(Self { client, uid, id, catalog, hub: Arc::default(), gate: Gate::default(), fingerprinter: None })
     }
 
     /// Returns the same cluster for another target: a branch, path or selection of its own. `scope` is what it would have
@@ -93,6 +95,13 @@ impl Cluster {
     #[must_use]
     pub fn target(&self, scope: &str) -> Self {
         Self { id: format!("{}/{scope}", self.uid), ..self.clone() }
+    }
+
+    /// Returns the same cluster, whose watches say of each change what joins it with the request that made it, as
+    /// [`Watch::fingerprint_with`] says. It shares no watches with those that don't.
+    #[must_use]
+    pub fn fingerprint_with(self, fingerprinter: Fingerprinter) -> Self {
+        Self { fingerprinter: Some(fingerprinter), hub: Arc::default(), ..self }
     }
 
     /// Returns what the API server served when the cluster was connected to.
@@ -156,11 +165,18 @@ impl Cluster {
     fn watch(&self, resource: &Arc<Resource>, namespace: Option<String>, extent: Extent) -> Subscription {
         let (client, uid) = (self.client.clone(), self.uid.clone());
         let (of, place, gate) = (Arc::clone(resource), namespace.clone(), self.gate.clone());
+        let fingerprinter = self.fingerprinter.clone();
         let open: Open = Arc::new(move |cursor, extent| {
             let watch = Watch::new(client.clone(), &uid, Arc::clone(&of), place.clone()).through(gate.clone());
             let watch = match cursor {
                 Some(cursor) => watch.resume(cursor),
                 None => watch,
+            };
+            let watch = match (&fingerprinter, extent) {
+                (Some(fingerprinter), Extent::Whole | Extent::Without(_)) => {
+                    watch.fingerprint_with(fingerprinter.clone())
+                }
+                (None, _) | (Some(_), Extent::Nothing) => watch,
             };
             match extent {
                 Extent::Without(sanitizer) => Box::new(watch.read_with(sanitizer.clone())),

@@ -9,6 +9,7 @@ mod may;
 mod recover;
 mod scope;
 mod transport;
+mod versions;
 
 use std::{
     collections::VecDeque,
@@ -19,7 +20,7 @@ use std::{
 };
 
 use kube::Client;
-use reverser_core::{Resource, Sanitizer};
+use reverser_core::{Fingerprinter, Resource, Sanitizer};
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, sleep_until, timeout_at},
@@ -53,6 +54,8 @@ pub struct Watch {
     gate: Gate,
     /// While objects gather for a list.
     listing: Option<OwnedSemaphorePermit>,
+    /// Makes what joins changes with their requests, where somebody asks who made them.
+    fingerprinter: Option<Fingerprinter>,
 }
 
 impl Watch {
@@ -70,6 +73,7 @@ impl Watch {
             told: VecDeque::new(),
             gate: Gate::default(),
             listing: None,
+            fingerprinter: None,
         }
     }
 
@@ -84,6 +88,17 @@ impl Watch {
     #[must_use]
     pub fn read_with(mut self, sanitizer: Sanitizer) -> Self {
         self.api.list = self.api.list.read_with(Some(sanitizer));
+        self
+    }
+
+    /// Says of each change what joins it with the request that made it: its [`fingerprint`](reverser_core::Change::fingerprint), and
+    /// the version that it [`replaced`](reverser_core::Change::replaced). For that the version of each object is kept, some
+    /// 30 to 60 bytes; where the watch goes on at a cursor, a list of all metadata at that cursor tells them. Where nobody
+    /// knows any more, the first change of an object doesn't say what it replaced. Objects of lists have neither.
+    #[must_use]
+    pub fn fingerprint_with(mut self, fingerprinter: Fingerprinter) -> Self {
+        self.fingerprinter = Some(fingerprinter);
+        self.machine.keep_versions();
         self
     }
 
@@ -136,17 +151,21 @@ impl Watch {
             Request::Read { until } => {
                 let Some(stream) = &mut self.stream else { return Input::Ended(End::Closed) };
                 match until {
-                    Some(until) => timeout_at(until, self.api.read_event(stream)).await.unwrap_or(Input::Late),
-                    None => self.api.read_event(stream).await,
+                    Some(until) => timeout_at(until, self.api.read_event(stream, None)).await.unwrap_or(Input::Late),
+                    None => self.api.read_event(stream, self.fingerprinter.as_ref()).await,
                 }
             }
             Request::Recover { from } => {
                 let _turn = self.gate.list().await;
-                Input::Recovered(recover::recover(&self.api.list, from).await)
+                Input::Recovered(recover::recover(&self.api.list, self.fingerprinter.as_ref(), from).await)
             }
             Request::Sleep(until) => {
                 sleep_until(until).await;
                 Input::Waited
+            }
+            Request::Versions { at } => {
+                let _turn = self.gate.ask().await;
+                Input::Versions(recover::versions_at(&self.api.list, at).await)
             }
         }
     }

@@ -10,6 +10,8 @@
 //!                                └── 410 ──►  │ nothing to be found out: listed
 //! ```
 //!
+//! Where the versions that objects had are asked for and aren't known, Recall stands before Connect.
+//!
 //! A failure leads to Wait, and from there to what failed; from a stream to Check.
 
 mod exchange;
@@ -17,17 +19,21 @@ mod moment;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use reverser_core::{Change, ObjectRef, Operation, Resource};
+use reverser_core::{Change, Fingerprint, ObjectRef, Operation, Resource};
 use reverser_git::Backoff;
 use serde_json::Value;
 use tokio::time::Instant;
 
 pub(super) use self::exchange::{End, Input, Request};
 use self::moment::{LIFETIME, Moment};
-use super::recover::{COMPACTED, Recovery};
+use super::{
+    recover::{COMPACTED, Recovery},
+    versions::Versions,
+};
 use crate::{
     api_error::ApiError,
     list::Page,
+    report::chain,
     source::{Event, Gap, Listed},
 };
 
@@ -62,6 +68,8 @@ pub(super) struct Machine {
     backoff: Backoff,
     /// Whether the server may begin a stream with everything there is.
     streams_lists: bool,
+    /// Which version each object had last, where that is asked for.
+    versions: Option<Versions>,
 }
 
 /// What is watched.
@@ -84,6 +92,8 @@ enum State {
     Initial { objects: BTreeMap<(String, String), Value>, opened: Instant, heard: Instant, lifetime: Duration },
     /// Read the next page of everything there is.
     List { objects: Vec<Value>, page: Option<String> },
+    /// Find out which version each object had at `version`, from where events are to be read.
+    Recall { version: String },
     /// Find out what happened after `from`, which the server no longer tells by itself.
     Recover { from: String },
     /// Read the stream.
@@ -108,7 +118,12 @@ impl Machine {
     pub(super) fn new(subject: Subject) -> Self {
         let state = State::Begin { lifetime: LIFETIME };
         let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
-        Self { subject, state, standing: Standing::Unsaid, backoff, streams_lists: true }
+        Self { subject, state, standing: Standing::Unsaid, backoff, streams_lists: true, versions: None }
+    }
+
+    /// Says of each change which version it replaces.
+    pub(super) fn keep_versions(&mut self) {
+        self.versions.get_or_insert_default();
     }
 
     /// Goes on after `version` instead.
@@ -139,6 +154,7 @@ impl Machine {
                 Request::Read { until: Some((*heard + INITIAL_QUIET).min(*opened + INITIAL_LIMIT)) }
             }
             State::List { page, .. } => Request::Page(page.as_deref()),
+            State::Recall { version } => Request::Versions { at: version },
             State::Recover { from } => Request::Recover { from },
             State::Stream { .. } => Request::Read { until: None },
             State::Wait { until, .. } => Request::Sleep(*until),
@@ -159,6 +175,7 @@ impl Machine {
                 self.read_initial(objects, opened, lifetime, input, at)
             }
             (State::List { objects, .. }, Input::Page(page)) => self.read_page(objects, page, at),
+            (State::Recall { version }, Input::Versions(versions)) => self.recalled(version, versions, at),
             (State::Recover { from }, Input::Recovered(recovered)) => self.recovered(from, recovered, at),
             (State::Stream { version, opened, lifetime }, input) => {
                 self.read_stream(version, opened, lifetime, input, at)
@@ -190,7 +207,7 @@ impl Machine {
         match current {
             Ok(current) if is_before(&current, &version) => self.set_back(version, current, at),
             Ok(_) => {
-                self.state = State::Connect { version, lifetime: at.lifetime() };
+                self.state = self.going_on(version, at);
                 if self.standing == Standing::Unsaid { self.say(Event::Resumed) } else { vec![] }
             }
             Err(error) => self.fail(error, State::Check { version }, at),
@@ -224,7 +241,7 @@ impl Machine {
         at: Moment,
     ) -> Vec<Event> {
         match input {
-            Input::Object(operation, object) => {
+            Input::Object(operation, object, _) => {
                 let key = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
                 let key = (key("namespace"), key("name"));
                 match operation {
@@ -246,7 +263,12 @@ impl Machine {
                 self.streams_lists = false;
                 return self.then(State::first_page());
             }
-            Input::Current(_) | Input::Opened(_) | Input::Page(_) | Input::Recovered(_) | Input::Waited => {}
+            Input::Current(_)
+            | Input::Opened(_)
+            | Input::Page(_)
+            | Input::Recovered(_)
+            | Input::Versions(_)
+            | Input::Waited => {}
         }
         self.then(State::Initial { objects, opened, heard: at.now, lifetime })
     }
@@ -267,20 +289,27 @@ impl Machine {
         }
     }
 
+    /// Without them the first change of each object doesn't say what it replaces.
+    fn recalled(&mut self, version: String, versions: Result<Versions, ApiError>, at: Moment) -> Vec<Event> {
+        match versions {
+            Ok(versions) => self.versions = Some(versions.completed()),
+            Err(error) => {
+                let resource = &self.subject.resource;
+                tracing::debug!(%resource, error = %chain(&error), "the versions that changes replace aren't known");
+            }
+        }
+        self.then(State::Connect { version, lifetime: at.lifetime() })
+    }
+
     fn recovered(&mut self, from: String, recovered: Result<Recovery, ApiError>, at: Moment) -> Vec<Event> {
         match recovered {
             Ok(Recovery::Changes { changes, until, is_all }) => {
                 let gap = Gap::Recovered { changes: changes.len(), from, until: until.clone() };
                 // Each with its position, so that a crash between two goes on behind the first.
-                let change = |change: Change| Event::Change { cursor: change.resource_version.clone(), change };
-                let mut events: Vec<_> = changes.into_iter().map(change).collect();
+                let mut events: Vec<_> = changes.into_iter().map(|change| self.replacing(change)).collect();
                 events.extend(self.say(Event::Gap(gap)));
                 events.push(Event::Cursor(until.clone()));
-                self.state = if is_all {
-                    State::Connect { version: until, lifetime: at.lifetime() }
-                } else {
-                    State::Recover { from: until }
-                };
+                self.state = if is_all { self.going_on(until, at) } else { State::Recover { from: until } };
                 events
             }
             Ok(Recovery::State { objects, version }) => {
@@ -307,11 +336,11 @@ impl Machine {
         at: Moment,
     ) -> Vec<Event> {
         match input {
-            Input::Object(operation, object) => {
+            Input::Object(operation, object, fingerprint) => {
                 self.backoff.reset();
                 let version = object["metadata"]["resourceVersion"].as_str().unwrap_or(&version).to_owned();
                 self.state = State::Stream { version, opened, lifetime };
-                self.change(operation, object).into_iter().collect()
+                self.change(operation, object, fingerprint).into_iter().collect()
             }
             // No server that counts on says so: ask it.
             Input::Bookmark { version: current, .. } if is_before(&current, &version) => {
@@ -341,6 +370,7 @@ impl Machine {
             | Input::Opened(_)
             | Input::Page(_)
             | Input::Recovered(_)
+            | Input::Versions(_)
             | Input::Waited => self.then(State::Stream { version, opened, lifetime }),
         }
     }
@@ -354,6 +384,9 @@ impl Machine {
 
     fn listed(&mut self, objects: Vec<Value>, cursor: String) -> Vec<Event> {
         self.backoff.reset();
+        if let Some(versions) = &mut self.versions {
+            *versions = Versions::all(&objects);
+        }
         let Subject { resource, namespace } = self.subject.clone();
         self.say(Event::Listed(Listed { resource, namespace, objects, cursor }))
     }
@@ -362,10 +395,18 @@ impl Machine {
         self.say(Event::Gap(Gap::Lost { from, until, why }))
     }
 
-    fn change(&self, operation: Operation, object: Value) -> Option<Event> {
+    fn change(&mut self, operation: Operation, object: Value, fingerprint: Option<Arc<Fingerprint>>) -> Option<Event> {
         let reference = ObjectRef::of(&self.subject.resource, &object)?;
-        let change = Change::new(reference, operation, Some(object));
-        Some(Event::Change { cursor: change.resource_version.clone(), change })
+        let change = Change { fingerprint, ..Change::new(reference, operation, Some(object)) };
+        Some(self.replacing(change))
+    }
+
+    /// Returns that event, with the version that the change replaces as far as it is known.
+    fn replacing(&mut self, mut change: Change) -> Event {
+        let step = |versions: &mut Versions| versions.step(change.operation, change.body.as_ref()?);
+        let before = self.versions.as_mut().and_then(step);
+        change.replaced = change.replaced.or(before.map(|version| version.to_string()));
+        Event::Change { cursor: change.resource_version.clone(), change }
     }
 
     fn say(&mut self, event: Event) -> Vec<Event> {
@@ -395,6 +436,15 @@ impl Machine {
         self.state = State::Wait { until: at.now + wait, then: Box::new(then) };
         self.standing = Standing::Failed;
         vec![Event::Failed(error)]
+    }
+
+    /// Goes on behind `version`.
+    fn going_on(&self, version: String, at: Moment) -> State {
+        if self.versions.as_ref().is_some_and(|versions| !versions.is_complete()) {
+            State::Recall { version }
+        } else {
+            State::Connect { version, lifetime: at.lifetime() }
+        }
     }
 
     fn listing(&self, at: Moment) -> State {

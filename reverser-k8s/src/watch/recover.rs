@@ -13,14 +13,18 @@
 mod requests;
 mod walk;
 
-use reverser_core::{Change, ObjectRef};
-use serde_json::Value;
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use reverser_core::{Change, Fingerprinter, ObjectRef, Resource};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Value, json};
 
 use self::{
     requests::Requests,
     walk::{Reading, Step, Unreadable, read},
 };
-use crate::{api_error::ApiError, list::List};
+use super::versions::Versions;
+use crate::{api_error::ApiError, list::List, request::within};
 
 /// How much of a history is held at once, as text; as values it is about five times as much. What is longer comes in parts.
 /// Several watches recover at the same time: when an API server restarts, all of them have a gap.
@@ -43,8 +47,12 @@ pub(super) enum Recovery {
     Unavailable { why: &'static str },
 }
 
-/// Finds out what happened after `cursor`.
-pub(super) async fn recover(list: &List, cursor: &str) -> Result<Recovery, ApiError> {
+/// Finds out what happened after `cursor`. Changes come with what `fingerprinter` makes of them.
+pub(super) async fn recover(
+    list: &List,
+    fingerprinter: Option<&Fingerprinter>,
+    cursor: &str,
+) -> Result<Recovery, ApiError> {
     // Versions of one resource compare as integers (KEP-5504).
     let Ok(cursor) = cursor.parse() else { return Ok(Recovery::Unavailable { why: "positions are no integers" }) };
     let requests = Requests { list };
@@ -56,21 +64,75 @@ pub(super) async fn recover(list: &List, cursor: &str) -> Result<Recovery, ApiEr
             Err(_) => Recovery::Unavailable { why: COMPACTED },
         },
         Reading::Steps { steps, until, is_all } => {
-            let changes = steps.into_iter().filter_map(|step| change(list, step).transpose());
+            let changes = steps.into_iter().filter_map(|step| change(list, fingerprinter, step).transpose());
             Recovery::Changes { changes: changes.collect::<Result<_, _>>()?, until: until.to_string(), is_all }
         }
         Reading::Unsupported(why) => Recovery::Unavailable { why },
     })
 }
 
+/// Finds out which version each object had at `cursor`, as far as that can be known.
+pub(super) async fn versions_at(list: &List, cursor: &str) -> Result<Versions, ApiError> {
+    // Versions of one resource compare as integers (KEP-5504).
+    let Ok(cursor) = cursor.parse() else { return Ok(Versions::default()) };
+    let read = async { Ok(Requests { list }.versions_at(cursor).await) };
+    let late = |error| Unreadable::Failed(list.error(error, "list"));
+    match within(VERSIONS_LIMIT, read).await.map_err(late).flatten() {
+        Ok(versions) => Ok(versions),
+        Err(Unreadable::Failed(error)) => Err(error),
+        Err(_) => Ok(Versions::default()),
+    }
+}
+
 /// Why the older part of a history is gone.
 pub(super) const COMPACTED: &str = "etcd was compacted";
 
+/// How long finding out versions may take: what happened since waits for it.
+const VERSIONS_LIMIT: Duration = Duration::from_secs(60);
+
 /// Returns a step as a watch would have reported it.
-fn change(list: &List, step: Step) -> Result<Option<Change>, ApiError> {
-    let mut object = list.read(&step.body)?;
+fn change(list: &List, fingerprinter: Option<&Fingerprinter>, step: Step) -> Result<Option<Change>, ApiError> {
+    let Step { operation, version, replaced, at, body } = step;
+    let fingerprint = fingerprinter.and_then(|fingerprinter| fingerprinter.of(&whole(&list.resource, body.get())).ok());
+    let mut object = list.read(&body)?;
     // A deletion has a version of its own there, not that of the last write.
-    object["metadata"]["resourceVersion"] = step.version.to_string().into();
+    object["metadata"]["resourceVersion"] = version.to_string().into();
     let reference = ObjectRef::of(&list.resource, &object);
-    Ok(reference.map(|reference| Change { at: step.at, ..Change::new(reference, step.operation, Some(object)) }))
+    Ok(reference.map(|reference| Change {
+        replaced: replaced.map(|version| version.to_string()),
+        fingerprint: fingerprint.map(Arc::new),
+        at,
+        ..Change::new(reference, operation, Some(object))
+    }))
+}
+
+/// Returns an object of a list as it comes by itself: the API server leaves out the type of most kinds' there.
+fn whole<'a>(resource: &Resource, object: &'a str) -> Cow<'a, str> {
+    #[derive(Deserialize)]
+    struct Typed {
+        kind: Option<IgnoredAny>,
+    }
+    let is_typed = serde_json::from_str(object).is_ok_and(|Typed { kind }| kind.is_some());
+    match object.strip_prefix('{') {
+        Some(fields) if !is_typed => {
+            let (kind, version) = (json!(resource.kind), json!(resource.api_version()));
+            format!(r#"{{"kind":{kind},"apiVersion":{version},{fields}"#).into()
+        }
+        _ => object.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_of_a_list_has_the_fingerprint_of_the_same_by_itself() {
+        let deployments = Resource::new("apps", "v1", "Deployment", "deployments");
+        let of = |object: &str| Fingerprinter::new([7; 16]).of(&whole(&deployments, object)).unwrap();
+        let alone =
+            r#"{"metadata": {"name": "kind"}, "apiVersion": "apps/v1", "kind": "Deployment", "spec": {"kind": 1}}"#;
+        assert_eq!(of(r#"{"metadata": {"name": "kind"}, "spec": {"kind": 1}}"#), of(alone));
+        assert_eq!(whole(&deployments, alone), alone);
+    }
 }

@@ -1,6 +1,6 @@
 //! The requests that a watch makes.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
@@ -8,7 +8,7 @@ use kube::{
     api::{ListParams, WatchParams},
     core::Status,
 };
-use reverser_core::Operation;
+use reverser_core::{Fingerprinter, Operation};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -65,8 +65,8 @@ impl Scope {
         within(CONNECT_LIMIT, lines).await.map_err(|error| self.error(error))
     }
 
-    /// Waits for the next event of a stream.
-    pub(super) async fn read_event(&self, stream: &mut Events) -> Input {
+    /// Waits for the next event of a stream. An object comes with what `fingerprinter` makes of it.
+    pub(super) async fn read_event(&self, stream: &mut Events, fingerprinter: Option<&Fingerprinter>) -> Input {
         let failed = |error| Input::Ended(End::Failed(self.error(error)));
         let line = match stream.next().await {
             Some(Ok(line)) => line,
@@ -74,10 +74,10 @@ impl Scope {
             Some(Err(Break::Error(error))) => return failed(error),
             None => return Input::Ended(End::Closed),
         };
-        self.read_line(&line).unwrap_or_else(|error| failed(kube::Error::SerdeError(error)))
+        self.read_line(&line, fingerprinter).unwrap_or_else(|error| failed(kube::Error::SerdeError(error)))
     }
 
-    fn read_line(&self, line: &[u8]) -> Result<Input, serde_json::Error> {
+    fn read_line(&self, line: &[u8], fingerprinter: Option<&Fingerprinter>) -> Result<Input, serde_json::Error> {
         let event: Line<'_> = serde_json::from_slice(line)?;
         let operation = match event.kind {
             "ADDED" => Operation::Create,
@@ -94,7 +94,9 @@ impl Scope {
                 return Ok(Input::Ended(End::Failed(self.error(kube::Error::Api(status.boxed())))));
             }
         };
-        Ok(Input::Object(operation, self.list.parse(event.object)?))
+        // Of the text: what is read of it leaves out fields.
+        let fingerprint = fingerprinter.and_then(|fingerprinter| fingerprinter.of(event.object.get()).ok());
+        Ok(Input::Object(operation, self.list.parse(event.object)?, fingerprint.map(Arc::new)))
     }
 
     fn error(&self, error: kube::Error) -> ApiError {
@@ -145,14 +147,13 @@ mod tests {
             r#"{"type":"MODIFIED","object":{"metadata":{"name":"a"},"data":{"type":"DELETED"}}}"#,
             r#"{"object":{"metadata":{"name":"a"},"data":{"type":"DELETED"}},"type":"MODIFIED"}"#,
         ] {
-            let Ok(Input::Object(Operation::Update, object)) = scope.read_line(line.as_bytes()) else {
-                panic!("{line} is an update")
-            };
+            let read = scope.read_line(line.as_bytes(), None);
+            let Ok(Input::Object(Operation::Update, object, None)) = read else { panic!("{line} is an update") };
             assert_eq!(object, json!({"metadata": {"name": "a"}, "data": {"type": "DELETED"}}));
         }
         let line = r#"{"object":{"metadata":{"annotations":{"k8s.io/initial-events-end":"true"},"resourceVersion":"7"}},"type":"BOOKMARK"}"#;
         assert!(matches!(
-            scope.read_line(line.as_bytes()),
+            scope.read_line(line.as_bytes(), None),
             Ok(Input::Bookmark { version, ends_list: true }) if version == "7"
         ));
     }

@@ -1,12 +1,12 @@
 //! What a machine asks for, and what it is told.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use reverser_core::Operation;
+use reverser_core::{Fingerprint, Operation};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::super::recover::Recovery;
+use super::super::{recover::Recovery, versions::Versions};
 use crate::{api_error::ApiError, list::Page};
 
 /// What is to be done, and told by an [`Input`].
@@ -24,19 +24,26 @@ pub(in crate::watch) enum Request<'a> {
     Recover { from: &'a str },
     /// Do nothing until then: [`Input::Waited`].
     Sleep(Instant),
+    /// Find out which version each object had at that one: [`Input::Versions`].
+    Versions { at: &'a str },
 }
 
 /// What came of a [`Request`].
 #[derive(Debug)]
 pub(in crate::watch) enum Input {
-    Bookmark { version: String, ends_list: bool },
+    Bookmark {
+        version: String,
+        ends_list: bool,
+    },
     Current(Result<String, ApiError>),
     Ended(End),
     Late,
-    Object(Operation, Value),
+    /// What joins it with its request, where that is asked for.
+    Object(Operation, Value, Option<Arc<Fingerprint>>),
     Opened(Result<(), ApiError>),
     Page(Result<Page, ApiError>),
     Recovered(Result<Recovery, ApiError>),
+    Versions(Result<Versions, ApiError>),
     Waited,
 }
 

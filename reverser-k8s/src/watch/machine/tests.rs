@@ -25,6 +25,12 @@ impl Script {
         script
     }
 
+    /// One that says what each change replaces.
+    fn keeping_versions(mut self) -> Self {
+        self.machine.keep_versions();
+        self
+    }
+
     /// One that reads a stream behind `version`, having said so.
     fn streaming(version: &str) -> Self {
         let mut script = Self::resumed_at(version);
@@ -49,6 +55,7 @@ impl Script {
             Request::Read { .. } => "read".into(),
             Request::Recover { from } => format!("recover {from}"),
             Request::Sleep(until) => format!("sleep {:?}", until - self.now),
+            Request::Versions { at } => format!("versions {at}"),
         };
         assert_eq!(asked, expected);
         self
@@ -89,7 +96,8 @@ fn shown(event: &Event) -> String {
     match event {
         Event::Change { change, cursor } => {
             let operation = format!("{:?}", change.operation).to_lowercase();
-            format!("{operation} {} cursor {}", change.object.name, cursor.as_deref().unwrap_or("-"))
+            let replaces = change.replaced.as_ref().map(|version| format!(" replaces {version}")).unwrap_or_default();
+            format!("{operation} {} cursor {}{replaces}", change.object.name, cursor.as_deref().unwrap_or("-"))
         }
         Event::Cursor(cursor) => format!("cursor {cursor}"),
         Event::Failed(error) => format!("failed {}", error.to_string().split([':', '(']).next().unwrap_or_default()),
@@ -111,15 +119,15 @@ fn object(name: &str, version: &str) -> Value {
 }
 
 fn added(name: &str, version: &str) -> Input {
-    Input::Object(Operation::Create, object(name, version))
+    Input::Object(Operation::Create, object(name, version), None)
 }
 
 fn modified(name: &str, version: &str) -> Input {
-    Input::Object(Operation::Update, object(name, version))
+    Input::Object(Operation::Update, object(name, version), None)
 }
 
 fn deleted(name: &str, version: &str) -> Input {
-    Input::Object(Operation::Delete, object(name, version))
+    Input::Object(Operation::Delete, object(name, version), None)
 }
 
 fn bookmark(version: &str) -> Input {
@@ -141,6 +149,13 @@ fn opened() -> Input {
 fn page(names: &[&str], next: Option<&str>) -> Input {
     let objects = names.iter().map(|name| object(name, "1")).collect();
     Input::Page(Ok(Page { objects, version: "9".into(), next: next.map(str::to_owned) }))
+}
+
+/// What is found out about objects and their versions.
+fn versions(of: &[(&str, u64)]) -> Input {
+    let mut versions = Versions::default();
+    of.iter().for_each(|(uid, version)| versions.note(uid, *version));
+    Input::Versions(Ok(versions))
 }
 
 fn broken() -> End {
@@ -345,6 +360,94 @@ fn a_forgotten_version_is_recovered_from_in_both_forms_of_410() {
     forgotten(&mut failing);
     failing.told(recovery(true), &recovered);
     failing.asks("open 8").told(opened(), &[]);
+}
+
+#[test]
+fn changes_say_which_versions_they_replace_from_the_list_on() {
+    for list in [
+        |script: &mut Script| {
+            script.asks("open").told(opened(), &[]).told(added("a", "1"), &[]).told(added("gone", "3"), &[]);
+            script.told(modified("a", "4"), &[]).told(deleted("gone", "5"), &[]);
+            script.told(end_of_list("7"), &["listed a cursor 7"]).asks("read");
+        },
+        |script: &mut Script| {
+            script.told(Input::Opened(Err(answer(400))), &[]);
+            let objects = vec![object("a", "4")];
+            let page = Page { objects, version: "7".into(), next: None };
+            script.told(Input::Page(Ok(page)), &["listed a cursor 7"]).asks("open 7").told(opened(), &[]);
+        },
+    ] {
+        let mut script = Script::new().keeping_versions();
+        list(&mut script);
+        script.told(modified("a", "8"), &["update a cursor 8 replaces 4"]);
+        script.told(added("b", "10"), &["create b cursor 10"]);
+        script.told(modified("b", "11"), &["update b cursor 11 replaces 10"]);
+        script.told(deleted("b", "12"), &["delete b cursor 12 replaces 11"]);
+        script.told(modified("a", "15"), &["update a cursor 15 replaces 8"]);
+    }
+}
+
+#[test]
+fn behind_a_cursor_the_versions_are_found_out_first_and_streams_that_are_opened_again_keep_them() {
+    let mut script = Script::resumed_at("20").keeping_versions();
+    script.asks("current").told(current("30"), &["resumed"]);
+    script.asks("versions 20").told(versions(&[("a", 11), ("b", 20)]), &[]);
+    script.asks("open 20").told(opened(), &[]).asks("read");
+    script.told(modified("b", "21"), &["update b cursor 21 replaces 20"]);
+    script.told(Input::Ended(broken()), &[COULD_NOT]).pauses();
+    script.asks("current").told(current("30"), &[]).asks("open 21").told(opened(), &["resumed"]);
+    script.told(Input::Ended(End::Silent), &[]);
+    script.asks("current").told(current("30"), &[]).asks("open 21").told(opened(), &[]);
+    script.machine.pause();
+    script.asks("current").told(current("30"), &[]).asks("open 21").told(opened(), &[]);
+    script.told(modified("a", "22"), &["update a cursor 22 replaces 11"]);
+    script.told(deleted("b", "23"), &["delete b cursor 23 replaces 21"]);
+}
+
+#[test]
+fn without_the_versions_a_watch_goes_on_and_asks_again_when_it_looks_at_the_server() {
+    let mut script = Script::resumed_at("20").keeping_versions();
+    script.told(current("30"), &["resumed"]);
+    script.asks("versions 20").told(Input::Versions(Err(answer(500))), &[]);
+    script.asks("open 20").told(opened(), &[]);
+    script
+        .told(modified("a", "21"), &["update a cursor 21"])
+        .told(modified("a", "22"), &["update a cursor 22 replaces 21"]);
+    script.told(Input::Ended(End::Silent), &[]).told(current("30"), &[]);
+    script.asks("versions 22").told(versions(&[("a", 22), ("b", 2)]), &[]);
+    script.asks("open 22").told(opened(), &[]).told(modified("b", "23"), &["update b cursor 23 replaces 2"]);
+    // What was forgotten: this was all that can be found out.
+    let mut script = Script::resumed_at("20").keeping_versions();
+    script.told(current("30"), &["resumed"]).told(versions(&[]), &[]).asks("open 20").told(opened(), &[]);
+    script.told(Input::Ended(End::Silent), &[]).told(current("30"), &[]).asks("open 20");
+}
+
+#[test]
+fn what_is_recovered_says_what_it_replaces_and_what_comes_then_goes_on_from_there() {
+    let recovered = |is_all| {
+        let update = |name: &str, version: &str, replaced: &str| {
+            let object = object(name, version);
+            let reference = ObjectRef::of(&configmaps(), &object).unwrap();
+            let replaced = Some(replaced.to_owned());
+            Change { replaced, ..Change::new(reference, Operation::Update, Some(object)) }
+        };
+        let changes = vec![update("a", "21", "11"), update("a", "25", "21")];
+        Input::Recovered(Ok(Recovery::Changes { changes, until: "26".into(), is_all }))
+    };
+    let told = ["update a cursor 21 replaces 11", "update a cursor 25 replaces 21"];
+    let gap = ["recovered 2 from 20 until 26", "cursor 26"];
+    let mut script = Script::resumed_at("20").keeping_versions();
+    script.told(current("30"), &["resumed"]).told(versions(&[("a", 11), ("b", 12)]), &[]);
+    script.told(Input::Opened(Err(ApiError::Expired)), &[]).pauses();
+    script.asks("recover 20").told(recovered(true), &[told, gap].concat());
+    script.asks("open 26").told(opened(), &[]);
+    script.told(modified("a", "27"), &["update a cursor 27 replaces 25"]);
+    script.told(modified("b", "28"), &["update b cursor 28 replaces 12"]);
+    // Where they couldn't be found out before.
+    let mut script = Script::resumed_at("20").keeping_versions();
+    script.told(current("30"), &["resumed"]).told(Input::Versions(Err(answer(500))), &[]);
+    script.told(Input::Opened(Err(ApiError::Expired)), &[]).pauses();
+    script.told(recovered(true), &[told, gap].concat()).asks("versions 26");
 }
 
 #[test]

@@ -8,7 +8,10 @@ use reverser_git::Backoff;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::walk::{Entry, History, Place, Snapshot, Unreadable, Version};
+use super::{
+    super::versions::Versions,
+    walk::{Entry, History, Place, Snapshot, Unreadable, Version},
+};
 use crate::{
     api_error::ApiError,
     list::{List, RawPage, first, next},
@@ -44,6 +47,31 @@ impl Requests<'_> {
         })
         .await?;
         Ok(objects)
+    }
+
+    /// Returns the versions that objects had at a revision. Where that can't be read any more, those of the objects that
+    /// haven't changed since: their version is what it was.
+    pub(super) async fn versions_at(&self, revision: u64) -> Result<Versions, Unreadable> {
+        match self.versions(Some(revision), revision).await {
+            Err(Unreadable::Forgotten | Unreadable::TooMuch | Unreadable::Unsupported(_)) => {
+                self.versions(None, revision).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Returns the versions of objects at a revision, or now, up to `latest`.
+    async fn versions(&self, revision: Option<u64>, latest: u64) -> Result<Versions, Unreadable> {
+        let mut versions = Versions::default();
+        self.pages(Part::Metadata, revision, |object| {
+            let (_, Entry { uid, version }) = identity(object)?;
+            if version <= latest {
+                versions.note(&uid, version);
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(versions)
     }
 
     /// Hands on the objects at a revision, or now; returns the revision.

@@ -80,6 +80,8 @@ pub(super) struct Step {
     pub(super) operation: Operation,
     /// The revision that it made.
     pub(super) version: u64,
+    /// The version of the object that it replaced.
+    pub(super) replaced: Option<u64>,
     /// When, if the object tells.
     pub(super) at: Option<Timestamp>,
     /// The object after it; of a deletion before it.
@@ -245,11 +247,19 @@ impl<H: History> Walk<'_, H> {
                 Some(older) if older.entry.uid == entry.uid => {
                     // Not each write leaves a time: one that only removes what others wrote leaves theirs.
                     let at = written.filter(|_| written > older.written);
-                    self.take(Step { operation: Operation::Update, version: entry.version, at, body })?;
+                    let replaced = Some(older.entry.version);
+                    self.take(Step { operation: Operation::Update, version: entry.version, replaced, at, body })?;
                     version = older;
                 }
                 _ => {
-                    return self.take(Step { operation: Operation::Create, version: entry.version, at: created, body });
+                    let Entry { version, .. } = entry;
+                    return self.take(Step {
+                        operation: Operation::Create,
+                        version,
+                        replaced: None,
+                        at: created,
+                        body,
+                    });
                 }
             }
         }
@@ -272,7 +282,8 @@ impl<H: History> Walk<'_, H> {
             Some(last) => last,
             None => self.get(there).await?.filter(|version| version.entry == entry).ok_or(CONTRADICTION)?,
         };
-        self.take(Step { operation: Operation::Delete, version: gone, at: None, body: last.body.clone() })?;
+        let replaced = Some(last.entry.version);
+        self.take(Step { operation: Operation::Delete, version: gone, replaced, at: None, body: last.body.clone() })?;
         self.back_from(last).await
     }
 

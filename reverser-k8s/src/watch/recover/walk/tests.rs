@@ -96,6 +96,13 @@ impl Etcd {
         (last.operation != Operation::Delete).then_some(last)
     }
 
+    /// Returns the revision of what the same object was before a revision.
+    fn replaced_by(&self, revision: u64) -> Option<u64> {
+        let of = self.events.iter().find(|event| event.revision == revision)?;
+        let before = self.events.iter().rfind(|event| event.uid == of.uid && event.revision < revision)?;
+        Some(before.revision)
+    }
+
     fn uids_at(&self, revision: u64) -> BTreeSet<u64> {
         (0..5).filter_map(|name| Some(self.at(name, revision)?.uid)).collect()
     }
@@ -181,6 +188,9 @@ fn steps_of(etcd: &Etcd, cursor: u64) -> Vec<Step> {
     match wait(read(etcd, cursor, PLENTY)).unwrap() {
         Reading::Steps { steps, until, is_all } => {
             assert_eq!((until, is_all), (etcd.latest, true));
+            for step in &steps {
+                assert_eq!(step.replaced, etcd.replaced_by(step.version), "{step:?}");
+            }
             steps
         }
         other => panic!("{other:?}"),
