@@ -214,7 +214,7 @@ fn line(notice: &Notice<'_>) -> Option<String> {
             actor.map_or("several or by nobody known", |actor| &actor.name)
         ),
         Notice::Committed { change, commit, .. } => {
-            let actor = change.attribution.actor().map_or("unknown", |actor| &actor.name);
+            let actor = change.attribution.to_string();
             let id = commit.map_or("", |commit| commit.short());
             let operation = change.operation.to_string();
             let object = place(&change.object);

@@ -426,6 +426,28 @@ impl Attribution {
     }
 }
 
+/// For people, in few words: `alice`, `alice or bob`, a field manager as `(kubectl-edit)`, `unknown`.
+///
+/// ```
+/// use reverser_core::{Actor, Attribution};
+///
+/// assert_eq!(Attribution::Manager("kubectl-edit".into()).to_string(), "(kubectl-edit)");
+/// assert_eq!(Attribution::Ambiguous(vec![Actor::user("alice"), Actor::user("bob")]).to_string(), "alice or bob");
+/// ```
+impl fmt::Display for Attribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ambiguous(actors) => {
+                let names: Vec<_> = actors.iter().map(|actor| actor.name.as_str()).collect();
+                f.write_str(&names.join(" or "))
+            }
+            Self::Known { actor, .. } => f.write_str(&actor.name),
+            Self::Manager(manager) => write!(f, "({manager})"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
 /// What is known of a request beside who made it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestInfo {

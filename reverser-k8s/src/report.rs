@@ -185,7 +185,8 @@ impl Reporter for LogReporter {
                 operation = %change.operation,
                 object = %change.object,
                 namespace = change.object.namespace.as_deref(),
-                actor = change.attribution.actor().map_or("unknown", |actor| &actor.name),
+                actor = %change.attribution,
+                evidence = change.attribution.evidence(),
                 resource_version = change.resource_version.as_deref(),
                 commit = commit.map(tracing::field::display),
                 "committed"

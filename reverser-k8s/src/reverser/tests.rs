@@ -13,6 +13,7 @@ use crate::{
 
 mod churn;
 mod grouping;
+mod managers;
 mod selection;
 mod verify;
 
