@@ -65,6 +65,7 @@ mod directory;
 mod fault;
 #[cfg(feature = "testing")]
 mod memory;
+mod notes;
 mod objects;
 mod pack;
 mod probe;
@@ -98,7 +99,9 @@ pub use remote::{Refusal, Remote, RemoteError, TipMove};
 #[cfg(feature = "testing")]
 pub use sign::MemorySigner;
 pub use sign::{ProgramSigner, SignError, SignFormat, Signer, SshSigner};
-pub use sink::{Batch, CommitId, Files, GitSink, Obstacle, Obstructed, Outcome, Receipt, SinkError, says_the_same};
+pub use sink::{
+    Batch, CommitId, Files, GitSink, Note, Obstacle, Obstructed, Outcome, Receipt, SinkError, says_the_same,
+};
 pub use store::OpenError;
 pub use url::{CanonicalUrl, RemoteUrl, RemoteUrlError, default_state_dir};
 pub use writer::{Closed, GitWriter, GitWriterBuilder, LastPush, PushPhase, PushState, PushTotals, StartAt};

@@ -1,13 +1,16 @@
 //! `MemorySink`: a [`GitSink`] for the tests of programs that embed the writer.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use reverser_core::{CommitPlan, Edit, RepoPath};
 
-use crate::sink::{Batch, CommitId, Files, GitSink, Outcome, Receipt, SinkError, move_cursors, says_the_same};
+use crate::{
+    notes,
+    sink::{Batch, CommitId, Files, GitSink, Note, Outcome, Receipt, SinkError, move_cursors, says_the_same},
+};
 
 /// Keeps commits in memory; clones share them. Its ids are counts, and nothing is ever pushed.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +27,11 @@ impl MemorySink {
     /// Returns all commits, the oldest first.
     pub fn commits(&self) -> Vec<MemoryCommit> {
         self.state().commits.clone()
+    }
+
+    /// Returns what was noted about a commit, or `None` when nothing was.
+    pub fn note_of(&self, commit: &CommitId) -> Option<String> {
+        self.state().notes.get(commit).cloned()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -45,6 +53,7 @@ pub struct MemoryCommit {
 struct State {
     commits: Vec<MemoryCommit>,
     cursors: BTreeMap<String, String>,
+    notes: HashMap<CommitId, String>,
     /// By path: no entry's path is a folder of another's.
     files: BTreeMap<String, Vec<u8>>,
     sequence: u64,
@@ -92,6 +101,17 @@ impl GitSink for MemorySink {
     }
 
     async fn pushed(&self, _receipt: &Receipt) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    async fn note(&self, note: Note) -> Result<(), SinkError> {
+        let mut state = self.state();
+        if state.commits.iter().any(|commit| commit.id == note.commit) {
+            let standing = state.notes.entry(note.commit).or_default();
+            if let Some(joined) = notes::join(standing, &note.text) {
+                *standing = joined;
+            }
+        }
         Ok(())
     }
 

@@ -40,6 +40,15 @@ pub trait GitSink: Files {
         Ok(())
     }
 
+    /// Notes a fact about a commit that came after it; durable when this returns, but not yet on the remote.
+    ///
+    /// It goes to `refs/notes/reverser` as git-notes(1) has it: several facts about a commit are paragraphs of one note, and a text that
+    /// is there isn't added again. It follows its commit where that is made again on somebody else's, and is dropped with one that
+    /// isn't. A sink that keeps no history has nothing to note it on.
+    async fn note(&self, _note: Note) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// Returns the cursors that were committed last, by source.
     async fn cursors(&self) -> Result<BTreeMap<String, String>, SinkError>;
 }
@@ -66,6 +75,15 @@ pub struct Batch {
     /// Opaque positions by source, such as a watch's resourceVersion. Sources that aren't named keep theirs; an empty
     /// position takes a source's away.
     pub cursors: BTreeMap<String, String>,
+}
+
+/// A fact about a commit that came after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The commit, as [`Outcome::Committed`] named it; it may have another id by now.
+    pub commit: CommitId,
+    /// What is to be known about it: text, in lines, such as trailers.
+    pub text: String,
 }
 
 /// Takes in what a batch says of positions.

@@ -8,7 +8,7 @@ use reverser_core::{CommitPlan, Edit, RepoPath, Signature};
 use crate::{
     objects::{Kind, ObjectFormat},
     sign::{Signer, sign},
-    sink::{Batch, Files, GitSink, Outcome},
+    sink::{Batch, Files, GitSink, Note, Outcome},
 };
 
 /// The points of the crash tests: [`ON_DISK`](faults::ON_DISK), where a write may fail, [`BETWEEN`](faults::BETWEEN), and
@@ -27,6 +27,7 @@ pub async fn conforms(sink: &dyn GitSink) {
     deletions_touch_files_alone(sink).await;
     cursors_are_kept(sink).await;
     batches_are_counted(sink).await;
+    facts_are_noted(sink).await;
 }
 
 /// Checks that `files` are exactly these, by path and content, against the contract of [`Files`]; panics where they aren't.
@@ -171,6 +172,15 @@ async fn batches_are_counted(sink: &dyn GitSink) {
     assert!(second.sequence > first.sequence);
     sink.pushed(&second).await.expect("a batch is pushed");
     sink.pushed(&first).await.expect("what came before it too");
+}
+
+async fn facts_are_noted(sink: &dyn GitSink) {
+    let outcome = commit_one(sink, plan("noted", [put("noted", "1")])).await;
+    let Outcome::Committed(commit) = outcome else { return };
+    for text in ["Fact: one", "Fact: two", "Fact: one"] {
+        sink.note(Note { commit: commit.clone(), text: text.to_owned() }).await.expect("a fact is noted");
+    }
+    assert_eq!(commit_one(sink, plan("the same", [put("noted", "1")])).await, Outcome::Unchanged, "no file is touched");
 }
 
 async fn commit_one(sink: &dyn GitSink, plan: CommitPlan) -> Outcome {
