@@ -1,14 +1,15 @@
 //! Any text is a template for messages or is refused at a place that it has; whatever it makes of whatever names and
 //! reasons, the commit's subject is one line and its trailers are ours, as git would read them. The parts of the input
-//! stand between lines of `====`: template, actor, reason, name, namespace, uid, resourceVersion.
+//! stand between lines of `====`: template, actor, reason, name, namespace, uid, resourceVersion, user agent, impersonator,
+//! candidate, manager. The last two take the place of the actor.
 #![no_main]
 
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use reverser_core::{
-    Actor, Change, CommitMessage, DefaultMessage, MessageTemplateError, ObjectRef, Operation, Resource,
-    TemplateMessage,
+    Actor, Attribution, Change, CommitMessage, DefaultMessage, Evidence, MessageTemplateError, ObjectRef, Operation,
+    RequestInfo, Resource, TemplateMessage,
     message::{Synced, with_trailers, without_trailers},
 };
 
@@ -53,10 +54,19 @@ fn change<'t>(mut parts: impl Iterator<Item = &'t str>) -> Change {
     let mut change = Change::new(object, Operation::Update, None);
     change.resource_version = version.map(str::to_owned);
     change.reason = reason.map(str::to_owned);
-    match actor {
-        Some(actor) => change.by(Actor::user(actor)),
-        None => change,
-    }
+    let (user_agent, impersonator, candidate, manager) = (part(), part(), part(), part());
+    let owned = |text: Option<&str>| text.map(str::to_owned);
+    let request =
+        RequestInfo { user_agent: owned(user_agent), impersonator: owned(impersonator), ..RequestInfo::default() };
+    change.attribution = match (manager, candidate, actor) {
+        (Some(manager), _, _) => Attribution::Manager(manager.to_owned()),
+        (None, Some(candidate), _) => Attribution::Ambiguous(vec![Actor::user(candidate)]),
+        (None, None, Some(actor)) => {
+            Attribution::Known { actor: Actor::user(actor), evidence: Evidence::Host, request: Box::new(request) }
+        }
+        (None, None, None) => Attribution::Unknown,
+    };
+    change
 }
 
 fn check_change(message: &dyn CommitMessage, change: &Change) {
@@ -103,17 +113,45 @@ fn trailers(text: &str) -> Vec<(&str, String)> {
 }
 
 fn expected(change: &Change) -> Vec<(&'static str, String)> {
-    let (actor, evidence) = match change.attribution.actor() {
-        Some(actor) => (Some(&actor.name), "host".to_owned()),
-        None => (None, "unknown".to_owned()),
-    };
+    let evidence = change.attribution.evidence().to_owned();
+    let (mut actor, mut impersonator, mut user_agent) = (None, None, None);
+    let (mut candidate, mut manager) = (None, None);
+    match &change.attribution {
+        Attribution::Ambiguous(actors) => candidate = actors.first().map(|actor| &actor.name),
+        Attribution::Known { actor: known, request, .. } => {
+            actor = Some(&known.name);
+            (impersonator, user_agent) = (request.impersonator.as_ref(), request.user_agent.as_ref());
+        }
+        Attribution::Manager(known) => manager = Some(known),
+        Attribution::Unknown => {}
+    }
+    // Those that clients choose freely are told where they aren't blank, up to 1 KiB.
     let trailers = [
-        ("Reverser-Actor", actor),
-        ("Reverser-Evidence", Some(&evidence)),
-        ("Reverser-Uid", change.object.uid.as_ref()),
-        ("Reverser-Resource-Version", change.resource_version.as_ref()),
+        ("Reverser-Actor", actor, true),
+        ("Reverser-Evidence", Some(&evidence), true),
+        ("Reverser-Candidate", candidate, true),
+        ("Reverser-Impersonator", impersonator, false),
+        ("Reverser-User-Agent", user_agent, false),
+        ("Reverser-Manager", manager, false),
+        ("Reverser-Uid", change.object.uid.as_ref(), true),
+        ("Reverser-Resource-Version", change.resource_version.as_ref(), true),
     ];
-    trailers.into_iter().filter_map(|(key, value)| Some((key, on_one_line(value?)))).collect()
+    let told = trailers.into_iter().filter_map(|(key, value, always)| {
+        let value = on_one_line(value?);
+        let value = if ["Reverser-User-Agent", "Reverser-Manager"].contains(&key) { bounded(value) } else { value };
+        (always || !value.is_empty()).then_some((key, value))
+    });
+    told.collect()
+}
+
+fn bounded(mut text: String) -> String {
+    if text.len() <= 1024 {
+        return text;
+    }
+    while text.len() > 1024 - '…'.len_utf8() {
+        text.pop();
+    }
+    format!("{}…", text.trim_end())
 }
 
 /// Returns the text as a trailer's value: nothing in it ends a line or turns the direction of text.

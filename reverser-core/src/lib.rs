@@ -115,6 +115,7 @@ pub use coalesce::{Coalescer, Coalescing};
 pub use drift::{Drift, Drifted};
 pub use field_path::{FieldPath, FieldPathError};
 pub use fingerprint::{Fingerprint, Fingerprinter};
+pub use identity::Identities;
 pub use layout::{DefaultLayout, Layout, LayoutTemplateError, TemplateLayout};
 pub use message::{CommitMessage, DefaultMessage, MessageTemplateError, TemplateMessage};
 pub use pipeline::{Pipeline, Rendered};

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::{
     Change, CommitMessage, CommitPlan, DefaultLayout, DefaultMessage, Drifted, Edit, Layout, LeftOut, ObjectRef,
-    Operation, RefuseSecrets, RepoPath, Resource, Sanitizer, Seal, SealError, Selector, Users, Wanted, identity,
+    Operation, RefuseSecrets, RepoPath, Resource, Sanitizer, Seal, SealError, Selector, Users, Wanted,
+    identity::Identities,
     message::{Grouped, Synced, with_group_trailers, with_trailers, without_trailers},
     yaml,
 };
@@ -41,6 +42,8 @@ pub struct Pipeline {
     pub layout: Arc<dyn Layout>,
     /// What commits say.
     pub message: Arc<dyn CommitMessage>,
+    /// Who is called how.
+    pub identities: Identities,
     /// What may only be written encrypted.
     pub seal: Arc<dyn Seal>,
 }
@@ -52,6 +55,7 @@ impl Default for Pipeline {
             sanitizer: Sanitizer::faithful(),
             layout: Arc::new(DefaultLayout),
             message: Arc::new(DefaultMessage),
+            identities: Identities::default(),
             seal: Arc::new(RefuseSecrets),
         }
     }
@@ -342,15 +346,21 @@ impl Pipeline {
     /// # Ok::<(), jiff::Error>(())
     /// ```
     pub fn group_plan(&self, changes: &[Change], edits: Vec<Edit>, now: Timestamp) -> CommitPlan {
-        let (author, message) = match changes {
-            [change] => (change.attribution.actor(), with_trailers(&self.message.change(change), change)),
+        let author = |actor| self.identities.author(actor);
+        let shown = self.identities.shown_changes(changes);
+        let (author, message) = match (changes, &*shown) {
+            ([change], [shown]) => {
+                (change.attribution.actor().map(author), with_trailers(&self.message.change(shown), shown))
+            }
             _ => {
-                let group = Grouped::of(changes);
-                (group.only_actor(), with_group_trailers(&self.message.group(&group), &group))
+                let (group, shown) = (Grouped::of(changes), Grouped::of(&shown));
+                let only_author = group.only_actor().map(author);
+                let co_authors = if only_author.is_none() { group.actors().map(author).collect() } else { vec![] };
+                (only_author, with_group_trailers(&self.message.group(&shown), &shown, &co_authors))
             }
         };
         let date = changes.last().and_then(|change| change.at).unwrap_or(now);
-        CommitPlan { author: author.map(identity::author), date, message, edits }
+        CommitPlan { author, date, message, edits }
     }
 
     /// Returns the commit that brings many files in line with complete lists.
@@ -431,7 +441,7 @@ fn manifest_of(content: &[u8]) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Actor, Attribution};
+    use crate::{Actor, Attribution, Evidence, RequestInfo, TemplateMessage, identity::Pseudonyms};
 
     fn resource(plural: &str, kind: &str) -> Arc<Resource> {
         Arc::new(Resource::new("", "v1", kind, plural))
@@ -492,6 +502,82 @@ mod tests {
         let known = change.by(Actor::user("alice"));
         assert!(matches!(known.attribution, Attribution::Known { .. }));
         assert_eq!(pipeline.plan(&known, edit(), Timestamp::UNIX_EPOCH).author.unwrap().name(), "alice");
+    }
+
+    /// Of the same two people, in every part of an attribution.
+    fn by_people() -> Vec<Change> {
+        let people = || ["Mallory", "Trudy"].map(Actor::user).to_vec();
+        let request = RequestInfo {
+            audit_id: Some("5d1c".into()),
+            impersonator: Some("Trudy".into()),
+            is_by_managed_fields: false,
+            user_agent: Some("Mallory's own".into()),
+        };
+        let actor = Actor {
+            groups: vec!["Mallory".into()],
+            extra: [("mail".to_owned(), vec!["Mallory".to_owned()])].into(),
+            ..Actor::user("Mallory")
+        };
+        let known = Attribution::Known { actor, evidence: Evidence::Audit, request: Box::new(request) };
+        let attributions = [known, Attribution::Ambiguous(people()), Attribution::Manager("Trudy".into())];
+        let by_trudy = Attribution::known(Actor::user("Trudy"), Evidence::Cascade);
+        let change = change(&resource("configmaps", "ConfigMap"), Operation::Create, live());
+        let by = |attribution| Change { attribution, ..change.clone() };
+        let mut changes: Vec<_> = attributions.into_iter().chain([by_trudy]).map(by).collect();
+        changes[3].object.name = "b".into();
+        changes
+    }
+
+    #[test]
+    fn with_pseudonyms_no_commit_names_anybody() {
+        let pseudonyms = Pseudonyms::new(b"0123456789abcdef").unwrap();
+        let template = TemplateMessage::default().changes("{{ actor }} {{ name }}").unwrap();
+        let template =
+            template.groups("{{ actor }} {{ actors|join }} {% for o in objects %}{{ o.actors|join }}{% endfor %}");
+        let templates: [Arc<dyn CommitMessage>; 2] = [Arc::new(template.unwrap()), Arc::new(DefaultMessage)];
+        for message in templates {
+            let plain = Pipeline { message, ..Pipeline::default() };
+            let hidden = Pipeline {
+                identities: Identities::default().record_groups().pseudonyms(pseudonyms.clone()),
+                ..plain.clone()
+            };
+            let changes = by_people();
+            let twice = vec![changes[0].clone(); 2];
+            let groups: Vec<_> = changes.chunks(1).chain([&changes[..], &twice]).collect();
+            for group in groups {
+                let said = |pipeline: &Pipeline| {
+                    let plan = pipeline.group_plan(group, vec![], Timestamp::UNIX_EPOCH);
+                    format!("{}{:?}", plan.message, plan.author)
+                };
+                let (plain, hidden) = (said(&plain), said(&hidden));
+                assert!(plain.contains("Mallory") || plain.contains("Trudy"), "{plain}");
+                assert!(!hidden.contains("Mallory") && !hidden.contains("Trudy"), "{hidden}");
+                let is_named = |name: &str| plain.contains(name) == hidden.contains(&pseudonyms.of(name));
+                assert!(
+                    is_named("Mallory") && (is_named("Trudy") || plain.contains("Manager: Trudy")),
+                    "{plain}\n{hidden}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_author_has_the_name_that_a_rule_gives_and_the_trailer_the_user_name() {
+        let identities = Identities::default().record_groups();
+        identities
+            .set_rules("rules: [{group: developers, name: Alice Liddell, email: al@example.com}]".parse().unwrap());
+        let pipeline = Pipeline { identities, ..Pipeline::default() };
+        let mut changes = by_people();
+        let groups = ["system:authenticated", "developers"].map(str::to_owned).to_vec();
+        changes[3].attribution = Attribution::known(Actor { groups, ..Actor::user("alice") }, Evidence::Admission);
+        let plan = pipeline.group_plan(&changes[3..], vec![], Timestamp::UNIX_EPOCH);
+        assert_eq!(plan.author.unwrap().to_string(), "Alice Liddell <al@example.com>");
+        assert!(
+            plan.message
+                .contains("Actor: alice\nReverser-Evidence: admission\nReverser-Group: developers\nReverser-Uid")
+        );
+        let plan = pipeline.group_plan(&changes[1..], vec![], Timestamp::UNIX_EPOCH);
+        assert!(plan.message.ends_with("\nCo-authored-by: Alice Liddell <al@example.com>\n"), "{}", plan.message);
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub struct Grouped<'a> {
     pub changes: usize,
     /// Each object once, in the order in which they were changed first.
     pub objects: Vec<GroupedObject<'a>>,
-    /// Who it was and how that is known, each once, in the order in which they came.
+    /// Who it was and how that is known, each once, in the order in which they came. What tells one request of the same actor
+    /// from another makes no other one.
     pub attributions: Vec<&'a Attribution>,
     /// Why, each text once.
     pub reasons: Vec<&'a str>,
@@ -58,7 +59,7 @@ impl<'a> Grouped<'a> {
                 Some(object) => object.add(change),
                 None => group.objects.push(GroupedObject::new(change)),
             }
-            add(&mut group.attributions, &change.attribution);
+            add_attribution(&mut group.attributions, &change.attribution);
             if let Some(reason) = change.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty()) {
                 add(&mut group.reasons, reason);
             }
@@ -111,7 +112,7 @@ impl<'a> GroupedObject<'a> {
             Some(Operation::Delete | Operation::Update) => Some(Operation::Update),
         };
         self.object = &change.object;
-        add(&mut self.attributions, &change.attribution);
+        add_attribution(&mut self.attributions, &change.attribution);
         self.resource_version = change.resource_version.as_deref();
     }
 
@@ -201,6 +202,20 @@ fn people(object: &GroupedObject<'_>) -> String {
     names.join(", ")
 }
 
+/// Adds one that isn't there: by another actor, on other evidence, or by another impersonator.
+fn add_attribution<'a>(list: &mut Vec<&'a Attribution>, one: &'a Attribution) {
+    let says_more = |known: &Attribution| match (known, one) {
+        (
+            Attribution::Known { actor: a, evidence: by, request: over },
+            Attribution::Known { actor: b, evidence, request },
+        ) => a != b || by != evidence || over.impersonator != request.impersonator,
+        (known, one) => known != one,
+    };
+    if list.iter().all(|known| says_more(known)) {
+        list.push(one);
+    }
+}
+
 /// Adds what isn't there.
 fn add<T: PartialEq>(list: &mut Vec<T>, one: T) {
     if !list.contains(&one) {
@@ -217,7 +232,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        CommitMessage, DefaultMessage, Resource,
+        CommitMessage, DefaultMessage, Evidence, RequestInfo, Resource,
+        identity::author,
         message::{with_group_trailers, with_trailers},
         testing::hostile_changes,
     };
@@ -231,7 +247,8 @@ mod tests {
 
     fn said(changes: &[Change]) -> String {
         let group = Grouped::of(changes);
-        with_group_trailers(&DefaultMessage.group(&group), &group)
+        let co_authors: Vec<_> = group.actors().map(author).filter(|_| group.only_actor().is_none()).collect();
+        with_group_trailers(&DefaultMessage.group(&group), &group, &co_authors)
     }
 
     fn by(actor: &str, change: Change) -> Change {
@@ -326,6 +343,40 @@ mod tests {
         assert_eq!(Grouped::of(&changes).only_actor(), None);
         assert_eq!(Grouped::of(&changes[..1]).only_actor(), Some(&Actor::user("alice")));
         assert_eq!(Grouped::of(&changes[2..]).only_actor(), None, "of one nobody knows");
+    }
+
+    #[test]
+    fn many_requests_of_one_actor_are_one_attribution() {
+        let request = |number: u32, impersonator: Option<&str>| {
+            let request = RequestInfo {
+                audit_id: Some(format!("id-{number}")),
+                user_agent: Some(format!("kubectl/{number}")),
+                impersonator: impersonator.map(str::to_owned),
+                is_by_managed_fields: number == 7,
+            };
+            let attribution = Attribution::Known {
+                actor: Actor::user("alice"),
+                evidence: Evidence::Admission,
+                request: Box::new(request),
+            };
+            Change { attribution, ..change("a", Update, number) }
+        };
+        let mut changes: Vec<_> = (1..1_000).map(|number| request(number, None)).collect();
+        changes.push(request(1_000, Some("root")));
+        insta::assert_snapshot!(said(&changes), @r"
+        [UPDATE] v1/configmaps/a
+
+        Namespace: shop
+
+        Reverser-Changes: 1000
+        Reverser-Actor: alice
+        Reverser-Evidence: admission
+        Reverser-Actor: alice
+        Reverser-Evidence: admission
+        Reverser-Impersonator: root
+        Reverser-Uid: u-a
+        Reverser-Resource-Version: 1000
+        ");
     }
 
     #[test]

@@ -131,6 +131,11 @@ mod tests {
             let versions = RecordedVersion::of_message(&message);
             let uids: Vec<_> = versions.iter().map(|version| version.uid.as_str()).collect();
             assert!(!uids.contains(&"forged"), "{message}");
+            let told: Vec<_> = trailers(&message).into_iter().map(|(key, _)| key).collect();
+            assert!(
+                told.contains(&"Reverser-Evidence") && told.iter().all(|key| key.starts_with("Reverser-")),
+                "{message}"
+            );
             let version = change.resource_version.as_ref().filter(|version| is_number(version));
             if let (Some(uid), Some(version)) = (&change.object.uid, version) {
                 let expected = RecordedVersion { uid: uid.clone(), resource_version: version.clone() };

@@ -23,7 +23,7 @@ mod language;
 /// | `operation` | `CREATE`, `UPDATE` or `DELETE` |
 /// | `group`, `version`, `kind`, `resource` | as in the API; `resource` is the plural, `group` is empty for the core group |
 /// | `namespace`, `name`, `uid`, `resourceVersion` | as in the object's metadata |
-/// | `actor`, `evidence` | who did it, and how that is known: `audit`, `host`, `unknown` |
+/// | `actor`, `evidence` | who did it, and how that is known: `admission`, `audit`, `host`, `unknown` |
 /// | `reason` | why, in the words of whoever recorded it |
 ///
 /// | in a group's template | is |

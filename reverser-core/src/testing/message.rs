@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Actor, Attribution, Change, CommitMessage, Drift, Drifted, Evidence, ObjectRef, Operation, Resource,
+    Actor, Attribution, Change, CommitMessage, Drift, Drifted, Evidence, ObjectRef, Operation, RequestInfo, Resource,
     message::{Grouped, Synced},
 };
 
@@ -51,7 +51,8 @@ fn is_blank(text: &str) -> bool {
 }
 
 /// Returns changes whose names, actors and reasons try to be something else: another line, another trailer, the end of
-/// the message, an address, or more than anybody reads. Each text is there as each of these.
+/// the message, an address, or more than anybody reads. Each text is there as each of these, and as all else that is known of
+/// a request.
 ///
 /// ```
 /// use reverser_core::testing::hostile_changes;
@@ -80,11 +81,29 @@ pub fn hostile_changes() -> Vec<Change> {
             resource_version: Some(text.clone()),
             ..change(&text).because(&*text)
         });
+        let attributions = [of_request(&text), Attribution::Manager(text.clone()), ambiguous(&text)];
+        changes.extend(attributions.map(|attribution| Change { attribution, ..change("web") }));
     }
     let mut nowhere = change("node");
     (nowhere.object.namespace, nowhere.object.uid, nowhere.resource_version) = (None, None, None);
     changes.push(nowhere);
     changes
+}
+
+/// Of a request of which all is known.
+fn of_request(text: &str) -> Attribution {
+    let request = RequestInfo {
+        audit_id: Some(text.to_owned()),
+        impersonator: Some(text.to_owned()),
+        is_by_managed_fields: true,
+        user_agent: Some(text.to_owned()),
+    };
+    let actor = Actor { groups: vec![text.to_owned(), "developers".to_owned()], ..Actor::user("alice") };
+    Attribution::Known { actor, evidence: Evidence::Admission, request: Box::new(request) }
+}
+
+fn ambiguous(text: &str) -> Attribution {
+    Attribution::Ambiguous(vec![Actor::user(text), Actor::user("alice")])
 }
 
 fn hostile_texts() -> Vec<String> {

@@ -76,10 +76,29 @@ impl CommitMessage for Raw {
 }
 
 fn trailer_keys(change: &Change) -> Vec<&'static str> {
-    let mut keys = match change.attribution {
-        Attribution::Known { .. } => vec!["Reverser-Actor", "Reverser-Evidence"],
-        _ => vec!["Reverser-Evidence"],
-    };
+    let is_said = |text: &str| !text.chars().all(|c| c.is_whitespace() || c.is_control());
+    let mut keys = Vec::new();
+    match &change.attribution {
+        Attribution::Ambiguous(actors) => {
+            let names: BTreeSet<_> = actors.iter().map(|actor| &actor.name).collect();
+            keys.push("Reverser-Evidence");
+            keys.extend(names.iter().map(|_| "Reverser-Candidate"));
+        }
+        Attribution::Known { actor, request, .. } => {
+            let is_known = |text: &Option<String>| text.as_deref().is_some_and(is_said);
+            keys.extend(["Reverser-Actor", "Reverser-Evidence"]);
+            keys.extend(is_known(&request.impersonator).then_some("Reverser-Impersonator"));
+            keys.extend(actor.groups.iter().filter(|group| is_said(group)).map(|_| "Reverser-Group"));
+            keys.extend(request.is_by_managed_fields.then_some("Reverser-Match"));
+            keys.extend(is_known(&request.user_agent).then_some("Reverser-User-Agent"));
+            keys.extend(is_known(&request.audit_id).then_some("Reverser-Audit-Id"));
+        }
+        Attribution::Manager(manager) => {
+            keys.push("Reverser-Evidence");
+            keys.extend(is_said(manager).then_some("Reverser-Manager"));
+        }
+        Attribution::Unknown => keys.push("Reverser-Evidence"),
+    }
     keys.extend(change.object.uid.as_ref().map(|_| "Reverser-Uid"));
     keys.extend(change.resource_version.as_ref().map(|_| "Reverser-Resource-Version"));
     keys
