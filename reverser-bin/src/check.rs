@@ -47,6 +47,7 @@ impl Findings {
 }
 
 pub(crate) async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    args.select.filters.check_users(args.audit_log.is_some())?;
     let mut findings = Findings::default();
     git(&mut findings).await;
     match connect(&args.cluster, &args.select, &args.clean, &args.repo.place.files).await {

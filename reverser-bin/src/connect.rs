@@ -176,7 +176,7 @@ pub(crate) fn selector(args: &SelectArgs, catalog: &Catalog) -> anyhow::Result<S
         labels: args.selector.clone().unwrap_or_default(),
         include,
         only: resolved("--only", &args.filters.only, catalog)?,
-        except: resolved("--except", &args.filters.except, catalog)?,
+        except: resolved("--except", &args.filters.excluded(), catalog)?,
         ignore_managers: args.filters.ignore_manager.clone(),
         ..Selector::default()
     })
@@ -213,7 +213,7 @@ fn scope(select: &SelectArgs, clean: &CleanArgs, files: &FilesArgs) -> String {
     let clean = (clean.profile.0.name(), rules(&clean.keep), rules(&clean.drop));
     let texts = |filters: &[Filter]| filters.iter().map(Filter::to_string).collect::<Vec<_>>();
     let ignored: Vec<_> = select.filters.ignore_manager.iter().map(Glob::as_str).collect();
-    let filters = (texts(&select.filters.only), texts(&select.filters.except), ignored);
+    let filters = (texts(&select.filters.only), texts(&select.filters.excluded()), ignored);
     let place = (files.path.as_ref().map(RepoPath::as_str), files.layout.as_ref().map(ToString::to_string));
     let selection = (format!("{:?}", select.selector), include, filters, clean, env!("CARGO_PKG_VERSION"));
     format!("{:08x}-{:016x}", hash(place) >> 32, hash(selection))

@@ -57,7 +57,7 @@ async fn diff(args: DiffArgs) -> anyhow::Result<Summary> {
     }
     if args.select.filters.ask_about_changes() {
         note(
-            "objects are compared, not changes: user=, operation= and --ignore-manager leave nothing out, and what they kept from Git differs",
+            "objects are compared, not changes: user=, operation=, --ignore-user and --ignore-manager leave nothing out, and what they kept from Git differs",
         );
     }
     let reader = open(&args).await?;

@@ -37,7 +37,8 @@ pub(crate) async fn replay(args: ReplayArgs, output: &Output) -> anyhow::Result<
         )
         .into());
     }
-    let FilterArgs { only, except, ignore_manager: ignore_managers } = filters;
+    let except = filters.excluded();
+    let FilterArgs { only, ignore_manager: ignore_managers, .. } = filters;
     let selector = Selector { only, except, ignore_managers, ..Selector::default() };
     let (sanitizer, message) = (clean.sanitizer()?, repository::message(&repo.place)?);
     let pipeline = Pipeline { selector, sanitizer, message, ..repository::pipeline(&repo.place.files) };

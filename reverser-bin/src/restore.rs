@@ -61,7 +61,7 @@ async fn restore(mut args: RestoreArgs) -> anyhow::Result<ExitCode> {
         .into());
     }
     if select.filters.ask_about_changes() {
-        show.note("objects are restored, not changes: user=, operation= and --ignore-manager leave nothing out");
+        show.note("objects are restored, not changes: user=, operation=, --ignore-user and --ignore-manager leave nothing out");
     }
     let extra = match args.prune {
         true if broken > 0 => {

@@ -33,7 +33,7 @@ async fn snapshot(args: SnapshotArgs, output: &Output) -> anyhow::Result<ExitCod
     }
     if select.filters.ask_about_changes() {
         output.say(
-            "a snapshot shows objects, not changes: user=, operation= and --ignore-manager leave nothing out of it",
+            "a snapshot shows objects, not changes: user=, operation=, --ignore-user and --ignore-manager leave nothing out of it",
         );
     }
     // Always a complete list: a snapshot is what is there now, wherever a watch has stopped.

@@ -39,6 +39,7 @@ pub(crate) async fn watch(
         )
         .into());
     }
+    args.select.filters.check_users(args.audit_log.is_some())?;
     // Before all else, so that whoever starts this can ask how far it is.
     let mut telemetry = Telemetry::start(args.listen, output).await?;
     // The cluster comes first: no repository is made for one that can't be reached.

@@ -513,6 +513,36 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_not_known_for_certain_is_not_left_out() {
+        let body = json!({"metadata": {"name": "web", "namespace": "shop"}});
+        let web = object(resource("", "configmaps", true), &body);
+        let flux = || Actor::user("system:serviceaccount:flux-system:kustomize");
+        let is_wanted = |only: &[&str], attribution: Attribution| {
+            let selector = select(only, &["user=system:serviceaccount:flux-system:*"]);
+            let change =
+                |operation| Change { attribution: attribution.clone(), ..Change::new(web.clone(), operation, None) };
+            let of = |operation| match selector.change(&change(operation)) {
+                Wanted::By(users) => users.include(attribution.actor()),
+                wanted => wanted == Wanted::Yes,
+            };
+            [Operation::Create, Operation::Update, Operation::Delete].map(of)
+        };
+        let evidence = [crate::Evidence::Audit, crate::Evidence::Cascade];
+        for evidence in evidence {
+            assert_eq!(is_wanted(&[], Attribution::known(flux(), evidence)), [false; 3]);
+            assert_eq!(is_wanted(&["user=*"], Attribution::known(flux(), evidence)), [false; 3], "wins over only");
+        }
+        let uncertain = [
+            Attribution::Unknown,
+            Attribution::Ambiguous(vec![flux(), Actor::user("alice")]),
+            Attribution::Manager("kustomize-controller".into()),
+        ];
+        for attribution in uncertain {
+            assert_eq!(is_wanted(&[], attribution), [true; 3]);
+        }
+    }
+
+    #[test]
     fn changes_are_wanted_by_operation_and_user() {
         let body = json!({"metadata": {"name": "web", "namespace": "shop"}});
         let web = object(resource("", "configmaps", true), &body);

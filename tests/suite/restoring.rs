@@ -323,7 +323,10 @@ fn what_fails_says_why_and_what_to_do_and_the_rest_is_restored() {
             &["immutable", "\"ReadWriteMany\"", "(kubectl delete -n failing persistentvolumeclaims/claim)"],
         );
         let said = scene.restore(&["--only", "name=good user=nobody", "--dry-run"], 1).await;
-        says(&said, &["user=, operation= and --ignore-manager leave nothing out", "unchanged  configmap/good"]);
+        says(
+            &said,
+            &["user=, operation=, --ignore-user and --ignore-manager leave nothing out", "unchanged  configmap/good"],
+        );
         let said = scene.restore(&["--path", "nothing"], 2).await;
         says(&said, &["--path: there are no manifests below nothing"]);
         let said = scene.restore(&["-n", "no-such-space"], 1).await;

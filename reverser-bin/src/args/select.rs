@@ -1,9 +1,10 @@
 //! What is captured.
 
 use clap::{Args, ValueEnum, builder::PossibleValue};
-use reverser_core::{Filter, Glob, LabelSelector, NOISE, Test};
+use reverser_core::{Filter, Glob, LabelSelector, NOISE, Term, Test};
 
 use super::heading::SELECTION;
+use crate::Usage;
 
 #[derive(Debug, Args)]
 pub(crate) struct SelectArgs {
@@ -48,6 +49,14 @@ pub(crate) struct FilterArgs {
     /// next complete list; deletions are recorded. To leave out objects by their managers, say --except 'manager=...'.
     #[arg(long, help_heading = SELECTION, value_name = "MANAGER", value_parser = manager)]
     pub(crate) ignore_manager: Vec<Glob>,
+    /// No changes by this user: system:serviceaccount:flux-system:*
+    ///
+    /// May be repeated; * and ? are wildcards. It needs a source of authors, such as --audit-log. The file stays as it is,
+    /// also where the user deletes the object, until somebody else changes it, or until the next verification or complete
+    /// list: nothing is lost. Changes of which nobody knows for certain who made them are recorded. It is short for
+    /// --except 'user=...', and wins over --only.
+    #[arg(long, help_heading = SELECTION, value_name = "USER", value_parser = user)]
+    pub(crate) ignore_user: Vec<Glob>,
 }
 
 /// An empty name would match nobody.
@@ -55,12 +64,30 @@ fn manager(text: &str) -> Result<Glob, String> {
     if text.is_empty() { Err("a field manager has a name".into()) } else { Ok(Glob::new(text)) }
 }
 
+fn user(text: &str) -> Result<Glob, String> {
+    if text.is_empty() { Err("a user has a name".into()) } else { Ok(Glob::new(text)) }
+}
+
 impl FilterArgs {
     /// Returns whether one says which changes are recorded, which means nothing where objects are looked at.
     pub(crate) fn ask_about_changes(&self) -> bool {
         let asks =
             |filter: &Filter| filter.terms.iter().any(|term| matches!(term.test, Test::Operation(_) | Test::User(_)));
-        self.only.iter().chain(&self.except).any(asks) || !self.ignore_manager.is_empty()
+        self.only.iter().chain(&self.excluded()).any(asks) || !self.ignore_manager.is_empty()
+    }
+
+    /// Returns what is left out, the changes of ignored users among it.
+    pub(crate) fn excluded(&self) -> Vec<Filter> {
+        let by = |user: &Glob| Filter { terms: vec![Term::is(Test::User(vec![user.clone()]))] };
+        self.except.iter().cloned().chain(self.ignore_user.iter().map(by)).collect()
+    }
+
+    /// Refuses to ignore users where nobody knows who made a change; `knows_users`: somebody does.
+    pub(crate) fn check_users(&self, knows_users: bool) -> Result<(), Usage> {
+        if knows_users || self.ignore_user.is_empty() {
+            return Ok(());
+        }
+        Err(Usage("--ignore-user needs --audit-log: without it nobody knows whose change is whose".into()))
     }
 }
 
