@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::Fingerprint;
+use crate::{Fingerprint, reason::Annotated};
 
 /// One change of one object that the API server has accepted.
 ///
@@ -56,6 +56,9 @@ pub struct Change {
     pub at: Option<Timestamp>,
     /// Why, in the words of whoever recorded it; becomes a paragraph of the commit's message.
     pub reason: Option<String>,
+    /// What its object's annotations say about why, be it of this change or of an earlier one:
+    /// [`Reasons`](crate::Reasons) tells. `None`: nobody has looked, or there was no object to look at.
+    pub annotated: Option<Annotated>,
 }
 
 impl Change {
@@ -73,6 +76,7 @@ impl Change {
             fingerprint: None,
             at: None,
             reason: None,
+            annotated: None,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::{
     Operation, RefuseSecrets, RepoPath, Resource, Sanitizer, Seal, SealError, Selector, Users, Wanted,
     identity::Identities,
     message::{Grouped, Synced, with_group_trailers, with_trailers, without_trailers},
+    reason::Annotated,
     yaml,
 };
 
@@ -104,7 +105,7 @@ pub enum Rendered {
 }
 
 impl Pipeline {
-    /// Returns what to write for `change`, and takes its body. An object whose deletion was accepted (it has a
+    /// Returns what to write for `change`, takes its body, and notes what the body says about why it was changed. An object whose deletion was accepted (it has a
     /// `deletionTimestamp`) counts as deleted, whatever its finalizers still do: the change becomes a
     /// [`Operation::Delete`].
     ///
@@ -132,6 +133,7 @@ impl Pipeline {
             change.operation = Operation::Delete;
         }
         let wanted = self.selector.change(change);
+        change.annotated = change.body.as_ref().map(Annotated::of);
         let body = change.body.take();
         if let Err(why) = selected {
             return Rendered::Leave(why);

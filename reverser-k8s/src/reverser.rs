@@ -13,6 +13,7 @@ mod item;
 mod lists;
 mod persist;
 mod pump;
+mod reasons;
 mod recorder;
 mod recording;
 mod rendering;
@@ -32,7 +33,8 @@ use std::{
 
 use jiff::Timestamp;
 use reverser_core::{
-    Attribution, Batching, Change, Coalescing, Edit, LeftOut, Operation, Pipeline, Rendered, SealError, Writers,
+    Attribution, Batching, Change, Coalescing, Edit, LeftOut, Operation, Pipeline, Reasons, Rendered, SealError,
+    Writers,
 };
 use reverser_git::{Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
 use tokio::{sync::mpsc, time::Instant};
@@ -70,6 +72,7 @@ pub struct Reverser {
     troubles: Arc<Mutex<Troubles>>,
     written: Arc<Mutex<Written>>,
     writers: Arc<Mutex<Writers>>,
+    reasons: Arc<Mutex<Reasons>>,
     /// Held from the look at `written` until the sink has taken the batch, so that both see one order. An async mutex: the
     /// sink may make it wait.
     recording: Arc<tokio::sync::Mutex<Recording>>,
@@ -139,6 +142,7 @@ impl Reverser {
             troubles: Arc::default(),
             written: Arc::default(),
             writers: Arc::new(Mutex::new(Writers::new([]))),
+            reasons: Arc::default(),
             recording: Arc::new(tokio::sync::Mutex::new(Recording::live(Batching::default(), &Coalescing::default()))),
             batching: Batching::default(),
             coalescing: Coalescing::default(),
@@ -185,17 +189,17 @@ impl Reverser {
             Rendered::Write(edit) => (edit, true),
             Rendered::WriteIfBy(users, edit) => (edit, users.include(change.attribution.actor())),
         };
-        let is_news = self.lock_written().is_news(&change, &edit);
+        let is_news = self.is_news(&change, &edit);
         if !is_wanted {
             if is_news {
-                self.lock_written().leave_out(&edit);
+                self.leave_out(&change, &edit);
             }
             return Ok(Recorded::Left(LeftOut::NotThisChange));
         }
         if !is_news {
             return Ok(Recorded::Known);
         }
-        self.lock_written().note_change(&change, &edit);
+        self.note_change(&mut change, &edit);
         recording.changed(edit.path(), &change).iter().for_each(|verdict| self.tell_churn(verdict));
         let plan = self.pipeline.plan(&change, edit, Timestamp::now());
         let committed = self.sink.commit(Batch { plans: vec![plan], cursors: BTreeMap::new() }).await;
@@ -332,6 +336,7 @@ impl Reverser {
     /// What could not be written is news again.
     fn forget(&self, change: &Change) {
         self.lock_written().forget(&self.pipeline.place(&change.object));
+        self.untell_reason(change);
     }
 
     fn lock_written(&self) -> MutexGuard<'_, Written> {

@@ -272,6 +272,7 @@ const OPENSHIFT_CA: &str = "service.beta.openshift.io/inject-cabundle";
 
 // Where it is documented.
 const ADMISSION: &str = "https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/";
+const ANNOTATIONS: &str = "https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/";
 const ARGO_CD: &str = "https://argo-cd.readthedocs.io/en/stable/user-guide/resource_tracking/";
 const AUTOSCALER: &str = "https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/";
 const CALICO: &str = "https://docs.tigera.io/calico/latest/reference/";
@@ -344,6 +345,7 @@ pub(super) static RULES: &[Rule] = &[
     Rule::new(All, ".metadata.annotations['applyset.kubernetes.io/tooling']", "kubectl apply --applyset's name and version", WELL_KNOWN),
     Rule::new(All, ".metadata.annotations['argocd.argoproj.io/installation-id']", "Argo CD's mark of what it applied", ARGO_CD),
     Rule::new(All, ".metadata.annotations['argocd.argoproj.io/tracking-id']", "Argo CD's mark of what it applied", ARGO_CD),
+    Rule::new(All, ".metadata.annotations['configbutler.ai/reason']", "why the object was changed: its commit says it", ANNOTATIONS),
     Rule::new(All, ".metadata.annotations['config.k8s.io/owning-inventory']", "cli-utils' mark of what it applied", CLI_UTILS),
     Rule::new(All, ".metadata.annotations['control-plane.alpha.kubernetes.io/leader']", "a leader election's record, renewed every few seconds", WELL_KNOWN),
     Rule::new(All, ".metadata.annotations['kustomize.toolkit.fluxcd.io/checksum']", "written by old versions of Flux for pruning", FLUX),

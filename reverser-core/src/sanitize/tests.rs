@@ -885,6 +885,19 @@ fn what_is_not_an_object_is_not_read() {
     }
 }
 
+#[test]
+fn a_reason_is_not_stored_unless_it_is_kept_and_a_change_cause_is() {
+    let live = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "uid": "1", "annotations": {
+        "configbutler.ai/reason": "Black Friday", "kubernetes.io/change-cause": "kubectl scale"}}});
+    let annotations = |sanitizer: &Sanitizer| sanitizer.clean(live.clone())["metadata"]["annotations"].clone();
+    for profile in Profile::ALL {
+        let sanitizer = Sanitizer::new(profile);
+        assert_eq!(annotations(&sanitizer), json!({"kubernetes.io/change-cause": "kubectl scale"}), "{profile:?}");
+        let keeping = sanitizer.keep(r#".metadata.annotations["configbutler.ai/reason"]"#.parse().unwrap());
+        assert_eq!(annotations(&keeping), live["metadata"]["annotations"], "{profile:?}");
+    }
+}
+
 /// `UPDATE_DOCS=1 cargo test -p reverser-core the_documented_table` writes it.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the page is a file")]

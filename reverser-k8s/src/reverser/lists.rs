@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use reverser_core::{Edit, ObjectRef, Rendered, RepoPath, Resource};
+use reverser_core::{Edit, ObjectRef, Rendered, RepoPath, Resource, reason::Annotated};
 use reverser_git::SinkError;
 
 use super::{Reverser, persist::Persistent};
@@ -29,6 +29,8 @@ pub(super) struct RenderedList {
     pub(super) alive: HashSet<RepoPath>,
     /// Where the files of objects are whose deletion was accepted: seen, not concluded from what is missing.
     pub(super) dying: HashSet<RepoPath>,
+    /// What annotations give as reasons.
+    pub(super) annotated: Vec<(ObjectRef, Annotated)>,
 }
 
 /// What to do about files whose objects are gone.
@@ -63,9 +65,13 @@ impl Reverser {
 
     pub(super) fn render_list(&self, listed: Listed) -> RenderedList {
         let Listed { resource, namespace, objects, cursor: _ } = listed;
-        let (mut edits, mut dying) = (Vec::new(), HashSet::new());
+        let (mut edits, mut dying, mut annotated) = (Vec::new(), HashSet::new(), Vec::new());
         for object in objects {
             let Some(reference) = ObjectRef::of(&resource, &object) else { continue };
+            let reasons = Annotated::of(&object);
+            if !reasons.is_empty() {
+                annotated.push((reference.clone(), reasons));
+            }
             match self.render_object(&reference, object) {
                 Rendered::Write(edit @ Edit::Put { .. }) => edits.push(edit),
                 // On its way out: the sweep finds its file without an object.
@@ -77,6 +83,6 @@ impl Reverser {
             }
         }
         let alive = edits.iter().map(|edit| edit.path().clone()).collect();
-        RenderedList { resource, namespace, edits, alive, dying }
+        RenderedList { resource, namespace, edits, alive, dying, annotated }
     }
 }

@@ -133,17 +133,17 @@ impl Reverser {
         arrived: Instant,
     ) -> Option<(Change, Edit)> {
         // Asked first, as most events are no news, and who did it may take a while to know.
-        if !self.lock_written().is_news(&change, &edit) {
+        if !self.is_news(&change, &edit) {
             return None;
         }
         if wanted != Wanted::No {
             self.attribute(&mut change, arrived).await;
         }
         if !wanted.by(change.attribution.actor()) {
-            self.lock_written().leave_out(&edit);
+            self.leave_out(&change, &edit);
             return None;
         }
-        self.lock_written().note_change(&change, &edit);
+        self.note_change(&mut change, &edit);
         Some((change, edit))
     }
 
@@ -154,6 +154,7 @@ impl Reverser {
         cursor: Option<String>,
         recording: &mut Recording,
     ) -> Result<(), SinkError> {
+        self.note_listed_reasons(&list);
         let (removed, cursor) = match self.sweep(&list).await? {
             Sweep::Held(removed) => {
                 recording.held.insert(source.to_string());

@@ -45,6 +45,7 @@ impl Reverser {
                     edits: vec![],
                     // Each is a change of its own.
                     dying: HashSet::new(),
+                    annotated: vec![],
                 };
                 items.push(item(What::List(list), Some(listed.cursor)));
                 items

@@ -51,6 +51,7 @@ impl Reverser {
                     batch.cursors.insert(mark_of(&id), String::new());
                     self.recording.lock().await.again.forget(&id);
                     let list = self.render_list(listed);
+                    self.note_listed_reasons(&list);
                     self.reporter.report(Notice::Listed { resource: &resource, objects: list.edits.len() });
                     *sync.objects.entry((*resource).clone()).or_default() += list.edits.len();
                     match self.sweep(&list).await? {

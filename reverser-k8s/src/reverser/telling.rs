@@ -33,6 +33,7 @@ impl Reverser {
 
     pub(super) fn tell(&self, changes: &[Told], outcome: &Outcome) {
         if *outcome == Outcome::Unchanged {
+            changes.iter().for_each(|told| self.untell_reason(&told.change));
             return;
         }
         for Told { change, arrived, stands_for, .. } in changes {

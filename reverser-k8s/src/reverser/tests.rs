@@ -14,6 +14,7 @@ use crate::{
 mod churn;
 mod grouping;
 mod managers;
+mod reasons;
 mod selection;
 mod verify;
 
