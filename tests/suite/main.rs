@@ -33,6 +33,7 @@ mod readers;
 mod recovery;
 mod refusals;
 mod remote;
+mod replaced;
 mod replay;
 mod restore;
 mod restoring;
