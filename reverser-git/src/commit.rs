@@ -131,12 +131,14 @@ pub(crate) fn message(text: &str) -> Vec<u8> {
 /// base 05f8…
 /// lost
 /// aside 7c21…
+/// notes 9e0b…
 /// cursor configmaps.v1 4711
 /// ```
 ///
 /// `remote` is where the branch is pushed to: what is known of one says nothing about another. `base` is the commit that
 /// the unpushed ones stand upon; it is missing when there was none. `lost` is there when the remote's branch was gone, until
-/// it is pushed again. `aside` is a commit that was put aside by the step that made this state, or by one before it. Blanks, control characters and `%` of sources and positions are written as `%XX`. Other lines are left
+/// it is pushed again. `aside` is a commit that was put aside by the step that made this state, or by one before it. `notes` is a commit
+/// with the notes that aren't on the remote, which is a parent of this one, too. Blanks, control characters and `%` of sources and positions are written as `%XX`. Other lines are left
 /// for later versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
@@ -144,6 +146,7 @@ pub(crate) struct State {
     pub(crate) base: Option<Id>,
     pub(crate) is_lost: bool,
     pub(crate) asides: Vec<Id>,
+    pub(crate) notes: Option<Id>,
     pub(crate) cursors: BTreeMap<String, String>,
 }
 
@@ -164,6 +167,8 @@ impl State {
                 state.is_lost = true;
             } else if let Some(hex) = line.strip_prefix("aside ") {
                 state.asides.push(Id::from_hex(hex)?);
+            } else if let Some(hex) = line.strip_prefix("notes ") {
+                state.notes = Some(Id::from_hex(hex)?);
             } else if let Some(cursor) = line.strip_prefix("cursor ") {
                 let (source, position) = cursor.split_once(' ')?;
                 state.cursors.insert(percent_decode(source)?, percent_decode(position)?);
@@ -188,6 +193,9 @@ impl State {
         }
         for id in &self.asides {
             let _ = writeln!(message, "aside {id}");
+        }
+        if let Some(id) = self.notes {
+            let _ = writeln!(message, "notes {id}");
         }
         for (source, position) in &self.cursors {
             let _ = writeln!(message, "cursor {} {}", percent_encode(source, plain), percent_encode(position, plain));
@@ -277,8 +285,8 @@ mod tests {
         let cursors = cursors.map(|(source, position)| (source.to_owned(), position.to_owned())).into();
         for base in [None, Some(ObjectFormat::Sha1.empty_tree())] {
             let (remote, is_lost) = (Some("/a b".to_owned()), base.is_some());
-            let asides = base.into_iter().collect();
-            let state = State { remote, base, is_lost, asides, cursors: BTreeMap::clone(&cursors) };
+            let (asides, notes) = (base.into_iter().collect(), base);
+            let state = State { remote, base, is_lost, asides, notes, cursors: BTreeMap::clone(&cursors) };
             assert_eq!(State::parse(state.encode().as_bytes()), Some(state));
         }
         assert_eq!(State::parse(b"subject\n"), None);

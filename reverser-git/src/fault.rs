@@ -106,7 +106,7 @@ pub(crate) mod armed {
     ];
 
     /// The points that only some histories lead to, of which the crash tests play one each.
-    pub const SELDOM: [&str; 10] = [
+    pub const SELDOM: [&str; 13] = [
         "aside-created",
         "aside-written",
         "aside-synced",
@@ -117,6 +117,9 @@ pub(crate) mod armed {
         "contents-fetched",
         "unpushed-signed",
         "branch-moved",
+        "note-durable",
+        "notes-made",
+        "notes-pushed",
     ];
 
     struct Armed {

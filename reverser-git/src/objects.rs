@@ -101,6 +101,11 @@ impl Objects {
         Ok(object.detach().data)
     }
 
+    /// Returns whether an object is here.
+    pub(crate) fn has(&self, id: Id) -> bool {
+        id == self.empty_tree() || self.added.read(&id).is_some() || self.repository.has_object(id.0)
+    }
+
     /// Returns the id that an object of this content has.
     pub(crate) fn hash(&self, kind: Kind, data: &[u8]) -> Result<Id, SinkError> {
         let hashed = self.format.hash_object(kind, data);

@@ -41,6 +41,26 @@ pub trait Remote: Debug + Send + Sync {
         branch: &BranchName,
         expected: Option<&CommitId>,
     ) -> Result<Pushed, RemoteError>;
+
+    /// Returns where the notes (`refs/notes/reverser`) are, and brings them here with their history; `None`: there are none.
+    async fn fetch_notes(&self) -> Result<Option<CommitId>, RemoteError>;
+
+    /// Brings the texts of notes here that a fetch has left at the remote.
+    async fn fetch_texts(&self, _texts: &[CommitId]) -> Result<(), RemoteError> {
+        Ok(())
+    }
+
+    /// Moves the notes from `expected` (`None`: there are none) to `commit`, which descends from it, or not at all.
+    async fn push_notes(&self, commit: &CommitId, expected: Option<&CommitId>) -> Result<NotesPushed, RemoteError>;
+}
+
+/// How a push of notes ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotesPushed {
+    /// They are there.
+    Done,
+    /// Somebody else has moved them: they have to be fetched.
+    Moved,
 }
 
 /// What a remote says about a branch.

@@ -13,6 +13,9 @@
 //!   refs/remotes/origin/<branch>           the remote's tip when it was last seen
 //!   refs/incoming/<branch>                 what was fetched last
 //!   refs/aside/<branch>                    what was put on a branch of its own, until that is pushed; the state says so, too
+//!   refs/notes/reverser                    the remote's notes with ours, as they were pushed last or are about to be; those that
+//!                                          aren't pushed are in the state
+//!   refs/incoming-notes/reverser           what was fetched last of the notes
 //! ```
 //!
 //! Crash before the state moves: a pack that nothing names; the sources repeat. Crash before a push's answer is noted:
@@ -58,6 +61,7 @@ mod foreign;
 mod history;
 mod join;
 mod leftovers;
+mod notes;
 mod packs;
 mod pushing;
 mod replay;
@@ -67,6 +71,8 @@ mod state;
 
 pub(crate) use aside::Aside;
 pub(crate) use commit::{Committed, Work};
+#[cfg(test)]
+pub(crate) use disk::write_pack_files;
 use disk::{Lock, clear_logins, clear_own_leftovers, create_state_dir, lock, sync_folder};
 pub(crate) use disk::{create, create_again, replace_config, repository_in};
 pub use error::OpenError;
@@ -74,6 +80,8 @@ pub(crate) use join::Join;
 use join::PackFile;
 use leftovers::clear_leftovers;
 pub(crate) use leftovers::{GitInput, at_work, clear_temporary_packs};
+use notes::{Moved, Waiting};
+pub(crate) use notes::{NotesToSend, Sent};
 use packs::Weight;
 pub(crate) use packs::{JoinDue, finish};
 pub(crate) use pushing::Pushable;
@@ -109,6 +117,10 @@ pub(crate) struct Store {
     lost: Option<usize>,
     /// What was put on branches of their own that aren't on the remote yet.
     asides: Vec<Aside>,
+    /// The notes that aren't on the remote yet.
+    waiting: Waiting,
+    /// Which commits have become others.
+    moved: Moved,
     cursors: BTreeMap<String, String>,
     /// Whether the state ref exists: something was kept here before.
     has_state: bool,
@@ -194,6 +206,8 @@ impl Store {
             checked: None,
             lost: None,
             asides: Vec::new(),
+            waiting: Waiting::default(),
+            moved: Moved::new(Timestamp::now()),
             cursors: BTreeMap::new(),
             has_state: false,
             is_stale: true,

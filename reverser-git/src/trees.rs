@@ -62,6 +62,11 @@ impl File {
     pub(crate) fn is_regular(self) -> bool {
         matches!(self.mode, REGULAR | EXECUTABLE)
     }
+
+    /// Returns whether it is a folder, as [`Folder::entries`] has them, too.
+    pub(crate) fn is_folder(self) -> bool {
+        self.mode == FOLDER
+    }
 }
 
 impl Folder {
@@ -209,6 +214,18 @@ impl Folder {
             path.truncate(length);
         }
         Ok(())
+    }
+
+    /// Returns what stands in a folder (empty: in this one, or it ends with a slash), folders included, by name.
+    pub(crate) fn entries(&mut self, folder: &[u8], objects: &Objects) -> Result<Vec<(Vec<u8>, File)>, SinkError> {
+        let mut place = self;
+        for name in folder.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            match place.load(objects)?.folder(name) {
+                Some(folder) => place = folder,
+                None => return Ok(Vec::new()),
+            }
+        }
+        Ok(place.load(objects)?.rows.iter().map(|(name, file)| (name.to_vec(), file)).collect())
     }
 
     fn load(&mut self, objects: &Objects) -> Result<&mut Entries, SinkError> {

@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     credentials::{Credentials, RemoteAccess},
     remote::{CliRemote, RemoteError},
-    sink::{Batch, Files, GitSink, Receipt, SinkError},
+    sink::{Batch, Files, GitSink, Note, Receipt, SinkError},
     store::Work,
     url::{RemoteUrl, RemoteUrlError},
     writer::{builder::Place, handle::Line, owner::Request, queue::Queue},
@@ -181,6 +181,11 @@ impl GitSink for GitWriter {
 
     async fn catch_up(&self) -> Result<(), SinkError> {
         self.ask(|reply| Request::CatchUp { reply }).await?
+    }
+
+    async fn note(&self, note: Note) -> Result<(), SinkError> {
+        let permit = self.queue.room_for_note(&note).await.ok_or_else(|| self.closed())?;
+        self.ask(|reply| Request::Note { note, permit, reply }).await?
     }
 
     async fn cursors(&self) -> Result<BTreeMap<String, String>, SinkError> {

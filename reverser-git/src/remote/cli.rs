@@ -14,7 +14,7 @@ use crate::{
     branch::BranchName,
     credentials::RemoteAccess,
     objects::ObjectFormat,
-    remote::{Pushed, Refusal, Remote, RemoteError, RemoteTip},
+    remote::{NotesPushed, Pushed, Refusal, Remote, RemoteError, RemoteTip, TipMove},
     sink::{CommitId, SinkError},
     url::RemoteUrl,
 };
@@ -23,6 +23,7 @@ mod classes;
 mod command;
 mod history;
 mod login;
+mod notes;
 mod own;
 pub(crate) mod packs;
 mod partial;
@@ -118,6 +119,79 @@ impl CliRemote {
         }
     }
 
+    /// Brings a ref with its history here, under another name; returns what it names.
+    async fn fetch_into(&self, name: &str, incoming: &str) -> Result<CommitId, RemoteError> {
+        // A fetch that was killed at its limit may have left its lock; there is never another one at work here.
+        let lock = self.git_dir.join(format!("{incoming}.lock"));
+        if let Err(source) = std::fs::remove_file(&lock)
+            && source.kind() != io::ErrorKind::NotFound
+        {
+            let store =
+                SinkError::store("remove a lock that was left behind in", &self.git_dir.to_string_lossy(), source);
+            return Err(RemoteError::Local { source: Arc::new(store) });
+        }
+        let session = self.login.session().await?;
+        let mut command = self.fetch_command(&session);
+        command.arg(format!("+{name}:{incoming}"));
+        let output = self.run(command, "fetch from", self.transfer_limit).await?;
+        if !output.status.success() {
+            return Err(self.failed("fetch from", &output, &session));
+        }
+        // A warning, and success.
+        if String::from_utf8_lossy(&output.stderr).contains("shallow roots are not allowed") {
+            return Err(RemoteError::Shallow { url: self.url.clone() });
+        }
+        // The file, not `git rev-parse`: while others push, each process more is a chance less. A branch has nothing but commits.
+        let written = std::fs::read(self.git_dir.join(incoming)).unwrap_or_default();
+        parse_id(String::from_utf8_lossy(&written).trim_end())
+            .ok_or_else(|| self.unreadable("fetch from", &written, &session))
+    }
+
+    /// Moves a ref from `expected` to `commit`, or not at all.
+    async fn push_to(
+        &self,
+        commit: &CommitId,
+        target: &str,
+        expected: Option<&CommitId>,
+    ) -> Result<Update, RemoteError> {
+        let expected = expected.map(CommitId::as_str).unwrap_or_default();
+        let session = self.login.session().await?;
+        let push = async || {
+            let mut command = session.git(&self.git_dir, "push");
+            command.args(["--porcelain", "--no-verify", "--no-follow-tags", "--no-recurse-submodules"]);
+            // The lease makes the swap exact. It forces nothing: our commit descends from the leased one.
+            command.arg(format!("--force-with-lease={target}:{expected}"));
+            command.args(["--", self.url.as_str(), &format!("{commit}:{target}")]);
+            self.run(command, "push to", self.transfer_limit).await
+        };
+        let mut output = push().await?;
+        if self.lacks_contents(&output) {
+            self.fetch_all_missing(commit).await?;
+            output = push().await?;
+        }
+        let server_words = || session.words(&server_words(&output.stderr));
+        match parse_push(&output.stdout, target) {
+            Some(RefUpdate::Accept(pushed)) if output.status.success() => Ok(Update::Accepted(pushed)),
+            Some(RefUpdate::Lose(reason)) => {
+                let words = format!("{reason}; {}", session.words(&output.stderr));
+                Err(RemoteError::Network { url: self.url.clone(), words })
+            }
+            Some(RefUpdate::Move(how, reason)) => Ok(Update::Moved { how, reason, words: server_words() }),
+            Some(RefUpdate::Refuse(reason)) => {
+                let words = server_words();
+                Ok(Update::Refused { by: Refusal::of(&reason, &words), reason, words })
+            }
+            None if !output.status.success() && !has_status(&output.stdout) => {
+                let words = session.words(&output.stderr);
+                match Refusal::of_transfer(&words) {
+                    Some(by) => Ok(Update::Refused { by, reason: by.to_string(), words }),
+                    None => Err(self.failed("push to", &output, &session)),
+                }
+            }
+            _ => Err(self.unreadable("push to", &output.stdout, &session)),
+        }
+    }
+
     /// Asks for the object format where no id tells: only the protocol says it of an empty repository, and since version 2.
     async fn object_format(&self, session: &Session) -> Result<ObjectFormat, RemoteError> {
         // Whatever the user's configuration says of the version.
@@ -163,31 +237,7 @@ impl Remote for CliRemote {
     }
 
     async fn fetch(&self, branch: &BranchName) -> Result<CommitId, RemoteError> {
-        let incoming = format!("refs/incoming/{}", branch.encoded());
-        // A fetch that was killed at its limit may have left its lock; there is never another one at work here.
-        let lock = self.git_dir.join(format!("{incoming}.lock"));
-        if let Err(source) = std::fs::remove_file(&lock)
-            && source.kind() != io::ErrorKind::NotFound
-        {
-            let store =
-                SinkError::store("remove a lock that was left behind in", &self.git_dir.to_string_lossy(), source);
-            return Err(RemoteError::Local { source: Arc::new(store) });
-        }
-        let session = self.login.session().await?;
-        let mut command = self.fetch_command(&session);
-        command.arg(format!("+{}:{incoming}", branch.full()));
-        let output = self.run(command, "fetch from", self.transfer_limit).await?;
-        if !output.status.success() {
-            return Err(self.failed("fetch from", &output, &session));
-        }
-        // A warning, and success.
-        if String::from_utf8_lossy(&output.stderr).contains("shallow roots are not allowed") {
-            return Err(RemoteError::Shallow { url: self.url.clone() });
-        }
-        // The file, not `git rev-parse`: while others push, each process more is a chance less. A branch has nothing but commits.
-        let written = std::fs::read(self.git_dir.join(&incoming)).unwrap_or_default();
-        let tip = parse_id(String::from_utf8_lossy(&written).trim_end())
-            .ok_or_else(|| self.unreadable("fetch from", &written, &session))?;
+        let tip = self.fetch_into(&branch.full(), &format!("refs/incoming/{}", branch.encoded())).await?;
         self.fetch_contents(&tip).await?;
         Ok(tip)
     }
@@ -202,48 +252,41 @@ impl Remote for CliRemote {
         branch: &BranchName,
         expected: Option<&CommitId>,
     ) -> Result<Pushed, RemoteError> {
-        let target = branch.full();
-        let expected = expected.map(CommitId::as_str).unwrap_or_default();
-        let session = self.login.session().await?;
-        let push = async || {
-            let mut command = session.git(&self.git_dir, "push");
-            command.args(["--porcelain", "--no-verify", "--no-follow-tags", "--no-recurse-submodules"]);
-            // The lease makes the swap exact. It forces nothing: our commit descends from the leased one.
-            command.arg(format!("--force-with-lease={target}:{expected}"));
-            command.args(["--", self.url.as_str(), &format!("{commit}:{target}")]);
-            self.run(command, "push to", self.transfer_limit).await
-        };
-        let mut output = push().await?;
-        if self.lacks_contents(&output) {
-            self.fetch_all_missing(commit).await?;
-            output = push().await?;
-        }
         let (url, branch) = (self.url.clone(), branch.clone());
-        match parse_push(&output.stdout, &target) {
-            Some(RefUpdate::Accept(pushed)) if output.status.success() => Ok(pushed),
-            Some(RefUpdate::Lose(reason)) => {
-                let words = format!("{reason}; {}", session.words(&output.stderr));
-                Err(RemoteError::Network { url, words })
-            }
-            Some(RefUpdate::Move(how, reason)) => {
-                let words = session.words(&server_words(&output.stderr));
+        match self.push_to(commit, &branch.full(), expected).await? {
+            Update::Accepted(pushed) => Ok(pushed),
+            Update::Moved { how, reason, words } => {
                 let reason = if words.is_empty() { reason } else { format!("{reason} ({words})") };
                 Err(RemoteError::MovedTip { url, branch, how, reason })
             }
-            Some(RefUpdate::Refuse(reason)) => {
-                let words = session.words(&server_words(&output.stderr));
-                Err(RemoteError::Refused { url, branch, by: Refusal::of(&reason, &words), reason, words })
-            }
-            None if !output.status.success() && !has_status(&output.stdout) => {
-                let words = session.words(&output.stderr);
-                Err(match Refusal::of_transfer(&words) {
-                    Some(by) => RemoteError::Refused { url, branch, by, reason: by.to_string(), words },
-                    None => self.failed("push to", &output, &session),
-                })
-            }
-            _ => Err(self.unreadable("push to", &output.stdout, &session)),
+            Update::Refused { by, reason, words } => Err(RemoteError::Refused { url, branch, by, reason, words }),
         }
     }
+
+    async fn fetch_notes(&self) -> Result<Option<CommitId>, RemoteError> {
+        self.notes().await
+    }
+
+    async fn fetch_texts(&self, texts: &[CommitId]) -> Result<(), RemoteError> {
+        self.texts(texts).await
+    }
+
+    async fn push_notes(&self, commit: &CommitId, expected: Option<&CommitId>) -> Result<NotesPushed, RemoteError> {
+        match self.push_to(commit, crate::notes::REF, expected).await? {
+            Update::Accepted(_) => Ok(NotesPushed::Done),
+            Update::Moved { .. } => Ok(NotesPushed::Moved),
+            Update::Refused { reason, words, .. } => {
+                Err(RemoteError::NotesRefused { url: self.url.clone(), reason, words })
+            }
+        }
+    }
+}
+
+/// What a server has made of a push.
+enum Update {
+    Accepted(Pushed),
+    Moved { how: TipMove, reason: String, words: String },
+    Refused { by: Refusal, reason: String, words: String },
 }
 
 /// Creates an empty bare repository whose HEAD names `branch`, with the folders that lead to it.

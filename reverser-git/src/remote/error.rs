@@ -108,6 +108,16 @@ pub enum RemoteError {
         /// What was said.
         words: String,
     },
+    /// The server takes no notes, or not from this user. Commits go on.
+    #[error("{url} refused the push to {}: {reason}{}", crate::notes::REF, said(words, Refusal::Other))]
+    NotesRefused {
+        /// The remote.
+        url: RemoteUrl,
+        /// git's word for it, such as `deny updating a hidden ref`.
+        reason: String,
+        /// What the server said.
+        words: String,
+    },
     /// The git that is installed lacks options that are needed.
     #[error("git {found} is too old: install {MINIMUM_GIT_VERSION} or later")]
     OldGit {
@@ -194,6 +204,7 @@ impl RemoteError {
             | Self::Conflict { .. }
             | Self::HostKey { .. }
             | Self::NotFound { .. }
+            | Self::NotesRefused { .. }
             | Self::OldGit { .. }
             | Self::OtherFormat { .. }
             | Self::Refused { .. }

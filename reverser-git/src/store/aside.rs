@@ -42,12 +42,18 @@ impl Store {
         let tree = std::mem::replace(&mut self.tree, Folder::of(onto));
         let tree_id = std::mem::replace(&mut self.tree_id, onto);
         let mut tip = replay.onto;
-        for Ours { commit, changes } in replay.aside.drain(..) {
+        for Ours { id, commit, changes } in replay.aside.drain(..) {
             for change in changes {
                 self.make(&change)?;
             }
             self.commit_as_before(&commit);
             tip = self.add_commit(Some(tip), commit.author, commit.message, replay.now)?.unwrap_or(tip);
+            // Notes go where most of the commit is: on the branch, if anything of it is there.
+            replay
+                .moved
+                .iter_mut()
+                .filter(|(old, new)| *old == id && new.is_none())
+                .for_each(|moved| moved.1 = Some(tip));
         }
         (self.tree, self.tree_id) = (tree, tree_id);
         let aside = Aside { branch: self.branch.aside(tip), tip };

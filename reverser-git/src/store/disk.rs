@@ -107,7 +107,7 @@ pub(super) fn lock(state_dir: &Path) -> Result<Lock, OpenError> {
 const LOCK_LINGERS: Duration = Duration::from_secs(1);
 
 /// Writes a pack with its index under `name`; durable when this returns. A failure leaves nothing of it.
-pub(super) fn write_pack_files(
+pub(crate) fn write_pack_files(
     git_dir: &Path,
     branch: &BranchName,
     name: &str,

@@ -65,6 +65,7 @@ pub(crate) struct Conflicted {
 
 /// An unpushed commit that is to be made again.
 pub(super) struct Ours {
+    pub(super) id: Id,
     pub(super) commit: Commit,
     pub(super) changes: Vec<Change>,
 }
@@ -116,6 +117,7 @@ impl Store {
             let unpushed: HashSet<_> = unpushed.into_iter().collect();
             let lost: Vec<_> = parting.ours.into_iter().filter(|id| !unpushed.contains(id)).collect();
             self.restore(&mut replay, was, missing, &lost)?;
+            replay.moved.extend(lost.into_iter().map(|id| (id, None)));
             fault::reached("restore-made");
         }
         for ours in rest {
@@ -127,9 +129,11 @@ impl Store {
         self.put_aside(&mut replay)?;
         // Commits that the remote had are gone from it, so what the cursors say of it may no longer be true.
         let cursors = if was.is_some() { BTreeMap::new() } else { self.cursors.clone() };
+        self.move_notes(&replay.moved, now)?;
         let state = State { base: Some(onto), is_lost: false, ..self.state(cursors) };
         fault::reached("replay-made");
         self.write(Some(replay.tip), state, now)?;
+        self.moved.note(replay.moved);
         self.unpushed = replay.made;
         (self.checked, self.lost) = (None, None);
         Ok(replay.told)
@@ -139,13 +143,13 @@ impl Store {
         let ours = |id: &Id| {
             let commit = self.commit_of(*id)?;
             let changes = self.changes_of(&commit)?;
-            Ok(Ours { commit, changes })
+            Ok(Ours { id: *id, commit, changes })
         };
         ids.iter().map(ours).collect()
     }
 
     fn replay_one(&mut self, replay: &mut Replay, ours: Ours) -> Result<(), SinkError> {
-        let Ours { mut commit, changes } = ours;
+        let Ours { id, mut commit, changes } = ours;
         let versions = recorded(&commit);
         let (mut replaced, mut aside, mut is_overtaken) = (Vec::new(), Vec::new(), false);
         for change in changes {
@@ -171,12 +175,14 @@ impl Store {
         }
         let is_aside = !aside.is_empty();
         if is_aside {
-            replay.aside.push(Ours { commit: commit.clone(), changes: aside });
+            replay.aside.push(Ours { id, commit: commit.clone(), changes: aside });
         }
         self.commit_as_before(&commit);
         commit.message = name_replaced(commit.message, replaced, replay.onto);
         replay.told.overtaken += usize::from(is_overtaken);
-        match self.add_commit(Some(replay.tip), commit.author, commit.message, replay.now)? {
+        let made = self.add_commit(Some(replay.tip), commit.author, commit.message, replay.now)?;
+        replay.moved.push((id, made));
+        match made {
             Some(id) => {
                 replay.note_made(id);
                 replay.told.kept += 1;
@@ -229,13 +235,15 @@ pub(super) struct Replay {
     pub(super) aside: Vec<Ours>,
     /// Files that both sides changed: each of our commits that has one meets it again while theirs stands there.
     conflicting: HashSet<Vec<u8>>,
+    /// What each of our commits has become; `None`: nothing.
+    pub(super) moved: Vec<(Id, Option<Id>)>,
     pub(super) told: Replayed,
 }
 
 impl Replay {
     fn new(onto: Id, on_conflict: OnConflict, foreign: Foreign, now: Timestamp) -> Self {
         let (made, aside, conflicting, told) = (VecDeque::new(), Vec::new(), HashSet::new(), Replayed::default());
-        Self { onto, tip: onto, on_conflict, foreign, now, made, aside, conflicting, told }
+        Self { onto, tip: onto, on_conflict, foreign, now, made, aside, conflicting, moved: Vec::new(), told }
     }
 
     pub(super) fn note_made(&mut self, id: Id) {

@@ -31,16 +31,20 @@ impl Store {
         let Some(first) = objects.iter().position(|object| !is_signed(object)) else { return Ok(()) };
         let mut chain: VecDeque<_> = self.unpushed.iter().take(first).copied().collect();
         let mut tip = chain.back().map(|last| last.id).or(self.base);
+        let mut moved = Vec::new();
         for old in self.unpushed.clone().range(first..) {
             let mut commit = self.commit_of(old.id)?;
             commit.parents = tip.into_iter().collect();
             let id = self.objects.add(Kind::Commit, self.sign(commit.encode())?)?;
             chain.push_back(Unpushed { id, at: old.at });
+            moved.push((old.id, Some(id)));
             tip = Some(id);
         }
         tracing::info!(commits = objects.len() - first, "unpushed commits of a run without a signer are signed");
         fault::reached("unpushed-signed");
+        self.move_notes(&moved, now)?;
         self.write(tip, self.state(self.cursors.clone()), now)?;
+        self.moved.note(moved);
         self.unpushed = chain;
         Ok(())
     }

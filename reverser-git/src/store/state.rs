@@ -13,7 +13,7 @@ use crate::{
     objects::{Id, Kind, ObjectFormat},
     sink::SinkError,
     store::{
-        OpenError, Store, Unpushed, create_again,
+        OpenError, Store, Unpushed, Waiting, create_again,
         disk::{Users, show_ref_file, sync_folder, write_ref_file},
     },
     trees::Folder,
@@ -40,6 +40,7 @@ impl Store {
             base: self.base,
             is_lost: self.lost.is_some(),
             asides: self.asides.iter().map(|aside| aside.tip).collect(),
+            notes: self.waiting.commit,
             cursors,
         }
     }
@@ -53,7 +54,7 @@ impl Store {
         let by = ident(&self.committer, now);
         let commit = Commit {
             tree: self.tree_id,
-            parents: tip.into_iter().collect(),
+            parents: tip.into_iter().chain(state.notes).collect(),
             author: by.clone(),
             committer: by,
             message: message(&state.encode()),
@@ -107,12 +108,13 @@ impl Store {
             self.unpushed.clear();
             self.cursors.clear();
             (self.checked, self.lost) = (None, None);
+            self.waiting = Waiting::default();
             return self.load_asides(&[]);
         };
         let commit = self.commit_of(id)?;
         let state = State::parse(&commit.message).ok_or_else(|| self.objects.malformed(id))?;
         self.has_state = true;
-        self.tip = commit.parents.first().copied();
+        self.tip = commit.parents.first().copied().filter(|parent| Some(*parent) != state.notes);
         self.tree_id = commit.tree;
         self.tree = Folder::of(commit.tree);
         self.cursors = state.cursors;
@@ -128,6 +130,7 @@ impl Store {
         self.lost = if is_lost { Some(self.first_parents(self.base, &[])?.len()) } else { None };
         self.checked = None;
         self.load_asides(&state.asides)?;
+        self.load_notes(state.notes)?;
         self.show(self.tip);
         Ok(())
     }

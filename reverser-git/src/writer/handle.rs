@@ -113,8 +113,10 @@ async fn leave(
     let settled = async {
         tokio::select! {
             _ = pushed.wait_for(|pushed| *pushed >= sequence) => {}
-            _ = push_state.wait_for(|state| needs_a_person(&state.phase)) => {}
+            _ = push_state.wait_for(|state| needs_a_person(&state.phase)) => return,
         }
+        // Their turn comes when the branch is there.
+        let _ended = push_state.wait_for(|state| state.unpushed_notes == 0 || state.notes_error.is_some()).await;
     };
     let _elapsed = timeout(limit, settled).await;
     let closed = if *pushed.borrow() >= sequence {

@@ -22,7 +22,7 @@ use crate::{
     objects::Id,
     remote::RemoteError,
     sign::Signer,
-    sink::{CommitId, Receipt, SinkError},
+    sink::{CommitId, Note, Receipt, SinkError},
     store::{Committed, OpenError, Store, Work},
     url::RemoteUrl,
     writer::{LastPush, PushPhase, PushState, PushTotals, StartAt, handle::Handle},
@@ -34,6 +34,7 @@ mod gits;
 mod handles;
 mod hold;
 mod look;
+mod notes;
 mod pace;
 mod push;
 mod request;
@@ -44,6 +45,7 @@ use gits::Gits;
 use handles::Handles;
 use hold::Held;
 pub(crate) use look::Looking;
+use notes::Notes;
 use pace::Pace;
 pub(crate) use pace::Pacing;
 use push::{Round, Seen, look};
@@ -90,6 +92,7 @@ pub(crate) struct Owner {
     last_conflict: Option<Conflict>,
     last_rewrite: Option<Rewrite>,
     totals: PushTotals,
+    notes: Notes,
     /// The join of packs under way, alone.
     joining: JoinSet<Joined>,
     /// No other one begins before this, unless packs are many.
@@ -154,6 +157,7 @@ impl Owner {
             last_conflict: None,
             last_rewrite: None,
             totals: PushTotals::default(),
+            notes: Notes::new(),
             joining: JoinSet::new(),
             join_pause: Instant::now(),
             gits,
@@ -199,24 +203,28 @@ impl Owner {
             }
             self.push_when_due().await;
             self.look_when_asked();
+            self.send_notes_when_due().await;
             self.publish();
-            let (is_waiting, due, rested, join_pause) =
-                (self.is_waiting(), self.due(), self.rests_until(), self.join_pause());
+            let (is_waiting, due, rested) = (self.is_waiting(), self.due(), self.rests_until());
+            let (notes_due, join_pause) = (self.notes.waits_until(), self.join_pause());
             tokio::select! {
                 request = requests.recv() => match request {
                     Some(request) => self.serve(request, &mut requests, &mut leaving).await,
                     None => break,
                 },
                 Some(round) = self.round.join_next() => self.settle(round).await,
+                answer = self.notes.answer() => self.settle_notes(answer).await,
                 Some(joined) = self.joining.join_next() => self.settle_join(joined).await,
                 () = sleep_until(due), if is_waiting => {}
                 () = sleep_until(rested.unwrap_or(due)), if rested.is_some() => {}
+                () = sleep_until(notes_due.unwrap_or(due)), if notes_due.is_some() => {}
                 () = sleep_until(join_pause.unwrap_or(due)), if join_pause.is_some() => {}
             }
         }
         self.joining.shutdown().await;
         // Ends a push under way and frees the state folder before anybody hears of it.
         self.round.shutdown().await;
+        self.notes.end().await;
         drop(self);
         let _ = leaving.map(|reply| reply.send(()));
     }
@@ -229,8 +237,10 @@ impl Owner {
         leaving: &mut Option<oneshot::Sender<()>>,
     ) {
         let mut next = Some(first);
+        let mut noted = Vec::new();
         while let Some(request) = next {
             match request {
+                Request::Note { note, permit, reply } => noted.push((note, permit, reply)),
                 Request::Commit { work, permit, reply } => self.held.push_back(Held { work, permit, reply }),
                 other => {
                     self.commit_held().await;
@@ -240,6 +250,30 @@ impl Owner {
             next = requests.try_recv().ok();
         }
         self.commit_held().await;
+        self.note(noted).await;
+    }
+
+    /// Keeps facts about commits, all of them in one step.
+    async fn note(&mut self, noted: Vec<(Note, OwnedSemaphorePermit, oneshot::Sender<Result<(), SinkError>>)>) {
+        if noted.is_empty() {
+            return;
+        }
+        let (mut notes, mut waiting) = (Vec::new(), Vec::new());
+        for (note, permit, reply) in noted {
+            notes.push(note);
+            waiting.push((permit, reply));
+        }
+        let kept = self.with_store(move |store| store.note(&notes, Timestamp::now())).await;
+        if let Err(error) = &kept {
+            let cause: &dyn std::error::Error = error;
+            tracing::error!(error = cause, "notes could not be kept");
+        }
+        self.notes.wake();
+        // Whoever has noted something may look at the state next.
+        self.publish();
+        for (_permit, reply) in waiting {
+            drop(reply.send(kept.clone()));
+        }
     }
 
     async fn answer(
@@ -255,11 +289,12 @@ impl Owner {
                 self.pace.ask(self.sequence);
                 // What waits is tried at once, and what failed before is not what is told.
                 self.wake();
+                self.notes.try_now();
                 self.publish();
                 // What is held counts: it is committed when there is room.
                 let _ = reply.send(self.sequence + self.held.len() as u64);
             }
-            Request::Commit { .. } => {}
+            Request::Commit { .. } | Request::Note { .. } => {}
             Request::Cursors { reply } => drop(reply.send(self.store().cursors().clone())),
             // Whoever comes after the last one has left finds another owner.
             Request::CatchUp { reply } => self.looking.push(reply),
@@ -283,6 +318,7 @@ impl Owner {
                 if let Phase::Waiting { due, .. } = &mut self.phase {
                     *due = Instant::now();
                 }
+                self.notes.try_now();
                 let _ = reply.send(());
             }
             Request::Read { path, reply } => drop(reply.send(self.with_store(move |store| store.read(&path)).await)),
@@ -353,6 +389,8 @@ impl Owner {
             aside: store.asides().iter().map(|aside| aside.branch.clone()).collect(),
             last_conflict: self.last_conflict.clone(),
             last_rewrite: self.last_rewrite.clone(),
+            unpushed_notes: store.waiting_notes(),
+            notes_error: self.notes.error.clone(),
             phase,
             totals: self.totals,
         });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reverser_core::Edit;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::sink::Batch;
+use crate::sink::{Batch, Note};
 
 /// One permit a byte. Whoever comes first is served first, so a large batch isn't overtaken for ever by small ones.
 #[derive(Clone, Debug)]
@@ -22,7 +22,16 @@ impl Queue {
     /// Returns once there is room for the batch, which the permit holds; `None` when the queue is closed. A batch that is larger
     /// than the queue waits until it is empty.
     pub(super) async fn room_for(&self, batch: &Batch) -> Option<OwnedSemaphorePermit> {
-        let bytes = size(batch).min(self.bytes);
+        self.room(size(batch)).await
+    }
+
+    /// Returns once there is room for a note, as [`room_for`](Self::room_for) does.
+    pub(super) async fn room_for_note(&self, note: &Note) -> Option<OwnedSemaphorePermit> {
+        self.room(u32::try_from(256 + note.text.len()).unwrap_or(u32::MAX)).await
+    }
+
+    async fn room(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
+        let bytes = bytes.min(self.bytes);
         Arc::clone(&self.free).acquire_many_owned(bytes).await.ok()
     }
 }

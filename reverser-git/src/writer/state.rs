@@ -32,7 +32,11 @@ pub struct PushState {
     pub last_conflict: Option<Conflict>,
     /// The latest rewrite of the remote's history that this run has met.
     pub last_rewrite: Option<Rewrite>,
-    /// What the writer does about it.
+    /// About how many commits there are notes that aren't on the remote.
+    pub unpushed_notes: usize,
+    /// Why not, when the last attempt failed. The branch goes on all the same.
+    pub notes_error: Option<RemoteError>,
+    /// What the writer does about unpushed commits.
     pub phase: PushPhase,
     /// What has happened in this run.
     pub totals: PushTotals,

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     Batch, BranchName, CommitId, Credentials, GitSink, GitWriter, Remote, RemoteError, RemoteUrl,
-    remote::{CliRemote, Pushed, RemoteTip, cli::Compared, create_bare},
+    remote::{CliRemote, NotesPushed, Pushed, RemoteTip, cli::Compared, create_bare},
     store::{Store, StoreConfig},
     testing::{plan, put},
 };
@@ -52,6 +52,14 @@ impl Remote for Deaf {
         let lost = self.lost.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |lost| lost.checked_sub(1));
         let (action, url) = ("push to", self.url.clone());
         lost.map_or(Ok(pushed), |_| Err(RemoteError::TimeOut { action, url, limit: Duration::ZERO }))
+    }
+
+    async fn fetch_notes(&self) -> Result<Option<CommitId>, RemoteError> {
+        self.remote.fetch_notes().await
+    }
+
+    async fn push_notes(&self, commit: &CommitId, expected: Option<&CommitId>) -> Result<NotesPushed, RemoteError> {
+        self.remote.push_notes(commit, expected).await
     }
 }
 

@@ -12,6 +12,7 @@ mod hostile;
 mod keys;
 mod local;
 mod log;
+mod notes;
 mod pace;
 mod packs;
 mod partial;

@@ -6,8 +6,9 @@ use crate::{
     blocking::blocking,
     branch::BranchName,
     fault,
+    notes::REF,
     remote::{
-        Pushed, Refusal, Remote, RemoteError, RemoteTip, TipMove,
+        NotesPushed, Pushed, Refusal, Remote, RemoteError, RemoteTip, TipMove,
         cli::{Configuration, READ_LIMIT, git, parse_id, run},
     },
     sink::CommitId,
@@ -56,8 +57,8 @@ impl OwnRepository {
     }
 
     /// gits before 2.36 don't fsync refs.
-    async fn sync(&self, branch: &BranchName) -> io::Result<()> {
-        let file = self.git_dir.join(branch.full());
+    async fn sync(&self, name: &str) -> io::Result<()> {
+        let file = self.git_dir.join(name);
         let sync = move || {
             for path in file.ancestors().take(2) {
                 match File::open(path) {
@@ -98,16 +99,10 @@ impl Remote for OwnRepository {
         expected: Option<&CommitId>,
     ) -> Result<Pushed, RemoteError> {
         self.is_free(branch).await?;
-        let action = "move the branch of";
-        // Zeros: it must not be there; git-update-ref(1).
-        let nothing = "0".repeat(commit.as_str().len());
-        let expected_text = expected.map_or(nothing.as_str(), CommitId::as_str);
-        let target = branch.full();
-        let arguments = ["update-ref", "-m", "reverser", &target, commit.as_str(), expected_text];
-        match self.ask(action, &arguments).await {
-            Ok(_) => {
+        match self.move_ref(&branch.full(), commit, expected).await {
+            Ok(()) => {
                 fault::reached("branch-moved");
-                self.sync(branch).await.map_err(|error| self.failed(action, error))?;
+                self.sync(&branch.full()).await.map_err(|error| self.failed(MOVE, error))?;
                 Ok(Pushed::Moved)
             }
             Err(error) => match self.tip(branch).await?.branch {
@@ -122,7 +117,42 @@ impl Remote for OwnRepository {
             },
         }
     }
+
+    async fn fetch_notes(&self) -> Result<Option<CommitId>, RemoteError> {
+        const ACTION: &str = "read the refs of";
+        let text = self.ask(ACTION, &["for-each-ref", "--format=%(objectname)", REF]).await?;
+        match text.trim_end() {
+            "" => Ok(None),
+            id => parse_id(id).map(Some).ok_or_else(|| self.failed(ACTION, &text)),
+        }
+    }
+
+    async fn push_notes(&self, commit: &CommitId, expected: Option<&CommitId>) -> Result<NotesPushed, RemoteError> {
+        match self.move_ref(REF, commit, expected).await {
+            Ok(()) => {
+                self.sync(REF).await.map_err(|error| self.failed(MOVE, error))?;
+                Ok(NotesPushed::Done)
+            }
+            Err(error) => match self.fetch_notes().await? {
+                tip if tip.as_ref() == Some(commit) => Ok(NotesPushed::Done),
+                tip if tip.as_ref() == expected => Err(error),
+                _ => Ok(NotesPushed::Moved),
+            },
+        }
+    }
 }
+
+impl OwnRepository {
+    /// Moves a ref from `expected` (`None`: it must not be there), or not at all.
+    async fn move_ref(&self, name: &str, commit: &CommitId, expected: Option<&CommitId>) -> Result<(), RemoteError> {
+        // Zeros: it must not be there; git-update-ref(1).
+        let nothing = "0".repeat(commit.as_str().len());
+        let expected = expected.map_or(nothing.as_str(), CommitId::as_str);
+        self.ask(MOVE, &["update-ref", "-m", "reverser", name, commit.as_str(), expected]).await.map(drop)
+    }
+}
+
+const MOVE: &str = "move the branch of";
 
 /// Reads `git worktree list --porcelain`; returns where the branch is checked out.
 ///

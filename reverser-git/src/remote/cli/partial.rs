@@ -111,10 +111,15 @@ impl CliRemote {
         let words = session.words(&output.stderr);
         tracing::info!(url = %self.url, words, "the server sends no contents by their ids; everything is fetched");
         self.partial.is_denied.store(true, Ordering::Relaxed);
-        let mut command = self.fetch_with(&session, &[WITHOUT_HAVES], &["--refetch", "--no-filter"]);
+        let mut command = self.fetch_everything(&session);
         command.arg(commit.as_str());
         let output = self.run(command, "fetch from", self.transfer_limit).await?;
         if output.status.success() { Ok(()) } else { Err(self.failed("fetch from", &output, &session)) }
+    }
+
+    /// Returns a fetch that brings all contents, whatever is here; refspecs are to follow.
+    pub(super) fn fetch_everything(&self, session: &Session) -> Command {
+        self.fetch_with(session, &[WITHOUT_HAVES], &["--refetch", "--no-filter"])
     }
 
     /// Whether a push failed since contents that it needs were left at the remote: its branch is gone, and all of it is pushed.
@@ -141,7 +146,7 @@ impl CliRemote {
     }
 
     /// Fetches objects by their ids, a line each; returns what git said if it failed.
-    async fn fetch_objects(&self, session: &Session, ids: &str) -> Result<Option<Output>, RemoteError> {
+    pub(super) async fn fetch_objects(&self, session: &Session, ids: &str) -> Result<Option<Output>, RemoteError> {
         if ids.is_empty() {
             return Ok(None);
         }

@@ -2,7 +2,7 @@
 
 use std::{future::Future, path::PathBuf, sync::Arc};
 
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 use crate::{
     store::clear_temporary_packs,
@@ -16,21 +16,46 @@ pub(super) struct Gits {
     git_dir: PathBuf,
     fetching: Arc<Mutex<()>>,
     joining: Arc<Mutex<()>>,
+    /// The branch, or a join, wants to fetch, or wants that nothing is fetched.
+    wanted: Arc<Notify>,
 }
 
 impl Gits {
     pub(super) fn new(git_dir: PathBuf) -> Self {
-        Self { git_dir, fetching: Arc::default(), joining: Arc::default() }
+        Self { git_dir, fetching: Arc::default(), joining: Arc::default(), wanted: Arc::default() }
     }
 
     /// Waits until nothing is fetched; nothing is before the guard is dropped.
     pub(super) async fn no_fetch(&self) -> OwnedMutexGuard<()> {
+        self.fetching().await
+    }
+
+    /// Fetches what has time, and gives way to whoever else wants to fetch: `None` then.
+    pub(super) async fn fetch_aside<T, E>(&self, fetch: impl Future<Output = Result<T, E>>) -> Option<Result<T, E>> {
+        let _fetching = Arc::clone(&self.fetching).try_lock_owned().ok()?;
+        let fetched = tokio::select! {
+            fetched = fetch => Some(fetched),
+            () = self.wanted.notified() => None,
+        };
+        if !matches!(fetched, Some(Ok(_)))
+            && let Ok(_no_join) = self.joining.try_lock()
+        {
+            self.clear().await;
+        }
+        fetched
+    }
+
+    async fn fetching(&self) -> OwnedMutexGuard<()> {
+        if let Ok(free) = Arc::clone(&self.fetching).try_lock_owned() {
+            return free;
+        }
+        self.wanted.notify_waiters();
         Arc::clone(&self.fetching).lock_owned().await
     }
 
     /// Fetches, and looks after what is left when that fails.
     pub(super) async fn fetch(&self, fetch: impl Future<Output = Round>) -> Round {
-        let _fetching = self.fetching.lock().await;
+        let _fetching = self.fetching().await;
         let round = fetch.await;
         if matches!(round, Round::Failed(_))
             && let Ok(_no_join) = self.joining.try_lock()
@@ -48,8 +73,8 @@ impl Gits {
         let no_fetch = match made {
             _ if is_alone => None,
             // Room is needed elsewhere.
-            Err(_) => Some(self.fetching.lock().await),
-            Ok(_) => match self.fetching.try_lock() {
+            Err(_) => Some(self.fetching().await),
+            Ok(_) => match Arc::clone(&self.fetching).try_lock_owned() {
                 Err(_) => return made,
                 no_fetch => no_fetch.ok(),
             },
@@ -99,6 +124,20 @@ mod tests {
         fs::write(&half, "half").unwrap();
         fail().await;
         assert!(!half.exists());
+        // What has time gives way.
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let aside = gits.fetch_aside(async {
+            fs::write(&half, "half").unwrap();
+            begun.send(()).unwrap();
+            std::future::pending::<Result<(), ()>>().await
+        });
+        let wanted = async {
+            has_begun.await.unwrap();
+            gits.fetch(async { Round::Moved(None) }).await
+        };
+        let (aside, round) = tokio::join!(aside, wanted);
+        assert!(aside.is_none() && matches!(round, Round::Moved(None)) && !half.exists());
+        assert_eq!(gits.fetch_aside(async { Ok::<_, ()>(1) }).await, Some(Ok(1)));
         // Nor does a join touch what is being fetched.
         gits.fetch(async {
             fs::write(&half, "half").unwrap();

@@ -49,6 +49,7 @@ impl Owner {
             Ok(None) => Ok(()),
             Err(source) => Err(SinkError::Remote { source }),
         };
+        self.notes.wake();
         self.answer_looking(&met);
     }
 

@@ -118,6 +118,7 @@ impl Owner {
             Round::Pushed(done) => self.note_pushed(done, sequence).await,
         };
         self.answer_looking(&settled);
+        self.notes.wake();
         match settled {
             Ok(()) if self.is_waiting() => {}
             Ok(()) => {

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::{
     remote::RemoteError,
     sign::Signer,
-    sink::{Receipt, SinkError},
+    sink::{Note, Receipt, SinkError},
     store::Work,
     writer::{handle::Handle, owner::Looking},
 };
@@ -47,6 +47,12 @@ pub(crate) enum Request {
     Leave {
         handle: Arc<Handle>,
         reply: oneshot::Sender<()>,
+    },
+    Note {
+        note: Note,
+        /// Given back when it is durable.
+        permit: OwnedSemaphorePermit,
+        reply: oneshot::Sender<Result<(), SinkError>>,
     },
     /// Somebody waits until all batches up to this one are pushed.
     Push {

@@ -7,11 +7,11 @@ use std::{
 };
 
 use reverser_git::{
-    Batch, Files, GitSink, GitWriter, MemorySigner, OnConflict,
+    Batch, Files, GitSink, GitWriter, MemorySigner, Note, OnConflict,
     testing::{faults::SELDOM, path},
 };
 
-use crate::bed::{Bed, LIMIT, commit, failure, git, plan, push};
+use crate::bed::{Bed, LIMIT, commit, failure, git, id, plan, push};
 
 #[tokio::test]
 async fn what_is_put_aside_is_there_once() {
@@ -129,6 +129,41 @@ async fn commits_that_are_signed_at_the_start_are_there_once() {
 }
 
 #[tokio::test]
+async fn notes_are_there_once_about_what_became_of_their_commits() {
+    let on_the_way = ["replay-made", "state-renamed", "notes-made", "notes-pushed"];
+    for point in on_the_way.into_iter().chain(soaked(&["replay-begun", "state-created", "pack-folder-synced"])) {
+        let bed = Bed::new().await;
+        let writer = bed.start().await;
+        push(&writer, "a", "1").await;
+        bed.refuse_pushes();
+        for path in ["b", "c"] {
+            let commit = id(&commit(&writer, path, "1").await);
+            writer.note(Note { commit, text: format!("Fact: {path}") }).await.unwrap();
+        }
+        leave(writer).await;
+        bed.others_say("theirs", &[("d", Some("1"))]);
+        bed.allow_pushes();
+        meet(&bed, "plain", &format!("{point}:1"));
+        let log = git(&bed.remote(), &["log", "--reverse", "--notes=reverser", "--format=%s:%N", "main"]);
+        let expected = "put a:\ntheirs:\nput b:Fact: b\n\nput c:Fact: c\n\n";
+        assert_eq!(log, expected, "{point}");
+        let notes = git(&bed.remote(), &["notes", "--ref=reverser", "list"]);
+        assert_eq!(notes.lines().count(), 2, "{point}: {notes}");
+    }
+}
+
+#[tokio::test]
+async fn a_note_that_was_taken_survives() {
+    let bed = Bed::new().await;
+    let writer = bed.start().await;
+    push(&writer, "a", "1").await;
+    writer.close(LIMIT).await.unwrap();
+    meet(&bed, "noted", "note-durable:1");
+    let note = git(&bed.remote(), &["notes", "--ref=reverser", "show", "main"]);
+    assert_eq!(note, "Fact: noted\n");
+}
+
+#[tokio::test]
 async fn a_repository_without_a_remote_has_each_commit_once() {
     let more = ["pack-created", "index-renamed", "pack-folder-synced", "state-created", "state-folder-synced"];
     let further = ["batch-durable", "push-begun", "push-answered", "seen-created"];
@@ -158,7 +193,7 @@ async fn a_process_goes_on() {
         "aside" => bed.builder().on_conflict(OnConflict::Branch),
         "below" => bed.builder().under(path("mine")),
         "local" => return count_in_own_repository(&bed.local()).await,
-        "plain" => bed.builder(),
+        "noted" | "plain" => bed.builder(),
         "signed" => bed.builder().signer(Arc::new(MemorySigner::new())),
         other => panic!("{other}"),
     };
@@ -171,6 +206,11 @@ async fn a_process_goes_on() {
     };
     if env::var(HOW).unwrap() == "below" {
         commit(&writer, "c", "ours").await;
+    }
+    // Another one finds it there.
+    if env::var(HOW).unwrap() == "noted" && env::var(FAULT).is_ok() {
+        let commit = id(&commit(&writer, "b", "1").await);
+        writer.note(Note { commit, text: "Fact: noted".to_owned() }).await.unwrap();
     }
     let closed = writer.close(LIMIT).await.unwrap();
     assert_eq!(closed.unpushed, 0, "{closed:?}");
