@@ -76,6 +76,15 @@ pub(crate) enum At<'a> {
 pub(crate) type Location = Vec<At<'static>>;
 
 impl FieldPath {
+    /// Returns the path of one place.
+    pub(crate) fn of(location: &[At<'_>]) -> Self {
+        let step = |at: &At<'_>| match at {
+            At::Index(index) => Step::Index(*index),
+            At::Key(key) => Step::Key(key.to_string()),
+        };
+        Self(location.iter().map(step).collect())
+    }
+
     pub(crate) fn steps(&self) -> &[Step] {
         &self.0
     }

@@ -97,6 +97,7 @@ pub mod field_path;
 pub mod fingerprint;
 pub mod identity;
 pub mod layout;
+pub mod leaves;
 pub mod message;
 pub mod pipeline;
 pub mod plan;

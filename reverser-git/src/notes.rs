@@ -95,7 +95,8 @@ fn clean(text: &str) -> String {
     }
     let mut text = lines.join("\n").replace('\0', "");
     if text.len() > LONGEST {
-        text.truncate(text.floor_char_boundary(LONGEST));
+        let end = (0..=LONGEST).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+        text.truncate(end);
         text.push('…');
     }
     text.trim_end().to_owned()

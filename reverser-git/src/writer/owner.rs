@@ -106,6 +106,9 @@ pub(crate) struct Owner {
     pushed: watch::Sender<u64>,
 }
 
+/// A fact about a commit, the room that it takes, and where the answer goes.
+type Noting = (Note, OwnedSemaphorePermit, oneshot::Sender<Result<(), SinkError>>);
+
 enum Phase {
     Idle,
     /// The remote is looked at, with nothing to push.
@@ -254,7 +257,7 @@ impl Owner {
     }
 
     /// Keeps facts about commits, all of them in one step.
-    async fn note(&mut self, noted: Vec<(Note, OwnedSemaphorePermit, oneshot::Sender<Result<(), SinkError>>)>) {
+    async fn note(&mut self, noted: Vec<Noting>) {
         if noted.is_empty() {
             return;
         }
