@@ -70,10 +70,20 @@ impl Commit {
 
     /// Returns when it was committed.
     pub(crate) fn committed_at(&self) -> Option<Timestamp> {
-        let line = String::from_utf8_lossy(&self.committer);
-        let seconds = line.rsplit(' ').nth(1)?.parse().ok()?;
-        Timestamp::from_second(seconds).ok()
+        time(&self.committer)
     }
+
+    /// Returns when its author made it.
+    pub(crate) fn authored_at(&self) -> Option<Timestamp> {
+        time(&self.author)
+    }
+}
+
+/// Reads the end of `Name <mail> <seconds> <zone>`.
+fn time(line: &[u8]) -> Option<Timestamp> {
+    let line = String::from_utf8_lossy(line);
+    let seconds = line.rsplit(' ').nth(1)?.parse().ok()?;
+    Timestamp::from_second(seconds).ok()
 }
 
 /// Reads the beginning of `Name <mail> <seconds> <zone>`.

@@ -24,7 +24,7 @@
 //!
 //! [`GitWriter::open`] is for a repository with a remote and [`GitWriter::local`] for one without, [`DirectorySink`] for a plain
 //! folder and `MemorySink` (feature `testing`) for the tests of programs that embed this: all of them are a [`GitSink`].
-//! [`GitReader`] only reads a repository, as it is or was at a commit or a time. What can be read of any of these is in [`Files`].
+//! [`GitReader`] only reads a repository, as it is or was at a commit or a time, [`GitHistory`] what led there. What can be read of any of these is in [`Files`].
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -63,6 +63,7 @@ mod deflate;
 mod delta;
 mod directory;
 mod fault;
+mod history;
 #[cfg(feature = "testing")]
 mod memory;
 mod notes;
@@ -89,6 +90,7 @@ pub use conflict::{Conflict, ConflictOutcome, OnConflict, Rewrite};
 pub use credentials::{AccessError, ClientCertificate, Credentials, KnownHosts, RemoteAccess, Secret};
 pub use deflate::{CompressionLevel, CompressionLevelError};
 pub use directory::DirectorySink;
+pub use history::{ContentId, GitHistory, HistoryCommit, PathChange, Version, Versions};
 #[cfg(feature = "testing")]
 pub use memory::{MemoryCommit, MemorySink};
 pub use objects::ObjectFormat;

@@ -15,6 +15,7 @@ use crate::{
     commit::Commit,
     credentials::RemoteAccess,
     deflate::CompressionLevel,
+    history::GitHistory,
     objects::{Id, Kind, ObjectFormat, Objects},
     remote::{
         CliRemote, Remote, RemoteError,
@@ -83,12 +84,17 @@ impl GitReader {
             at: At::Tip,
             under: None,
             transfer_limit: None,
+            has_history: false,
         }
     }
 
     /// Returns which commit is read.
     pub fn commit(&self) -> &ReadCommit {
         &self.commit
+    }
+
+    pub(crate) fn under(&self) -> Option<&RepoPath> {
+        self.under.as_ref()
     }
 
     async fn blocking<T: Send + 'static>(
@@ -100,7 +106,7 @@ impl GitReader {
         blocking(move || work(&mut tree.lock().unwrap_or_else(PoisonError::into_inner))).await
     }
 
-    fn rooted(&self, path: &RepoPath) -> RepoPath {
+    pub(crate) fn rooted(&self, path: &RepoPath) -> RepoPath {
         self.under.as_ref().map_or_else(|| path.clone(), |under| under.join(path))
     }
 }
@@ -155,6 +161,8 @@ pub struct GitReaderBuilder {
     at: At,
     under: Option<RepoPath>,
     transfer_limit: Option<Duration>,
+    /// Whether what led to the commit is read, too.
+    has_history: bool,
 }
 
 impl GitReaderBuilder {
@@ -189,6 +197,24 @@ impl GitReaderBuilder {
 
     /// Finds the commit, and brings what of it isn't on this machine.
     pub async fn start(self) -> Result<GitReader, ReadError> {
+        // The remote goes before the folder.
+        let (reader, _git_dir, _remote) = self.open().await?;
+        Ok(reader)
+    }
+
+    /// Finds the commit, and brings what led to it as well.
+    pub async fn history(mut self) -> Result<GitHistory, ReadError> {
+        self.has_history = true;
+        let refspec = format!("+{0}:{0}", self.branch.full());
+        let (reader, git_dir, remote) = self.open().await?;
+        let notes = match &remote {
+            Some(remote) => remote.fetch_notes().await?,
+            None => None,
+        };
+        Ok(GitHistory::open(reader, git_dir, remote.map(|remote| (remote, refspec)), notes).await?)
+    }
+
+    async fn open(self) -> Result<(GitReader, PathBuf, Option<CliRemote>), ReadError> {
         let (git_dir, copy) = match self.url.is_local_path() {
             Some(folder) => (self.repository_in(folder)?, None),
             None => {
@@ -202,10 +228,11 @@ impl GitReaderBuilder {
             copy.remote.fetch_contents(&id).await?;
         }
         let name = format!("{} of {}", self.branch, self.url).into();
-        let opened = blocking(move || Tree::open(&git_dir, &id, copy.map(|copy| copy.scratch))).await;
-        let (tree, commit) = opened?;
+        let (remote, scratch) = copy.map(|copy| (copy.remote, copy.scratch)).unzip();
+        let folder = git_dir.clone();
+        let (tree, commit) = blocking(move || Tree::open(&folder, &id, scratch)).await?;
         let commit = Arc::new(ReadCommit { clock_was_wrong, ..commit });
-        Ok(GitReader { tree: Arc::new(Mutex::new(tree)), commit, under: self.under, name })
+        Ok((GitReader { tree: Arc::new(Mutex::new(tree)), commit, under: self.under, name }, git_dir, remote))
     }
 
     /// Returns the repository in a folder of this machine: itself, or what `.git` there is or names (gitrepository-layout(5)).
@@ -244,7 +271,7 @@ impl GitReaderBuilder {
             store::create_again(&git_dir, &self.branch, tip.object_format).map_err(failed)?;
         }
         // All contents of one commit come in one request without a filter.
-        if self.at == At::Tip && self.under.is_none() {
+        if self.at == At::Tip && self.under.is_none() && !self.has_history {
             return Ok(Copied { remote, git_dir, scratch });
         }
         let compared = Compared::default();
@@ -258,7 +285,11 @@ impl GitReaderBuilder {
         match &self.at {
             At::Tip => {
                 if let Some(Copied { remote, .. }) = copy {
-                    remote.fetch_tip_alone(&self.branch).await?;
+                    if self.has_history {
+                        remote.fetch_history(&self.branch).await?;
+                    } else {
+                        remote.fetch_tip_alone(&self.branch).await?;
+                    }
                 }
                 Ok((self.tip(history).await?, false))
             }

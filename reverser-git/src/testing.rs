@@ -26,8 +26,8 @@ pub async fn conforms(sink: &dyn GitSink) {
     files_and_folders_take_each_others_place(sink).await;
     deletions_touch_files_alone(sink).await;
     cursors_are_kept(sink).await;
-    batches_are_counted(sink).await;
     facts_are_noted(sink).await;
+    batches_are_counted(sink).await;
 }
 
 /// Checks that `files` are exactly these, by path and content, against the contract of [`Files`]; panics where they aren't.

@@ -239,6 +239,11 @@ impl Folder {
     }
 }
 
+/// Returns what has a name in a tree object, without a look at what stands behind it.
+pub(crate) fn find_in(tree: &[u8], name: &[u8], id_bytes: usize) -> Option<File> {
+    rows::find(tree, name, id_bytes)
+}
+
 /// One path at which two trees differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change {

@@ -138,6 +138,19 @@ pub(super) fn parse(bytes: &[u8], id_bytes: usize) -> Option<Vec<(Name, File)>> 
     Some(rows)
 }
 
+/// Returns what has a name in a tree that nobody has looked at.
+pub(super) fn find(tree: &[u8], name: &[u8], id_bytes: usize) -> Option<File> {
+    let mut rest = tree;
+    while !rest.is_empty() {
+        let row = Row::first(rest, id_bytes)?;
+        if row.name == name {
+            return row.file();
+        }
+        rest = &rest[row.length..];
+    }
+    None
+}
+
 /// Trees of four gigabytes are none that anybody reads.
 fn length(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)

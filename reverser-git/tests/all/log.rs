@@ -19,7 +19,10 @@ impl Log {
         let text = Text::default();
         let subscriber =
             tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(text.clone()).finish();
-        Self { text, _until: tracing::subscriber::set_default(subscriber) }
+        let until = tracing::subscriber::set_default(subscriber);
+        // What another thread has found nobody to be interested in is asked again.
+        tracing::callsite::rebuild_interest_cache();
+        Self { text, _until: until }
     }
 
     pub(crate) fn text(&self) -> String {

@@ -35,13 +35,18 @@ impl CliRemote {
 
     /// Brings objects here by their ids, or all of the notes where the server sends nothing by its id.
     pub(super) async fn texts(&self, texts: &[CommitId]) -> Result<(), RemoteError> {
+        self.objects_of(texts, &format!("+{REF}:{INCOMING}")).await
+    }
+
+    /// Brings objects here by their ids, or all that a ref leads to where the server sends nothing by its id.
+    pub(crate) async fn objects_of(&self, ids: &[CommitId], refspec: &str) -> Result<(), RemoteError> {
         let session = self.login.session().await?;
-        let ids: String = texts.iter().flat_map(|id| [id.as_str(), "\n"]).collect();
+        let ids: String = ids.iter().flat_map(|id| [id.as_str(), "\n"]).collect();
         if self.fetch_objects(&session, &ids).await?.is_none() {
             return Ok(());
         }
         let mut command = self.fetch_everything(&session);
-        command.arg(format!("+{REF}:{INCOMING}"));
+        command.arg(refspec);
         let output = self.run(command, "fetch from", self.transfer_limit).await?;
         if output.status.success() { Ok(()) } else { Err(self.failed("fetch from", &output, &session)) }
     }
