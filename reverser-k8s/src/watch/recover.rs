@@ -124,7 +124,11 @@ fn whole<'a>(resource: &Resource, object: &'a str) -> Cow<'a, str> {
 
 #[cfg(test)]
 mod tests {
+    use kube::{Client, client::Body};
+    use reverser_core::Operation;
+
     use super::*;
+    use crate::fixture::configmaps;
 
     #[test]
     fn an_object_of_a_list_has_the_fingerprint_of_the_same_by_itself() {
@@ -134,5 +138,46 @@ mod tests {
             r#"{"metadata": {"name": "kind"}, "apiVersion": "apps/v1", "kind": "Deployment", "spec": {"kind": 1}}"#;
         assert_eq!(of(r#"{"metadata": {"name": "kind"}, "spec": {"kind": 1}}"#), of(alone));
         assert_eq!(whole(&deployments, alone), alone);
+    }
+
+    /// A server that has `a` at version 5 and `b` at version 9. Of the past it says this.
+    fn server(past: (u16, &'static str)) -> List {
+        let service = tower::service_fn(move |request: http::Request<Body>| async move {
+            let is_exact = request.uri().query().unwrap_or_default().contains("resourceVersionMatch=Exact");
+            let now = r#"{"metadata": {"resourceVersion": "12"}, "items": [
+                {"metadata": {"name": "a", "uid": "a", "resourceVersion": "5"}},
+                {"metadata": {"name": "b", "uid": "b", "resourceVersion": "9"}}]}"#;
+            let (code, text) = if is_exact { past } else { (200, now) };
+            http::Response::builder().status(code).body(Body::from(text.as_bytes().to_vec()))
+        });
+        List::new(Client::new(service, "default"), configmaps(), None)
+    }
+
+    #[tokio::test]
+    async fn versions_at_a_cursor_are_those_that_were_or_of_what_has_not_changed_since() {
+        let then = r#"{"metadata": {"resourceVersion": "7"}, "items": [
+            {"metadata": {"name": "a", "uid": "a", "resourceVersion": "5"}},
+            {"metadata": {"name": "b", "uid": "b", "resourceVersion": "6"}}]}"#;
+        let careless = r#"{"metadata": {"resourceVersion": "12"}, "items": []}"#;
+        for (past, expected) in [
+            ((200, then), [Some(5), Some(6)]),
+            ((410, r#"{"code": 410, "reason": "Expired"}"#), [Some(5), None]),
+            ((400, "what is that?"), [Some(5), None]),
+            // One that answers with what there is now.
+            ((200, careless), [Some(5), None]),
+        ] {
+            let mut versions = versions_at(&server(past), "7").await.unwrap();
+            let update = |uid: &str| json!({"metadata": {"uid": uid, "resourceVersion": "20"}});
+            let before = ["a", "b"].map(|uid| versions.step(Operation::Update, &update(uid)));
+            assert_eq!(before, expected, "{past:?}");
+        }
+        let mut none = versions_at(&server((200, then)), "v7").await.unwrap();
+        let update = json!({"metadata": {"uid": "a", "resourceVersion": "20"}});
+        assert_eq!(none.step(Operation::Update, &update), None, "positions that don't compare");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_fails_tells_no_versions() {
+        assert!(versions_at(&server((500, "")), "7").await.is_err());
     }
 }
