@@ -5,6 +5,7 @@ mod coalesce;
 mod diff;
 mod group;
 mod heading;
+mod identity;
 mod listen;
 mod place;
 mod restore;
@@ -27,6 +28,7 @@ pub(crate) use self::{
     diff::{ColorChoice, DiffArgs, DiffFormat},
     group::GroupArgs,
     heading::{LOGIN, SIGNING},
+    identity::IdentityArgs,
     listen::ListenArgs,
     place::{FilesArgs, PlaceArgs, RepoArgs},
     restore::{RestoreArgs, RestoreFormat},
@@ -182,6 +184,8 @@ pub(crate) struct ReplayArgs {
     #[command(flatten)]
     pub(crate) coalesce: CoalesceArgs,
     #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
@@ -260,6 +264,8 @@ pub(crate) struct WatchArgs {
     pub(crate) group: GroupArgs,
     #[command(flatten)]
     pub(crate) coalesce: CoalesceArgs,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]

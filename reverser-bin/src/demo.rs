@@ -24,8 +24,8 @@ use tokio::{sync::oneshot, time::sleep};
 
 use crate::{
     args::{
-        CleanArgs, ClusterArgs, CoalesceArgs, ConflictChoice, DemoArgs, FilesArgs, FilterArgs, GroupArgs, ListenArgs,
-        OutputArgs, PlaceArgs, ReplayArgs, RepoArgs, SelectArgs, WatchArgs,
+        CleanArgs, ClusterArgs, CoalesceArgs, ConflictChoice, DemoArgs, FilesArgs, FilterArgs, GroupArgs, IdentityArgs,
+        ListenArgs, OutputArgs, PlaceArgs, ReplayArgs, RepoArgs, SelectArgs, WatchArgs,
     },
     output::Output,
     replay, repository,
@@ -262,6 +262,7 @@ async fn replay_recording(output: &Output, folder: &Path, repo: &Path) -> anyhow
         clean: CleanArgs::default(),
         group: GroupArgs::default(),
         coalesce: CoalesceArgs::default(),
+        identity: IdentityArgs::default(),
         output: OutputArgs::default(),
     };
     replay::replay(args, output).await?;
@@ -282,6 +283,7 @@ fn watch_args(plane: &ControlPlane, repo: &Path) -> anyhow::Result<WatchArgs> {
         clean: CleanArgs::default(),
         group: GroupArgs::default(),
         coalesce: CoalesceArgs::default(),
+        identity: IdentityArgs::default(),
         output: OutputArgs::default(),
         listen: ListenArgs::default(),
         audit_log: plane.audit_log(),

@@ -8,6 +8,7 @@ mod connect;
 #[cfg(feature = "demo")]
 mod demo;
 mod diff;
+mod identity;
 mod output;
 mod replay;
 mod repository;

@@ -234,6 +234,12 @@ fn line(notice: &Notice<'_>) -> Option<String> {
             "{now}  {resource}: {files} of {of} files have no object any more. They stay: is this the right cluster? \
              If they are to go, start again with --allow-mass-delete"
         ),
+        Notice::IdentitiesRead { source, rules } => {
+            format!("{now}  identities read again from {source}: {rules} rule{}", if *rules == 1 { "" } else { "s" })
+        }
+        Notice::IdentitiesRefused { error } => {
+            format!("{now}  identities not read, the former ones stay: {}", chain(*error))
+        }
         Notice::NotVerified { source, error } => {
             format!("{now}  not verified: {}: {}", resource_of(source), chain(*error))
         }

@@ -12,6 +12,7 @@ use reverser_k8s::{
 use crate::{
     Usage,
     args::{FilterArgs, ReplayArgs},
+    identity::Named,
     output::{Counter, Output, Teller},
     repository,
 };
@@ -28,7 +29,7 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
 
 /// Replays; the exit code is 1 when a line was broken, although all the others are committed.
 pub(crate) async fn replay(args: ReplayArgs, output: &Output) -> anyhow::Result<ExitCode> {
-    let ReplayArgs { logs, repo, filters, clean, group, coalesce, output: _ } = args;
+    let ReplayArgs { logs, repo, filters, clean, group, coalesce, identity, output: _ } = args;
     if repo.place.files.layout.as_ref().is_some_and(TemplateLayout::needs_kind) {
         return Err(Usage(
             "--layout: an audit log doesn't always tell an object's kind, so a deletion could miss its file; write \
@@ -41,7 +42,9 @@ pub(crate) async fn replay(args: ReplayArgs, output: &Output) -> anyhow::Result<
     let FilterArgs { only, ignore_manager: ignore_managers, .. } = filters;
     let selector = Selector { only, except, ignore_managers, ..Selector::default() };
     let (sanitizer, message) = (clean.sanitizer()?, repository::message(&repo.place)?);
-    let pipeline = Pipeline { selector, sanitizer, message, ..repository::pipeline(&repo.place.files) };
+    // A log has an end: whatever its rules become meanwhile, all of it is named by the same ones.
+    let identities = Named::open(identity, None, output).await?.identities;
+    let pipeline = Pipeline { selector, sanitizer, message, identities, ..repository::pipeline(&repo.place.files) };
     let mut source = Replay::open(&logs)?.read_with(pipeline.sanitizer.clone());
     let git = repository::open(&repo.repo, &repo.place, output).await?;
     let commits = Counter::default();

@@ -11,6 +11,7 @@ use crate::{
     Usage,
     args::WatchArgs,
     connect::{choose, connect, resolved},
+    identity::Named,
     output::{Counter, Output, Teller},
     repository,
     telemetry::Telemetry,
@@ -45,6 +46,8 @@ pub(crate) async fn watch(
     // The cluster comes first: no repository is made for one that can't be reached.
     let mut connected = connect(&args.cluster, &args.select, &args.clean, &args.repo.place.files).await?;
     connected.pipeline.message = repository::message(&args.repo.place)?;
+    let named = Named::open(args.identity, Some(connected.client.clone()), output).await?;
+    connected.pipeline.identities = named.identities.clone();
     let audit_log = args.audit_log.as_deref().map(open_audit_log).transpose()?;
     coalescing.only = resolved("--coalesce-only", &coalescing.only, connected.cluster.catalog())?;
     let choice = choose(&connected)?;
@@ -59,15 +62,13 @@ pub(crate) async fn watch(
     let cursors = git.cursors().await?;
     let watches = connected.cluster.resume(&connected.pipeline, &git).await?;
     let commits = Counter::default();
+    let teller = Teller { output: output.clone(), commits: commits.clone(), count_lists: false };
     let reverser = Reverser::new(git.clone())
         .pipeline(connected.pipeline)
         .batching(args.group.batching())
         .coalescing(coalescing)
         .verify_every(args.verify_interval)
-        .reporter((
-            Teller { output: output.clone(), commits: commits.clone(), count_lists: false },
-            telemetry.metrics.clone(),
-        ))
+        .reporter((teller.clone(), telemetry.metrics.clone()))
         .allow_mass_delete(args.allow_mass_delete)
         .queue_bytes(usize::try_from(args.queue_bytes.0).unwrap_or(usize::MAX));
     let reverser = match audit_log {
@@ -84,6 +85,7 @@ pub(crate) async fn watch(
     let sources = watches.into_iter().map(|watch| Box::new(watch) as Box<dyn Source>).collect();
     let watched = tokio::select! {
         watched = reverser.run(sources, arrivals, shutdown) => watched.context("could not go on recording"),
+        never = named.follow(&teller) => match never {},
         () = discovery => Err(anyhow!("discovery ended although changes are still followed")),
     };
     let closed = repository::close(git, output).await;

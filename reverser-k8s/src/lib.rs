@@ -35,7 +35,7 @@
 //! |---|---|
 //! | to record what users of a controller do | [`Reverser::record`], [`change`] |
 //! | to follow a cluster, resumed where it stopped | [`Cluster`], [`Reverser::run`]; gaps in a [`Gap`] |
-//! | to name authors | [`ActorSource`], [`audit`] |
+//! | to name authors | [`ActorSource`], [`audit`]; [`identities`]: who is called how |
 //! | to see whether Git is right | [`ReverserBuilder::verify_every`], [`compare()`] |
 //! | to tell what happens | [`Reporter`], [`Metrics`] |
 //! | to make a cluster what Git says or said | [`Restore`] |
@@ -48,6 +48,7 @@ pub mod cluster;
 pub mod compare;
 pub mod discover;
 pub mod dry_run;
+pub mod identities;
 pub mod list;
 pub mod metrics;
 pub mod renew;

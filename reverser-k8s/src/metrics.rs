@@ -340,7 +340,10 @@ impl Reporter for Metrics {
                     self.count_commit("verify", Some(commit));
                 }
             }
-            Notice::Listed { .. } | Notice::Watching { .. } => {}
+            Notice::IdentitiesRead { .. }
+            | Notice::IdentitiesRefused { .. }
+            | Notice::Listed { .. }
+            | Notice::Watching { .. } => {}
         }
     }
 }

@@ -6,7 +6,13 @@ use kube::core::Status;
 use reverser_core::{Actor, Change, ObjectRef, RepoPath, Resource, SealError, message::Synced};
 use reverser_git::{CommitId, Obstructed, SinkError};
 
-use crate::{api_error::ApiError, compare::CompareError, reverser::Verified, source::Gap};
+use crate::{
+    api_error::ApiError,
+    compare::CompareError,
+    identities::{IdentitySource, IdentitySourceError},
+    reverser::Verified,
+    source::Gap,
+};
 
 /// Hears what happens.
 ///
@@ -83,6 +89,18 @@ pub enum Notice<'a> {
         files: usize,
         /// Out of how many.
         of: usize,
+    },
+    /// The rules that name users have changed.
+    IdentitiesRead {
+        /// Where they are.
+        source: &'a IdentitySource,
+        /// How many there are.
+        rules: usize,
+    },
+    /// The rules that name users have changed, and aren't followed: they can't be read, or are wrong. The former ones stay.
+    IdentitiesRefused {
+        /// Where, and why.
+        error: &'a IdentitySourceError,
     },
     /// A complete list was read at the start.
     Listed {
@@ -201,6 +219,10 @@ impl Reporter for LogReporter {
                 "sweep held: so many files without an object look like a mistake; check, then allow mass deletion"
             ),
             Notice::Obstructed(obstructed) => tracing::error!("{obstructed}"),
+            Notice::IdentitiesRead { source, rules } => tracing::info!(%source, rules, "identities read again"),
+            Notice::IdentitiesRefused { error } => {
+                tracing::error!(error = %chain(error), "identities not read: the former ones stay");
+            }
             Notice::Listed { resource, objects } => tracing::debug!(%resource, objects, "listed"),
             Notice::Paused { source } => {
                 tracing::info!(source = resource_of(source), "not read until Git has taken what was read");

@@ -8,5 +8,6 @@ pub(crate) const SIGNING: &str = "Signing (default: commits aren't signed)";
 pub(super) const MANIFESTS: &str = "Manifests";
 pub(super) const COMMITS: &str = "Commits and pushes (default: each change is a commit, pushed at once)";
 pub(super) const CLUSTER: &str = "Cluster";
+pub(super) const ATTRIBUTION: &str = "Attribution";
 pub(super) const SELECTION: &str = "Selection";
 pub(super) const OUTPUT: &str = "Output";
