@@ -19,8 +19,9 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 pub struct Fingerprint {
     /// Of everything but `metadata.resourceVersion`.
     pub content: u128,
-    /// Of `metadata.managedFields` and `metadata.generation`.
-    pub managed: u128,
+    /// Of `metadata.managedFields` and `metadata.generation`; `None` without managed fields, since a generation alone tells
+    /// nobody apart.
+    pub managed: Option<u128>,
     /// Of `spec.replicas`, where there is one: what the scale subresource changes.
     pub replicas: Option<u128>,
     /// The uids in `metadata.ownerReferences`.
@@ -41,7 +42,7 @@ pub struct Fingerprint {
 ///
 /// let other = fingerprinter.of(r#"{"metadata": {"name": "web", "resourceVersion": "8"}, "data": {"a": "1", "b": "3"}}"#)?;
 /// assert_ne!(admitted.content, other.content);
-/// assert_eq!(admitted.managed, other.managed);
+/// assert_eq!(other.managed, None);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone)]
@@ -216,6 +217,7 @@ impl<'de> Visitor<'de> for Map<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<u128, A::Error> {
         let Self { key, found, level } = self;
         let (mut entries, mut managed) = (Entries::new(key), Entries::new(key));
+        let mut is_managed = false;
         while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
             // A custom resource may have anything as its spec.
             let text = map.next_value::<&'de RawValue>()?.get();
@@ -231,7 +233,10 @@ impl<'de> Visitor<'de> for Map<'_> {
             let digest = digest.map_err(A::Error::custom)?;
             match (&level, &*name) {
                 (Level::Metadata, "resourceVersion") => continue,
-                (Level::Metadata, "managedFields" | "generation") => managed.add(&name, digest),
+                (Level::Metadata, "managedFields" | "generation") => {
+                    is_managed |= name == "managedFields" && !matches!(text, "null" | "[]");
+                    managed.add(&name, digest);
+                }
                 (Level::Metadata, "deletionTimestamp") => found.is_terminating = text != "null",
                 (Level::Metadata, "ownerReferences") => found.owners = owners(text).map_err(A::Error::custom)?,
                 (Level::Spec, "replicas") => found.replicas = Some(digest),
@@ -240,7 +245,7 @@ impl<'de> Visitor<'de> for Map<'_> {
             entries.add(&name, digest);
         }
         if let Level::Metadata = level {
-            found.managed = managed.end();
+            found.managed = is_managed.then(|| managed.end());
         }
         Ok(entries.end())
     }
@@ -316,6 +321,10 @@ mod tests {
         assert_eq!(one.managed, two.managed);
         assert_ne!((one.replicas, one.content), (two.replicas, two.content));
         assert_ne!(one.managed, object(1, "b").managed);
+        assert!(one.managed.is_some());
+        for nobody in ["", r#","managedFields":[]"#, r#","managedFields":null"#] {
+            assert_eq!(of(&format!(r#"{{"metadata":{{"generation":1{nobody}}}}}"#)).managed, None, "{nobody}");
+        }
         let scale = of(r#"{"kind":"Scale","spec":{"replicas":1}}"#);
         assert_eq!(scale.replicas, one.replicas);
         assert_eq!(of(r#"{"spec":"text"}"#).replicas, None);
