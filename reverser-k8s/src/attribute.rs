@@ -1,8 +1,20 @@
 //! Who made a change: joins it with what is known from elsewhere.
 
+mod admission;
+mod fact;
+mod facts;
+mod journal;
+mod review;
+
 use std::{fmt::Debug, time::Duration};
 
 use reverser_core::{Attribution, Change};
+
+pub use self::{
+    admission::{Admission, Counts, Lesson, Reviewed},
+    journal::AdmissionError,
+    review::ReviewError,
+};
 
 /// Knows who made changes.
 ///
