@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use kube::Client;
 use reverser_git::{RemoteProbe, remote::git_version};
 use reverser_k8s::{
+    audit::Audit,
     report::chain,
     watch::{may_list, may_watch},
 };
@@ -58,7 +59,7 @@ pub(crate) async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     repository(&args, &mut findings).await;
     signing(&args.repo.place.sign, &mut findings).await;
     if let Some(path) = &args.audit_log {
-        match open_audit_log(path) {
+        match open_audit_log(path, &Audit::default()) {
             Ok(_) => findings.right(&format!("audit log {}: readable", path.display())),
             Err(error) => findings.wrong(&chain(error.as_ref())),
         }

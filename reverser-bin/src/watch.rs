@@ -4,7 +4,10 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use reverser_git::GitSink;
-use reverser_k8s::{Nobody, Reverser, Source, audit::AuditLog};
+use reverser_k8s::{
+    Nobody, Reverser, Source,
+    audit::{Audit, AuditLog, LOG_PATIENCE},
+};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -48,7 +51,8 @@ pub(crate) async fn watch(
     connected.pipeline.message = repository::message(&args.repo.place)?;
     let named = Named::open(args.identity, Some(connected.client.clone()), output).await?;
     connected.pipeline.identities = named.identities.clone();
-    let audit_log = args.audit_log.as_deref().map(open_audit_log).transpose()?;
+    let audit = Audit::default().waiting(LOG_PATIENCE);
+    let audit_log = args.audit_log.as_deref().map(|path| open_audit_log(path, &audit)).transpose()?;
     coalescing.only = resolved("--coalesce-only", &coalescing.only, connected.cluster.catalog())?;
     let choice = choose(&connected)?;
     let git = repository::open(&args.repo.repo, &args.repo.place, output).await?;
@@ -71,8 +75,8 @@ pub(crate) async fn watch(
         .reporter((teller.clone(), telemetry.metrics.clone()))
         .allow_mass_delete(args.allow_mass_delete)
         .queue_bytes(usize::try_from(args.queue_bytes.0).unwrap_or(usize::MAX));
-    let reverser = match audit_log {
-        Some(log) => reverser.actors(log),
+    let reverser = match &audit_log {
+        Some(_) => reverser.actors(audit),
         None => reverser.actors(Nobody),
     }
     .build();
@@ -82,6 +86,7 @@ pub(crate) async fn watch(
     let (arrive, arrivals) = mpsc::channel(ARRIVALS);
     let discovery = connected.cluster.follow(Arc::clone(reverser.pipeline()), Arc::new(git.clone()), arrive);
     let status = tokio::spawn(output.clone().follow(git.push_state(), commits));
+    let following = audit_log.map(|log| tokio::spawn(log.follow()));
     let sources = watches.into_iter().map(|watch| Box::new(watch) as Box<dyn Source>).collect();
     let watched = tokio::select! {
         watched = reverser.run(sources, arrivals, shutdown) => watched.context("could not go on recording"),
@@ -90,13 +95,16 @@ pub(crate) async fn watch(
     };
     let closed = repository::close(git, output).await;
     status.abort();
+    if let Some(following) = following {
+        following.abort();
+    }
     watched?;
     closed
 }
 
 /// Opens the log that authors are named from.
-pub(crate) fn open_audit_log(path: &Path) -> anyhow::Result<AuditLog> {
-    AuditLog::open(path).with_context(|| {
+pub(crate) fn open_audit_log(path: &Path, audit: &Audit) -> anyhow::Result<AuditLog> {
+    AuditLog::open(path, audit.clone()).with_context(|| {
         format!("--audit-log {}: it has to exist, and this user has to be able to read it", path.display())
     })
 }

@@ -1,19 +1,35 @@
 //! The API server's audit events: who did what, as the server itself recorded it.
 //!
+//! ```text
+//! POST /audit ──► webhook ─┐
+//! a log file  ──► log ─────┴─► AuditEvent ─► fact ─► facts ─► Audit: who did it
+//! finished logs ──► replay ──► AuditEvent ─► changes, with authors and dates
+//! ```
+//!
 //! Source: `audit.k8s.io/v1`, <https://kubernetes.io/docs/reference/config-api/apiserver-audit.v1/>. Only what tells who
 //! changed which object is read.
 
+mod actors;
+mod answer;
+mod bounded;
+mod fact;
+mod facts;
 mod log;
 mod replay;
+mod webhook;
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use reverser_core::Actor;
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use reverser_core::{Actor, RequestInfo};
+use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 pub use self::{
+    actors::{Audit, Kept, LOG_PATIENCE, WEBHOOK_PATIENCE},
     log::AuditLog,
     replay::{Replay, ReplayError, Skipped},
+    webhook::{BodyError, Received},
 };
 
 /// One audit event.
@@ -22,6 +38,8 @@ pub use self::{
 pub(crate) struct AuditEvent {
     #[serde(default)]
     pub(crate) kind: String,
+    #[serde(rename = "auditID")]
+    pub(crate) audit_id: Option<String>,
     #[serde(default)]
     pub(crate) stage: String,
     #[serde(default, rename = "requestURI")]
@@ -31,6 +49,7 @@ pub(crate) struct AuditEvent {
     #[serde(default)]
     pub(crate) user: User,
     pub(crate) impersonated_user: Option<User>,
+    pub(crate) user_agent: Option<String>,
     pub(crate) object_ref: Option<AuditRef>,
     pub(crate) response_status: Option<ResponseStatus>,
     /// As it stands in the log: most events are no accepted writes, and nobody reads their objects.
@@ -44,6 +63,8 @@ pub(crate) struct AuditEvent {
 pub(crate) struct User {
     #[serde(default)]
     pub(crate) username: String,
+    pub(crate) groups: Option<Vec<String>>,
+    pub(crate) extra: Option<BTreeMap<String, Vec<String>>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -54,6 +75,8 @@ pub(crate) struct AuditRef {
     pub(crate) namespace: Option<String>,
     pub(crate) name: Option<String>,
     pub(crate) uid: Option<String>,
+    /// That which the request named, not the one in its answer.
+    pub(crate) resource_version: Option<String>,
     #[serde(default)]
     pub(crate) api_group: String,
     #[serde(default)]
@@ -94,17 +117,33 @@ impl AuditEvent {
         self.verb == "create" || self.response_status.as_ref().is_some_and(|status| status.code == 201)
     }
 
-    /// Returns whether the answer proves that this request changed the object: a manager's fields were touched since it was
-    /// received. The server notes that in whole seconds; a change that only removes something leaves no such note.
-    fn has_touched(&self, answer: &Answer) -> bool {
-        let Some(received) = self.request_received_timestamp else { return false };
-        let mut times = answer.metadata.managed_fields.iter().flatten().filter_map(|manager| manager.time);
-        times.any(|touched| touched.as_second() >= received.as_second())
-    }
-
     /// Returns who it was: the impersonated user where there is one, as the API server treated the request.
     fn actor(&self) -> Actor {
-        Actor::user(self.impersonated_user.as_ref().unwrap_or(&self.user).username.clone())
+        let User { username, groups, extra } = self.impersonated_user.as_ref().unwrap_or(&self.user).clone();
+        Actor { name: username, groups: groups.unwrap_or_default(), extra: extra.unwrap_or_default() }
+    }
+
+    /// Returns the field manager as which the server noted it: as asked for, else the program's name. `None`: the event
+    /// doesn't tell, or spells it in a way of its own.
+    fn manager(&self) -> Option<&str> {
+        let query = self.request_uri.split_once('?').map_or("", |(_, query)| query);
+        let asked =
+            query.split('&').find_map(|pair| pair.strip_prefix("fieldManager=")).filter(|name| !name.is_empty());
+        match asked {
+            Some(name) => Some(name).filter(|name| !name.contains(['%', '+'])),
+            None => self.user_agent.as_deref()?.split('/').next().filter(|name| !name.is_empty()),
+        }
+    }
+
+    /// Returns what else is known of the request.
+    fn request_info(&self) -> RequestInfo {
+        let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        RequestInfo {
+            audit_id: text(&self.audit_id),
+            impersonator: self.impersonated_user.as_ref().map(|_| self.user.username.clone()),
+            user_agent: text(&self.user_agent),
+            ..RequestInfo::default()
+        }
     }
 
     fn at(&self) -> Option<Timestamp> {
@@ -121,54 +160,6 @@ fn asks_for_dry_run(request: &RawValue) -> bool {
     }
     serde_json::from_str::<DeleteOptions>(request.get())
         .is_ok_and(|options| options.kind == "DeleteOptions" && !options.dry_run.is_empty())
-}
-
-/// What an answer says of which object it is about.
-#[derive(Clone, Debug, Default, Deserialize)]
-struct Answer {
-    #[serde(default)]
-    metadata: AnswerMeta,
-    /// Of a Status; a custom resource may have anything there, as in `items`.
-    #[serde(default, deserialize_with = "if_such")]
-    details: Option<Details>,
-    /// Of a list.
-    #[serde(default, deserialize_with = "if_such")]
-    items: Option<Vec<Self>>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AnswerMeta {
-    uid: Option<String>,
-    resource_version: Option<String>,
-    managed_fields: Option<Vec<Manager>>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Manager {
-    time: Option<Timestamp>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Details {
-    uid: Option<String>,
-}
-
-/// Reads what is of that shape, and takes anything else for nothing.
-fn if_such<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
-    let text = <&RawValue>::deserialize(deserializer)?;
-    Ok(serde_json::from_str(text.get()).ok())
-}
-
-impl Answer {
-    fn uid(&self) -> Option<&str> {
-        let uid = self.metadata.uid.as_deref().or_else(|| self.details.as_ref()?.uid.as_deref());
-        uid.filter(|uid| !uid.is_empty())
-    }
-
-    fn version(&self) -> Option<u64> {
-        self.metadata.resource_version.as_ref()?.parse().ok()
-    }
 }
 
 /// Text of a field that is present and not empty.
