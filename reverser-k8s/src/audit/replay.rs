@@ -9,6 +9,7 @@ use std::{
     io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 use jiff::Timestamp;
@@ -16,7 +17,11 @@ use reverser_core::{Attribution, Change, Evidence, ObjectRef, Operation, Resourc
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{AuditEvent, AuditRef, text};
+use super::{
+    AuditEvent, AuditRef,
+    facts::{Facts, acts_for_others},
+    text,
+};
 use crate::source::{Event, Source};
 
 /// How many writes are held back to be put in order. A server writes its lines within milliseconds of their time; 512
@@ -36,6 +41,8 @@ pub struct Replay {
     last_cursor: Option<Timestamp>,
     said_hello: bool,
     objects: Objects,
+    /// Who had controllers delete things.
+    facts: Facts,
     skipped: Skipped,
 }
 
@@ -73,6 +80,7 @@ impl Replay {
             last_cursor: None,
             said_hello: false,
             objects: Objects::default(),
+            facts: Facts::default(),
             skipped: Skipped::default(),
         })
     }
@@ -101,18 +109,33 @@ impl Replay {
         loop {
             while self.window.len() < WINDOW {
                 let Some(event) = self.next_event() else { break };
+                // What belongs to what, and who deleted it.
+                if event.is_creation() || event.verb.starts_with("delete") {
+                    self.facts.learn(&event, Instant::now());
+                }
                 for write in self.objects.writes(&event, &mut self.skipped) {
                     self.insert(write);
                 }
             }
             let mut write = self.window.pop_front()?;
             if self.objects.complete(&mut write) {
+                self.name_who_had_it_deleted(&mut write.change);
                 for gone in self.objects.gone_with(&write).into_iter().rev() {
                     self.window.push_front(gone);
                 }
                 return Some(write);
             }
             self.skipped.leave_out("scale", &write.change.object.resource.qualified());
+        }
+    }
+
+    /// Names who deleted what it belonged to, where a controller deleted it for them.
+    fn name_who_had_it_deleted(&self, change: &mut Change) {
+        if change.operation == Operation::Delete && change.attribution.actor().is_some_and(acts_for_others) {
+            let attribution = self.facts.attribute(change);
+            if matches!(attribution, Attribution::Known { evidence: Evidence::Cascade, .. }) {
+                change.attribution = attribution;
+            }
         }
     }
 
@@ -226,7 +249,8 @@ impl Objects {
         writes
             .into_iter()
             .map(|(change, replicas)| {
-                let attribution = Attribution::known(event.actor(), Evidence::Audit);
+                let request = Box::new(event.request_info());
+                let attribution = Attribution::Known { actor: event.actor(), evidence: Evidence::Audit, request };
                 let version = change.resource_version.as_deref().and_then(|version| version.parse().ok());
                 Write { change: Change { attribution, at: event.at(), ..change }, turn: event.at(), version, replicas }
             })
@@ -274,7 +298,7 @@ impl Objects {
 
     /// Returns the deletions that a CRD's deletion brings with it, which no log has: its objects go with it.
     fn gone_with(&mut self, write: &Write) -> Vec<Write> {
-        let Change { object, operation, at, .. } = &write.change;
+        let Change { object, operation, attribution, at, .. } = &write.change;
         let is_crd =
             object.resource.group == "apiextensions.k8s.io" && object.resource.plural == "customresourcedefinitions";
         // A CRD is called `<plural>.<group>`.
@@ -288,7 +312,13 @@ impl Objects {
                 let object = ObjectRef { resource, namespace, name, uid: None };
                 let change = Change::new(object, Operation::Delete, None);
                 let change = change.because("Its CustomResourceDefinition was deleted.");
-                Write { change: Change { at: *at, ..change }, turn: write.turn, version: None, replicas: None }
+                let attribution = in_cascade(attribution);
+                Write {
+                    change: Change { attribution, at: *at, ..change },
+                    turn: write.turn,
+                    version: None,
+                    replicas: None,
+                }
             })
             .collect()
     }
@@ -372,6 +402,14 @@ impl Objects {
             self.resources.insert(key, Arc::clone(&resource));
         }
         resource
+    }
+}
+
+/// Returns who it was, of what went along with something that they deleted.
+fn in_cascade(attribution: &Attribution) -> Attribution {
+    match attribution.clone() {
+        Attribution::Known { actor, request, .. } => Attribution::Known { actor, evidence: Evidence::Cascade, request },
+        other => other,
     }
 }
 
@@ -734,10 +772,42 @@ mod tests {
                 "CREATE x.io/v1/gadgets/a@1 alice",
                 "UPDATE x.io/v1/gadgets/a@1 alice",
                 "DELETE apiextensions.k8s.io/v1/customresourcedefinitions/gadgets.x.io@ bob",
-                "DELETE x.io/v1/gadgets/a@ ?",
+                "DELETE x.io/v1/gadgets/a@ bob",
                 "CREATE x.io/v2/gadgets/a@1 alice",
             ]
         );
+    }
+
+    #[test]
+    fn what_a_namespace_takes_along_is_deleted_by_whoever_deleted_that() {
+        let namespace = json!({"objectRef": {"resource": "namespaces", "namespace": "shop", "name": "shop", "apiVersion": "v1"},
+            "responseObject": {"kind": "Namespace", "metadata": {"name": "shop", "uid": "n", "resourceVersion": "2",
+                "deletionTimestamp": "2026-03-23T10:00:02Z"}}});
+        let mut contents = web("1", 1);
+        contents["responseObject"] = json!({"kind": "DeploymentList", "items": [contents["responseObject"].take()]});
+        let controller = "system:serviceaccount:kube-system:namespace-controller";
+        let times = |second: u32| json!(format!("2026-03-23T10:00:{second:02}.000000Z"));
+        let mut delete = event(2, "bob", "delete", 200, namespace);
+        delete["requestReceivedTimestamp"] = times(2);
+        let mut collection = event(3, controller, "deletecollection", 200, contents);
+        collection["requestReceivedTimestamp"] = times(3);
+        let mut replay = replay(&[lines(&[event(1, "alice", "create", 201, web("1", 1)), delete, collection])]);
+        let last = std::iter::from_fn(|| replay.next_write()).last().unwrap().change;
+        assert_eq!((last.operation, last.attribution.evidence()), (Operation::Delete, "cascade"));
+        assert_eq!(last.attribution.actor(), Some(&Actor::user("bob")));
+    }
+
+    #[test]
+    fn a_commit_knows_of_the_request_what_the_log_does() {
+        let by_proxy =
+            json!({"impersonatedUser": {"username": "carol", "groups": ["team-c"]}, "userAgent": "kubectl/v1.36"});
+        let mut log = event(1, "alice", "create", 201, web("1", 1));
+        log.as_object_mut().unwrap().extend(by_proxy.as_object().unwrap().clone());
+        let write = replay(&[lines(&[log])]).next_write().unwrap();
+        let Attribution::Known { actor, request, .. } = write.change.attribution else { panic!("an actor") };
+        assert_eq!((&*actor.name, &*actor.groups), ("carol", &["team-c".to_owned()][..]));
+        assert_eq!(request.impersonator.as_deref(), Some("alice"));
+        assert_eq!((request.audit_id.as_deref(), request.user_agent.as_deref()), (Some("id-1"), Some("kubectl/v1.36")));
     }
 
     #[test]
