@@ -12,7 +12,7 @@ use reverser_core::ObjectRef;
 use reverser_git::{CommitId, ConflictOutcome, PushPhase, PushState};
 use reverser_k8s::{
     Gap, LogReporter, Notice, Reporter, Verified,
-    report::{chain, resource_of},
+    report::{chain, names, resource_of},
 };
 use tokio::sync::watch;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
@@ -220,6 +220,12 @@ fn line(notice: &Notice<'_>) -> Option<String> {
             let object = place(&change.object);
             format!("{now}  {actor:<20}  {operation:<6}  {object:<64}  {id}")
         }
+        Notice::Disagreed { object, admission, audit, is_news: true } => format!(
+            "{now}  {} was changed by {} as admission has it, by {} as audit has it: audit counts",
+            place(object),
+            names(admission),
+            names(audit)
+        ),
         Notice::Failed { is_news: false, .. } | Notice::Recovered { is_news: false, .. } => return None,
         Notice::Failed { error, .. } => format!("{now}  not watched: {}", chain(*error)),
         Notice::Gap { source, gap: Gap::Recovered { changes, .. } } if *changes > 0 => {

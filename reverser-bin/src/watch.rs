@@ -76,7 +76,10 @@ pub(crate) async fn watch(
         .allow_mass_delete(args.allow_mass_delete)
         .queue_bytes(usize::try_from(args.queue_bytes.0).unwrap_or(usize::MAX));
     let reverser = match &audit_log {
-        Some(_) => reverser.actors(audit),
+        Some(_) => {
+            telemetry.metrics.measure_audit(audit.clone());
+            reverser.actors(audit)
+        }
         None => reverser.actors(Nobody),
     }
     .build();

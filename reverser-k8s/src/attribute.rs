@@ -1,6 +1,7 @@
 //! Who made a change: joins it with what is known from elsewhere.
 
 mod admission;
+mod both;
 mod fact;
 mod facts;
 mod journal;
@@ -12,6 +13,7 @@ use reverser_core::{Attribution, Change};
 
 pub use self::{
     admission::{Admission, Counts, Lesson, Reviewed},
+    both::Both,
     journal::AdmissionError,
     review::ReviewError,
 };

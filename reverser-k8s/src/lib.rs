@@ -65,7 +65,7 @@ mod queue;
 mod request;
 
 pub use api_error::ApiError;
-pub use attribute::{ActorSource, Nobody};
+pub use attribute::{ActorSource, Both, Nobody};
 pub use cluster::{Choice, Cluster};
 pub use compare::{CompareError, Compared, Difference, Finding, compare};
 pub use discover::{Catalog, DiscoverError, UnknownResource};

@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod audit;
 mod labels;
 mod pushes;
 mod readiness;
@@ -41,6 +42,7 @@ use reverser_git::{CommitId, PushState};
 use tokio::sync::watch;
 
 use self::{
+    audit::AuditFacts,
     labels::{ByChange, ByCommit, ByFailure, ByObject, ByOutcome, ByResource, ByState, resource_of_source},
     pushes::Measured,
     readiness::Health,
@@ -50,6 +52,7 @@ pub use self::{
     server::{ServeError, Server},
 };
 use crate::{
+    audit::Audit,
     queue::Load,
     report::{Notice, Reporter},
     reverser::Verified,
@@ -85,6 +88,7 @@ struct Inner {
     refused: Counter,
     obstructed: Counter,
     sink_failures: Counter,
+    disagreements: Counter,
     verifications: Family<ByOutcome, Counter>,
     drift: Family<ByState, Counter>,
     last_verification: Gauge,
@@ -92,6 +96,7 @@ struct Inner {
     churners: Family<ByObject, Gauge<f64, AtomicU64>>,
     pushes: OnceLock<watch::Receiver<PushState>>,
     load: OnceLock<Load>,
+    audit: OnceLock<Audit>,
     state: Mutex<State>,
 }
 
@@ -128,6 +133,7 @@ impl Metrics {
             refused: Counter::default(),
             obstructed: Counter::default(),
             sink_failures: Counter::default(),
+            disagreements: Counter::default(),
             verifications: Family::default(),
             drift: Family::default(),
             last_verification: Gauge::default(),
@@ -135,9 +141,12 @@ impl Metrics {
             churners: Family::default(),
             pushes: OnceLock::new(),
             load: OnceLock::new(),
+            audit: OnceLock::new(),
             state: Mutex::default(),
         }));
         metrics.0.register(registry.sub_registry_with_prefix("reverser"));
+        let facts = AuditFacts(metrics.clone());
+        registry.sub_registry_with_prefix("reverser").register_collector(Box::new(facts));
         let measured = Measured(metrics.clone());
         registry.sub_registry_with_prefix("reverser").register_collector(Box::new(measured));
         metrics
@@ -222,6 +231,8 @@ impl Inner {
             "Files not written as a link or submodule is in the way",
             self.obstructed.clone(),
         );
+        let help = "Changes for which admission and audit named different users";
+        registry.register("attribution_disagreements", help, self.disagreements.clone());
         registry.register("commit_failures", "Times that nothing could be committed", self.sink_failures.clone());
         for outcome in ["equal", "different", "failed"] {
             drop(self.verifications.get_or_create(&ByOutcome { outcome }));
@@ -285,6 +296,9 @@ impl Reporter for Metrics {
                 inner.coalesced.inc_by(stands_for.saturating_sub(1));
                 inner.commit_latency.observe(took.as_secs_f64());
                 self.count_commit("change", commit);
+            }
+            Notice::Disagreed { .. } => {
+                inner.disagreements.inc();
             }
             Notice::Failed { source, error, .. } => {
                 let failure = ByFailure { resource: resource_of_source(source), reason: error.reason() };

@@ -3,7 +3,7 @@
 use std::{fmt::Debug, time::Duration};
 
 use kube::core::Status;
-use reverser_core::{Actor, Change, ObjectRef, RepoPath, Resource, SealError, message::Synced};
+use reverser_core::{Actor, Attribution, Change, ObjectRef, RepoPath, Resource, SealError, message::Synced};
 use reverser_git::{CommitId, Obstructed, SinkError};
 
 use crate::{
@@ -63,6 +63,17 @@ pub enum Notice<'a> {
         took: Duration,
         /// How many changes it stands for, itself included: more than one where changes are coalesced.
         stands_for: u64,
+    },
+    /// Two sources of authors name different ones for one change.
+    Disagreed {
+        /// Whose change.
+        object: &'a ObjectRef,
+        /// Who it was by admission.
+        admission: &'a Attribution,
+        /// Who it was by the audit events, which are right.
+        audit: &'a Attribution,
+        /// Whether people should hear of it: of one a minute. Otherwise it is one more for those who count.
+        is_news: bool,
     },
     /// A source can't go on for the moment.
     Failed {
@@ -209,7 +220,16 @@ impl Reporter for LogReporter {
                 commit = commit.map(tracing::field::display),
                 "committed"
             ),
-            Notice::Failed { is_news: false, .. } | Notice::Recovered { is_news: false, .. } => {}
+            Notice::Disagreed { object, admission, audit, is_news: true } => tracing::warn!(
+                %object,
+                namespace = object.namespace.as_deref(),
+                admission = names(admission),
+                audit = names(audit),
+                "admission and audit name different users: audit counts"
+            ),
+            Notice::Disagreed { is_news: false, .. }
+            | Notice::Failed { is_news: false, .. }
+            | Notice::Recovered { is_news: false, .. } => {}
             Notice::Failed { source, error, .. } => {
                 tracing::warn!(source = resource_of(source), error = %chain(error), "not watched for the moment");
             }
@@ -251,6 +271,16 @@ impl Reporter for LogReporter {
             Notice::Verified { verified, commit } => log_verified(verified, commit),
             Notice::Watching { source } => tracing::info!(source = resource_of(source), "watching what has come up"),
         }
+    }
+}
+
+/// Returns who is named.
+pub fn names(attribution: &Attribution) -> String {
+    match attribution {
+        Attribution::Ambiguous(actors) => actors.iter().map(|actor| &*actor.name).collect::<Vec<_>>().join(" or "),
+        Attribution::Known { actor, .. } => actor.name.clone(),
+        Attribution::Manager(manager) => manager.clone(),
+        Attribution::Unknown => "unknown".into(),
     }
 }
 

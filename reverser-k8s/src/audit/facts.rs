@@ -333,7 +333,7 @@ const GARBAGE_COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garba
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
 
 /// Returns whether it may still be found out whom this one did it for.
-pub(super) fn acts_for_others(actor: &Actor) -> bool {
+pub(crate) fn acts_for_others(actor: &Actor) -> bool {
     [NAMESPACE_CONTROLLER, GARBAGE_COLLECTOR, CONTROLLER_MANAGER].contains(&&*actor.name)
 }
 
