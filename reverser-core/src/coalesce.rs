@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Actor, Change, Filter, Operation, RepoPath, Wanted, select};
+use crate::{Actor, Change, Filter, Operation, Positions, RepoPath, Wanted, select};
 
 /// How many objects rest or wait at most, about 200 bytes each beside what waits. Beyond it the updates of others are
 /// committed at once, as if nobody had asked for anything.
@@ -166,14 +166,12 @@ pub enum Passed<T> {
 #[derive(Debug)]
 pub struct Coalescer<T> {
     interval: Duration,
-    /// How many changes have come: their order.
-    count: u64,
     objects: HashMap<RepoPath, Object<T>>,
     /// By the end of their interval.
     due: BTreeSet<(Duration, RepoPath)>,
     /// Those of which a change waits, by its number.
     waiting: BTreeMap<u64, RepoPath>,
-    sources: HashMap<Arc<str>, Positions>,
+    positions: Positions,
 }
 
 /// One whose last commit is younger than the interval.
@@ -192,25 +190,15 @@ struct Waiting<T> {
     item: T,
 }
 
-/// How far a source has been read, as far as that isn't passed on.
-#[derive(Debug, Default)]
-struct Positions {
-    /// The changes of this source that wait, by number.
-    waiting: BTreeSet<u64>,
-    /// Positions behind changes, by number: of those with no waiting one between them, the last.
-    reached: BTreeMap<u64, String>,
-}
-
 impl<T> Coalescer<T> {
     /// Returns one for which an object's changes by one service account are at least so far apart; zero: all pass.
     pub fn new(interval: Duration) -> Self {
         Self {
             interval,
-            count: 0,
             objects: HashMap::new(),
             due: BTreeSet::new(),
             waiting: BTreeMap::new(),
-            sources: HashMap::new(),
+            positions: Positions::default(),
         }
     }
 
@@ -222,10 +210,8 @@ impl<T> Coalescer<T> {
             Event::Change(change) => self.add(now, change, &mut passed),
             Event::Flush => passed.extend(self.flush(now)),
             Event::Position { source, position } => {
-                let positions = self.sources.entry(Arc::clone(&source)).or_default();
-                self.count += 1;
-                positions.reach(self.count, position);
-                passed.extend(positions.free().map(|position| Passed::Position { source, position }));
+                let position = self.positions.pass(&source, Some(position));
+                passed.extend(position.map(|position| Passed::Position { source, position }));
             }
             Event::Tick => {}
         }
@@ -242,13 +228,10 @@ impl<T> Coalescer<T> {
         !self.waiting.is_empty()
     }
 
-    /// Returns how far sources have been read of which a change waits: further than their positions that have passed. All
-    /// before that has passed, or waits, or another change has taken its place.
-    pub fn ahead(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.sources.iter().filter_map(|(source, positions)| {
-            let (_, position) = positions.reached.last_key_value()?;
-            Some((&**source, position.as_str()))
-        })
+    /// Returns what waits, in the order in which it came.
+    pub fn waiting(&self) -> impl Iterator<Item = &T> {
+        let objects = self.waiting.values().filter_map(|path| self.objects.get(path));
+        objects.filter_map(|object| object.waiting.as_ref().map(|waiting| &waiting.item))
     }
 
     /// Returns whether a change of this file waits.
@@ -257,7 +240,6 @@ impl<T> Coalescer<T> {
     }
 
     fn add(&mut self, now: Duration, change: Arrived<T>, passed: &mut Vec<Passed<T>>) {
-        self.count += 1;
         let object = self.objects.get(&change.path).map(|object| &object.actor);
         if change.operation == Operation::Update && object.is_some_and(|actor| Some(actor) == change.actor.as_ref()) {
             return self.wait(change, passed);
@@ -272,27 +254,19 @@ impl<T> Coalescer<T> {
             self.due.insert((due, path.clone()));
             self.objects.insert(path, Object { actor, due, waiting: None });
         }
-        let positions = self.sources.entry(Arc::clone(&source)).or_default();
-        if let Some(position) = position {
-            positions.reach(self.count, position);
-        }
-        passed.push(Passed::Change { position: positions.free(), source, changes: 1, item });
+        let position = self.positions.pass(&source, position);
+        passed.push(Passed::Change { position, source, changes: 1, item });
     }
 
     /// Lets a change wait, in the place of the one of its object that waits already.
     fn wait(&mut self, change: Arrived<T>, passed: &mut Vec<Passed<T>>) {
         let Arrived { path, source, position, item, .. } = change;
-        let number = self.count;
         let Some(object) = self.objects.get_mut(&path) else { return };
+        let number = self.positions.wait(&source, position);
         let before = object.waiting.take();
         let changes = before.as_ref().map_or(0, |before| before.changes) + 1;
-        object.waiting = Some(Waiting { number, source: Arc::clone(&source), changes, item });
+        object.waiting = Some(Waiting { number, source, changes, item });
         self.waiting.insert(number, path);
-        let positions = self.sources.entry(Arc::clone(&source)).or_default();
-        positions.waiting.insert(number);
-        if let Some(position) = position {
-            positions.reach(number, position);
-        }
         if let Some(before) = before {
             let position = self.let_go(&before);
             passed.extend(position.map(|position| Passed::Position { source: before.source, position }));
@@ -345,30 +319,7 @@ impl<T> Coalescer<T> {
     /// A change no longer waits; returns how far its source has been read then, if further.
     fn let_go(&mut self, waiting: &Waiting<T>) -> Option<String> {
         self.waiting.remove(&waiting.number);
-        let positions = self.sources.get_mut(&waiting.source)?;
-        positions.waiting.remove(&waiting.number);
-        positions.free()
-    }
-}
-
-impl Positions {
-    fn reach(&mut self, number: u64, position: String) {
-        if let Some((last, _)) =
-            self.reached.last_key_value().filter(|(last, _)| self.waiting.range(**last..).next().is_none())
-        {
-            let last = *last;
-            self.reached.remove(&last);
-        }
-        self.reached.insert(number, position);
-    }
-
-    /// Returns the last position that no waiting change is before, unless it was returned already.
-    fn free(&mut self) -> Option<String> {
-        let held = match self.waiting.first() {
-            Some(first) => self.reached.split_off(first),
-            None => BTreeMap::new(),
-        };
-        std::mem::replace(&mut self.reached, held).pop_last().map(|(_, position)| position)
+        self.positions.let_go(&waiting.source, waiting.number)
     }
 }
 

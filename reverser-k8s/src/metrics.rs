@@ -84,6 +84,7 @@ struct Inner {
     recovered: Counter,
     held: Family<ByResource, Counter>,
     paused: Counter,
+    unanswered: Counter,
     unserved: Family<ByResource, Gauge>,
     refused: Counter,
     obstructed: Counter,
@@ -129,6 +130,7 @@ impl Metrics {
             recovered: Counter::default(),
             held: Family::default(),
             paused: Counter::default(),
+            unanswered: Counter::default(),
             unserved: Family::default(),
             refused: Counter::default(),
             obstructed: Counter::default(),
@@ -223,6 +225,8 @@ impl Inner {
         registry.register("recovered_changes", "Changes that were recovered after a gap", self.recovered.clone());
         registry.register("pauses", "Times that a watch wasn't read until Git had taken more", self.paused.clone());
         registry.register("sweeps_held", "Sweeps that were held as a mistake is likely", self.held.clone());
+        let help = "Changes that were committed without their author, although they had waited for one";
+        registry.register("attribution_unanswered_waits", help, self.unanswered.clone());
         let help = "Files that stay although nothing of their kind is served, as seen at the start";
         registry.register("unserved_files", help, self.unserved.clone());
         registry.register("refused", "Times that a sensitive object was left out", self.refused.clone());
@@ -340,6 +344,9 @@ impl Reporter for Metrics {
                 if let Some(commit) = commit {
                     self.count_commit("sync", Some(commit));
                 }
+            }
+            Notice::Unanswered { .. } => {
+                inner.unanswered.inc();
             }
             Notice::Unserved { resource, files, .. } => {
                 let files = i64::try_from(files).unwrap_or(i64::MAX);

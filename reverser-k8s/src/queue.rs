@@ -19,6 +19,8 @@ pub struct Load {
     room: Arc<Semaphore>,
     limit: u32,
     sources: Arc<AtomicUsize>,
+    /// Changes that wait for who made them.
+    waiting: Arc<AtomicUsize>,
 }
 
 /// A source is read as long as this lives.
@@ -35,7 +37,7 @@ impl Load {
     /// Of a queue that holds so many bytes.
     pub(crate) fn new(bytes: usize) -> Self {
         let limit = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
-        Self { room: Arc::new(Semaphore::new(limit as usize)), limit, sources: Arc::default() }
+        Self { room: Arc::new(Semaphore::new(limit as usize)), limit, sources: Arc::default(), waiting: Arc::default() }
     }
 
     /// Returns how many bytes are taken.
@@ -51,6 +53,15 @@ impl Load {
     /// Returns how many sources are read.
     pub fn sources(&self) -> usize {
         self.sources.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many changes wait for who made them.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_waiting(&self, waiting: usize) {
+        self.waiting.store(waiting, Ordering::Relaxed);
     }
 
     /// Counts a source.

@@ -161,6 +161,13 @@ pub enum Notice<'a> {
         /// The commit; `None` when nothing differed, or where the sink keeps no history.
         commit: Option<&'a CommitId>,
     },
+    /// A change is committed without its author, although it has waited for one.
+    Unanswered {
+        /// What happened.
+        change: &'a Change,
+        /// How long it has waited.
+        waited: Duration,
+    },
     /// Files stay although nothing of their kind is served any more: nobody knows whether their objects are gone.
     Unserved {
         /// Of what, as `group/version/plural`.
@@ -260,6 +267,13 @@ impl Reporter for LogReporter {
                 removed = sync.removed,
                 commit = commit.map(tracing::field::display),
                 "synced"
+            ),
+            Notice::Unanswered { change, waited } => tracing::debug!(
+                object = %change.object,
+                namespace = change.object.namespace.as_deref(),
+                resource_version = change.resource_version.as_deref(),
+                waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+                "waited for its author in vain"
             ),
             Notice::Unserved { resource, files, example } => tracing::warn!(
                 %resource, files, %example,

@@ -8,6 +8,7 @@
 //! ready as one batch: at once, unless changes are to gather for fewer commits. The recorder alone waits for Git.
 
 mod again;
+mod attributing;
 mod builder;
 mod item;
 mod lists;
@@ -23,6 +24,7 @@ mod telling;
 mod troubles;
 mod unserved;
 mod verify;
+mod waiting;
 mod written;
 
 use std::{
@@ -40,7 +42,7 @@ use reverser_git::{Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
 use tokio::{sync::mpsc, time::Instant};
 
 pub(crate) use self::{
-    again::{mark_of, source_of_mark},
+    again::{mark_of, source_of_mark, version_of},
     lists::is_mass_deletion,
 };
 use self::{
@@ -68,6 +70,8 @@ pub struct Reverser {
     sink: Arc<dyn GitSink>,
     pipeline: Arc<Pipeline>,
     actors: Arc<dyn ActorSource>,
+    /// How long a change waits when nobody knows who made it; `None`: as the source of actors says.
+    attribution_wait: Option<Duration>,
     reporter: Arc<dyn Reporter>,
     troubles: Arc<Mutex<Troubles>>,
     written: Arc<Mutex<Written>>,
@@ -138,6 +142,7 @@ impl Reverser {
             sink: Arc::new(sink),
             pipeline: Arc::default(),
             actors: Arc::new(Nobody),
+            attribution_wait: None,
             reporter: Arc::new(LogReporter),
             troubles: Arc::default(),
             written: Arc::default(),
@@ -175,7 +180,9 @@ impl Reverser {
         let path = self.pipeline.place(&change.object);
         recording.seen.path(&path);
         if recording.touches(&path) {
+            self.end_wait(&path, &mut recording).await?;
             recording.flush(&self.pipeline);
+            recording.mark();
             let receipt = self.sink.commit(recording.ready.clone()).await?;
             self.settle(&mut recording, &receipt.outcomes);
         }
@@ -235,7 +242,7 @@ impl Reverser {
                 commits += self.take(items, &mut recording).await?;
             }
             if ended {
-                commits += self.flush(&mut recording).await?;
+                commits += self.wait_out(&mut recording).await? + self.flush(&mut recording).await?;
                 self.save(&mut recording).await?;
                 return Ok(commits);
             }
@@ -302,20 +309,6 @@ impl Reverser {
         pumps.stop().await;
         let recorded = tokio::time::timeout(LAST_COMMITS, recorder).await;
         recorded.unwrap_or(Err(SinkError::Late { limit: LAST_COMMITS }))
-    }
-
-    async fn attribute(&self, change: &mut Change, arrived: Instant) {
-        while change.attribution.actor().is_none() {
-            let answer = self.actors.attribute(change);
-            let until = arrived + self.actors.patience(&answer);
-            // The manager that may be known stays where there is no evidence.
-            if answer != Attribution::Unknown {
-                change.attribution = answer;
-            }
-            if tokio::time::timeout_at(until, self.actors.learned()).await.is_err() {
-                return;
-            }
-        }
     }
 
     /// Returns the deletion of an object that is no longer selected and was when its file was written. The file tells:

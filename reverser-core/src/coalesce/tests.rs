@@ -173,9 +173,9 @@ fn positions_stay_before_what_waits_and_those_of_other_sources_do_not() {
     assert_eq!(model.positions, [Some(2), Some(3)]);
     model.step(Event::Position { source: "0".into(), position: "9".into() });
     assert_eq!(model.positions, [Some(2), Some(3)]);
-    assert_eq!(model.coalescer.as_ref().unwrap().ahead().collect::<Vec<_>>(), [("0", "9")]);
+    assert_eq!(model.coalescer.as_ref().unwrap().waiting().collect::<Vec<_>>(), [&4]);
     model.step(Event::Flush);
-    assert_eq!(model.coalescer.as_ref().unwrap().ahead().next(), None);
+    assert_eq!(model.coalescer.as_ref().unwrap().waiting().next(), None);
     assert_eq!((model.items(), model.positions), (vec![0, 2, 3, 4], [Some(9), Some(3)]));
 }
 

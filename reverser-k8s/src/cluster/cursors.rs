@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::reverser::{mark_of, source_of_mark};
+use crate::reverser::{mark_of, source_of_mark, version_of};
 
 /// A source's id, taken apart: `cluster/scope/group/version/plural[/namespace]`; the core group has no name.
 struct Id<'a> {
@@ -50,7 +50,7 @@ pub(super) fn resumable(
     let read = |(other, cursor): (&String, &String)| {
         // Its own mark: what lies between is read again as marks are.
         let other = source_of_mark(other).filter(|source| *source != id).unwrap_or(other);
-        Id::of(other).filter(has_read_this).and_then(|_has| cursor.parse::<u64>().ok())
+        Id::of(other).filter(has_read_this).and_then(|_has| version_of(cursor))
     };
     let is_latest = own.parse::<u64>().ok() >= cursors.iter().filter_map(read).max();
     is_latest.then(|| own.clone())
@@ -100,9 +100,9 @@ mod tests {
             ("d/p-2/v1/pods", "11", true),
             ("c/p-2/v1/podsets", "11", true),
             ("c/p-2/v1/services", "11", true),
-            ("read/c/p-1/v1/pods", "11", true),
-            ("read/c/p-2/v1/pods", "9", true),
-            ("read/c/p-2/v1/pods", "11", false),
+            ("read/c/p-1/v1/pods", "11:10", true),
+            ("read/c/p-2/v1/pods", "9:7", true),
+            ("read/c/p-2/v1/pods", "11:7+2", false),
         ] {
             let rows = [("c/p-1/v1/pods", "10"), (other, cursor)];
             assert_eq!(pods("c/p-1/v1/pods", None, &rows).is_some(), may, "{other}");

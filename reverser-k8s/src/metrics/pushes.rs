@@ -54,6 +54,8 @@ impl Collector for Measured {
         gauge("ready", "Whether /readyz says so", None, f64::from(u8::from(ready)))?;
         if let Some(load) = self.0.0.load.get() {
             gauge("sources", "Watches that are read", None, load.sources() as f64)?;
+            let help = "Changes that wait for who made them";
+            gauge("attribution_waiting_changes", help, None, load.waiting() as f64)?;
             gauge("queue", "What was read and isn't committed", Some(&Unit::Bytes), load.bytes() as f64)?;
             gauge("queue_limit", "Where reading stops", Some(&Unit::Bytes), load.limit_bytes() as f64)?;
         }

@@ -1,17 +1,21 @@
 //! What is read again after a crash, since an earlier change waited.
 //!
-//! A source's position stays before a change that waits to be coalesced, while later changes of other objects are committed.
-//! Beside it stands a mark: how far the source had been read. Up to there only the last state of each object counts: it is
-//! in Git already, or it is what waited. All that was before it in between was committed or another change took its place.
+//! ```text
+//!       position                         mark
+//!  ────────┼─── ○ ── ● ── ○ ── ○ ── ● ────┼─────────►   ● waited   ○ was committed, or nothing was to be
+//!          └──────── is read again ───────┘
+//! ```
+//!
+//! A source's position stays before a change that waits, for its author or to be coalesced, while later changes of other
+//! objects are committed. Beside it stands a mark: how far the source had been read, and which of the changes up to there
+//! waited. After a crash these are recorded, and the others are passed over.
 
-use std::collections::{BTreeMap, HashMap};
-
-use reverser_core::{Pipeline, RepoPath, Wanted};
-
-use super::{
-    item::{Item, What},
-    recording::Room,
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Write,
 };
+
+use super::item::{Item, What};
 
 /// Begins the names under which marks stand among the positions; those of sources begin with a cluster.
 const MARK: &str = "read/";
@@ -26,54 +30,76 @@ pub(crate) fn source_of_mark(name: &str) -> Option<&str> {
     name.strip_prefix(MARK)
 }
 
+/// Returns how far a source had been read, by its mark or its position. Versions of one resource compare as integers (KEP-5504).
+pub(crate) fn version_of(text: &str) -> Option<u64> {
+    text.split_once(':').map_or(text, |(until, _waited)| until).parse().ok()
+}
+
 /// Sources that are read again.
 #[derive(Debug, Default)]
-pub(super) struct Again(HashMap<String, Region>);
+pub(super) struct Again(HashMap<String, Mark>);
 
-#[derive(Debug)]
-struct Region {
-    /// Up to here. Versions of one resource compare as integers (KEP-5504).
-    until: u64,
-    /// The last item of each object, by the order in which they came.
-    last: BTreeMap<usize, (Item, Room)>,
-    of_path: HashMap<RepoPath, usize>,
-    count: usize,
+/// How far a source has been read, and what waits of that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) until: u64,
+    /// By version.
+    pub(super) waiting: BTreeSet<u64>,
+}
+
+impl Mark {
+    /// Reads `107:103+2`: read up to 107, and 103 and 105 waited.
+    fn parse(text: &str) -> Option<Self> {
+        let (until, waited) = text.split_once(':')?;
+        let mut last = 0_u64;
+        let waiting = waited.split('+').filter(|step| !step.is_empty()).map(|step| {
+            last = last.checked_add(step.parse().ok()?)?;
+            Some(last)
+        });
+        Some(Self { until: until.parse().ok()?, waiting: waiting.collect::<Option<_>>()? })
+    }
+
+    /// Returns what stands among the positions: of what waits the first, and of each other the distance to the one before it,
+    /// since there may be thousands.
+    pub(super) fn encode(&self) -> String {
+        let mut text = format!("{}:", self.until);
+        let (mut separator, mut last) = ("", 0);
+        for version in &self.waiting {
+            // Writing to a string doesn't fail.
+            let _infallible = write!(text, "{separator}{}", version - last);
+            (separator, last) = ("+", *version);
+        }
+        text
+    }
 }
 
 impl Again {
     /// Reads the marks among positions.
     pub(super) fn of(cursors: &BTreeMap<String, String>) -> Self {
-        let marks = cursors.iter().filter_map(|(name, mark)| Some((source_of_mark(name)?, mark.parse().ok()?)));
-        Self(marks.map(|(source, until)| (source.to_owned(), Region::new(until))).collect())
+        let marks = cursors.iter().filter_map(|(name, mark)| Some((source_of_mark(name)?, Mark::parse(mark)?)));
+        Self(marks.map(|(source, mark)| (source.to_owned(), mark)).collect())
     }
 
-    /// Returns what is to be recorded as an item comes: itself, where nothing is read again.
-    pub(super) fn read(&mut self, item: Item, room: Room, pipeline: &Pipeline) -> Vec<(Item, Room)> {
-        let Some(region) = self.0.get_mut(&*item.source) else { return vec![(item, room)] };
-        let version = item.cursor.as_deref().and_then(|cursor| cursor.parse::<u64>().ok());
-        let is_list = matches!(item.what, What::List(_) | What::Restored);
-        if !is_list && version.is_none_or(|version| version < region.until) {
-            region.keep(item, room, pipeline);
-            return vec![];
+    /// Takes note of what has been read, and leaves nothing but its position where it has been dealt with.
+    pub(super) fn read(&mut self, item: &mut Item) {
+        let Some(mark) = self.0.get_mut(&*item.source) else { return };
+        if matches!(item.what, What::List(_) | What::Restored) {
+            // A list shows all of it, and follows what was set back.
+            self.0.remove(&*item.source);
+            return;
         }
-        let source = item.source.to_string();
-        let is_last = version == Some(region.until);
-        if is_last && !is_list {
-            region.keep(item, room, pipeline);
-            return self.end(&source);
+        let Some(version) = item.cursor.as_deref().and_then(version_of) else { return };
+        if version <= mark.until && !mark.waiting.remove(&version) {
+            item.what = What::Nothing;
         }
-        // A list shows all of it, and follows what was set back.
-        let mut ended = self.end(&source);
-        if is_list {
-            ended.clear();
+        if version >= mark.until {
+            self.0.remove(&*item.source);
         }
-        ended.push((item, room));
-        ended
     }
 
-    /// Returns the marks of what is still read again, as they stand among the positions.
-    pub(super) fn marks(&self) -> impl Iterator<Item = (String, String)> {
-        self.0.iter().map(|(source, region)| (mark_of(source), region.until.to_string()))
+    /// Returns what is still read again of each source.
+    pub(super) fn marks(&self) -> impl Iterator<Item = (&String, &Mark)> {
+        self.0.iter()
     }
 
     /// Returns whether nothing of a source is read again.
@@ -85,40 +111,21 @@ impl Again {
     pub(super) fn forget(&mut self, source: &str) {
         self.0.remove(source);
     }
-
-    /// Returns all that has been kept, as nothing more comes, or there is no room.
-    pub(super) fn end_all(&mut self) -> Vec<(Item, Room)> {
-        let sources: Vec<_> = self.0.keys().cloned().collect();
-        sources.iter().flat_map(|source| self.end(source)).collect()
-    }
-
-    /// Returns whether anything is kept.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.0.values().any(|region| !region.last.is_empty())
-    }
-
-    fn end(&mut self, source: &str) -> Vec<(Item, Room)> {
-        self.0.remove(source).map_or_else(Vec::new, |region| region.last.into_values().collect())
-    }
 }
 
-impl Region {
-    fn new(until: u64) -> Self {
-        Self { until, last: BTreeMap::new(), of_path: HashMap::new(), count: 0 }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn keep(&mut self, item: Item, room: Room, pipeline: &Pipeline) {
-        self.count += 1;
-        let path = match &item.what {
-            // What may not be recorded takes nothing's place: the one before it may have waited.
-            What::Change { edit, wanted: Wanted::Yes, .. } => Some(edit.path().clone()),
-            What::Change { .. } => None,
-            What::Leave { change, .. } => Some(pipeline.place(&change.object)),
-            What::List(_) | What::Nothing | What::Restored => return,
-        };
-        if let Some(before) = path.and_then(|path| self.of_path.insert(path, self.count)) {
-            self.last.remove(&before);
+    #[test]
+    fn a_mark_reads_what_it_writes() {
+        for (waiting, text) in [(&[][..], "107:"), (&[103], "107:103"), (&[103, 104, 107], "107:103+1+3")] {
+            let mark = Mark { until: 107, waiting: waiting.iter().copied().collect() };
+            assert_eq!((mark.encode().as_str(), Mark::parse(text)), (text, Some(mark)));
         }
-        self.last.insert(self.count, (item, room));
+        for text in ["", "107", ":103", "107:a", "107:103+18446744073709551615"] {
+            assert_eq!(Mark::parse(text), None, "{text}");
+        }
+        assert_eq!((version_of("107:103+1"), version_of("107"), version_of("x")), (Some(107), Some(107), None));
     }
 }

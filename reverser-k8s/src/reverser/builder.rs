@@ -25,6 +25,15 @@ impl ReverserBuilder {
         self
     }
 
+    /// Sets how long after it was read a change waits when nobody knows who made it, for somebody who does; at most an hour. It
+    /// holds back later changes of its own object alone, and counts as not read until it is committed. Default, `None`: as
+    /// long as the source of actors says ([`ActorSource::patience`]).
+    #[must_use]
+    pub fn attribution_wait(mut self, wait: Option<Duration>) -> Self {
+        self.0.attribution_wait = wait;
+        self
+    }
+
     /// Sets which of the changes that sources report become one commit, and how long they gather for that. Default: each
     /// at once. What has gathered counts as not read until it is committed, so that a crash loses nothing. It is committed
     /// early when it takes all the room that [`queue_bytes`](Self::queue_bytes) leaves, when a complete list comes, and at

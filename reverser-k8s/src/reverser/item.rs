@@ -40,6 +40,27 @@ pub(super) enum What {
 }
 
 impl Item {
+    /// Returns whether it is a complete list.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.what, What::List(_))
+    }
+
+    /// Returns the change, if it is one.
+    pub(super) fn change(&self) -> Option<&Change> {
+        match &self.what {
+            What::Change { change, .. } | What::Leave { change, .. } => Some(change),
+            What::List(_) | What::Nothing | What::Restored => None,
+        }
+    }
+
+    /// Returns the change, if it is one.
+    pub(super) fn change_mut(&mut self) -> Option<&mut Change> {
+        match &mut self.what {
+            What::Change { change, .. } | What::Leave { change, .. } => Some(change),
+            What::List(_) | What::Nothing | What::Restored => None,
+        }
+    }
+
     /// Roughly what it takes of the queue.
     pub(super) fn bytes(&self) -> usize {
         let edit = |edit: &Edit| match edit {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use reverser_core::{Change, Edit, Wanted, message};
+use reverser_core::{Change, message};
 use reverser_git::{Batch, Outcome, SinkError};
 use tokio::time::{Instant, sleep_until};
 
@@ -11,7 +11,7 @@ use super::{
     again::mark_of,
     item::{Item, What},
     lists::{RenderedList, Sweep},
-    recording::{Recording, Room, Taken},
+    recording::{Recording, Room},
 };
 use crate::queue::{Queued, Receiver};
 
@@ -30,32 +30,49 @@ impl Reverser {
     ) -> Result<(), SinkError> {
         let mut save_positions = tokio::time::interval(POSITIONS_EVERY);
         let mut full = queue.full();
+        // Kept while other things happen: a source that is asked anew each time might never get to an end.
+        let mut learned = self.actors.learned();
         self.recording.lock().await.held = held;
         loop {
-            let (due, has_gathered) = self.recording.lock().await.due();
+            let (due, listens, keeps) = {
+                let recording = self.recording.lock().await;
+                self.load.set_waiting(recording.waiting.len());
+                (recording.due(), recording.listens(), recording.keeps())
+            };
             tokio::select! {
                 gathered = queue.receive(BATCH) => {
                     let mut recording = self.recording.lock().await;
                     if gathered.is_empty() {
-                        self.flush_all(&mut recording).await?;
+                        self.flush(&mut recording).await?;
+                        self.load.set_waiting(0);
                         return self.save(&mut recording).await;
                     }
                     let items = gathered.into_iter().map(Queued::split).map(|(item, room)| (item, Some(room)));
                     self.take(items, &mut recording).await?;
                 }
-                () = until(due), if due.is_some() => {
-                    let mut recording = self.recording.lock().await;
-                    let calmed = recording.tick(&self.pipeline);
-                    calmed.iter().for_each(|verdict| self.tell_churn(verdict));
-                    self.commit_ready(&mut recording).await?;
+                () = until(due), if due.is_some() => self.tick(&mut *self.recording.lock().await).await?,
+                () = &mut learned, if listens => {
+                    learned = self.actors.learned();
+                    self.recording.lock().await.learned();
                 }
-                // What gathers takes room in the queue: nothing may wait for changes that can't come.
-                () = full.is_reached(), if has_gathered => {
-                    self.flush_all(&mut *self.recording.lock().await).await?;
+                // What gathers or waits takes room in the queue: nothing may wait for changes that can't come.
+                () = full.is_reached(), if keeps => {
+                    self.make_room(&mut *self.recording.lock().await).await?;
+                    // Whoever waits for it takes it.
+                    tokio::task::yield_now().await;
                 }
                 _ = save_positions.tick() => self.save(&mut *self.recording.lock().await).await?,
             }
         }
+    }
+
+    /// Does what it is time for.
+    async fn tick(&self, recording: &mut Recording) -> Result<(), SinkError> {
+        self.end_due_waits(recording).await?;
+        let calmed = recording.tick(&self.pipeline);
+        calmed.iter().for_each(|verdict| self.tell_churn(verdict));
+        self.commit_ready(recording).await?;
+        Ok(())
     }
 
     /// Takes items in, in their order, and commits what is ready then; returns how many commits it made.
@@ -66,85 +83,54 @@ impl Reverser {
     ) -> Result<usize, SinkError> {
         let mut commits = 0;
         for (item, room) in items {
-            for (item, room) in recording.again.read(item, room, &self.pipeline) {
-                commits += self.take_item(item, room, recording).await?;
-            }
+            commits += self.take_item(item, room, recording).await?;
         }
         Ok(commits + self.commit_ready(recording).await?)
     }
 
     /// Takes one item in; returns how many commits had to be made for that.
-    async fn take_item(&self, item: Item, room: Room, recording: &mut Recording) -> Result<usize, SinkError> {
-        let mut commits = 0;
+    async fn take_item(&self, mut item: Item, room: Room, recording: &mut Recording) -> Result<usize, SinkError> {
+        recording.again.read(&mut item);
+        let is_again = !recording.again.is_past(&item.source);
         // A crash after the next commit mustn't begin before what is committed.
         let is_behind = recording.seen.is_behind(&item);
-        recording.seen.item(&item, &self.pipeline);
-        let Item { source, cursor, what, arrived } = item;
-        let recorded = match what {
-            What::Change { change, edit, wanted, coalesced } => {
-                let taken = self.take_change(change, edit, wanted, arrived).await;
-                taken.map(|(change, edit)| {
-                    let waits = self.coalescing.is_by(&coalesced, change.attribution.actor());
-                    (change, edit, waits)
-                })
-            }
-            What::Leave { mut change, why } => {
-                // Whether it was captured is seen in Git, so what is before it has to be there.
-                if recording.touches(&self.pipeline.place(&change.object)) {
-                    commits += self.flush(recording).await?;
-                }
-                match self.leaving(&mut change, why).await? {
-                    Some(edit) => {
-                        self.lock_written().note(&edit);
-                        self.attribute(&mut change, arrived).await;
-                        Some((change, edit, false))
-                    }
-                    None => None,
-                }
-            }
+        recording.seen.item(&item, is_again, &self.pipeline);
+        if is_behind || recording.held.contains(&*item.source) && !item.is_list() {
+            item.cursor = None;
+        }
+        let path = match &item.what {
+            What::Change { edit, .. } => edit.path().clone(),
+            What::Leave { change, .. } => self.pipeline.place(&change.object),
+            What::List(_) | What::Nothing | What::Restored => return self.take_other(item, recording).await,
+        };
+        self.arrive(&path, item, room, recording).await
+    }
+
+    /// Takes in what is no change; returns how many commits had to be made for that.
+    async fn take_other(&self, item: Item, recording: &mut Recording) -> Result<usize, SinkError> {
+        let Item { source, cursor, what, .. } = item;
+        match what {
             What::List(list) => {
-                commits += self.flush(recording).await?;
+                let is_meant = |item: &Item| {
+                    let is_listed = |change: &Change| change.object.resource.is_version_of(&list.resource);
+                    item.source == source || item.change().is_some_and(is_listed)
+                };
+                let commits = self.end_waits(is_meant, recording).await? + self.flush_gathered(recording).await?;
                 self.take_list(list, &source, cursor, recording).await?;
                 return Ok(commits);
             }
-            What::Nothing => None,
             What::Restored => {
+                let commits = self.end_waits(|item| item.source == source, recording).await?;
                 self.lock_written().forget_all();
-                None
+                return Ok(commits);
             }
-        };
-        let position = cursor.filter(|_| !is_behind && !recording.held.contains(&*source));
-        if let Some((change, edit, waits)) = recorded {
-            let taken = Taken { change, edit, source, position, room, arrived };
-            let verdict = recording.gather(taken, waits, &self.pipeline);
-            verdict.iter().for_each(|verdict| self.tell_churn(verdict));
-        } else if let Some(position) = position {
+            What::Change { .. } | What::Leave { .. } | What::Nothing => {}
+        }
+        let position = cursor.and_then(|cursor| recording.waiting.position(&source, cursor));
+        if let Some(position) = position {
             recording.position(source, position, &self.pipeline);
         }
-        Ok(commits)
-    }
-
-    /// Returns what is to be committed of a change.
-    async fn take_change(
-        &self,
-        mut change: Change,
-        edit: Edit,
-        wanted: Wanted,
-        arrived: Instant,
-    ) -> Option<(Change, Edit)> {
-        // Asked first, as most events are no news, and who did it may take a while to know.
-        if !self.is_news(&change, &edit) {
-            return None;
-        }
-        if wanted != Wanted::No {
-            self.attribute(&mut change, arrived).await;
-        }
-        if !wanted.by(change.attribution.actor()) {
-            self.leave_out(&change, &edit);
-            return None;
-        }
-        self.note_change(&mut change, &edit);
-        Some((change, edit))
+        Ok(0)
     }
 
     async fn take_list(
@@ -176,19 +162,15 @@ impl Reverser {
         self.commit_sync(Batch { plans: vec![], cursors }, edits, &sync).await
     }
 
-    /// Commits all that has gathered; returns how many commits it made.
+    /// Commits all that is there; returns how many commits it made. What waits for its author goes on as it is.
     pub(super) async fn flush(&self, recording: &mut Recording) -> Result<usize, SinkError> {
-        recording.flush(&self.pipeline);
-        self.commit_ready(recording).await
+        Ok(self.end_waits(|_| true, recording).await? + self.flush_gathered(recording).await?)
     }
 
-    /// Commits all that is there, also what is kept while it is read again.
-    async fn flush_all(&self, recording: &mut Recording) -> Result<(), SinkError> {
-        for (item, room) in recording.again.end_all() {
-            self.take_item(item, room, recording).await?;
-        }
-        self.flush(recording).await?;
-        Ok(())
+    /// Commits all that has gathered; returns how many commits it made.
+    pub(super) async fn flush_gathered(&self, recording: &mut Recording) -> Result<usize, SinkError> {
+        recording.flush(&self.pipeline);
+        self.commit_ready(recording).await
     }
 
     /// Commits what is ready, with the positions that have waited. Positions alone go on waiting.

@@ -1,11 +1,11 @@
 //! What was read and isn't committed.
 //!
 //! ```text
-//! taken ─► coalescer ─► batcher ─► ready ─► committed
+//! read ─► waiting (for its author) ─► coalescer ─► batcher ─► ready ─► committed
 //! ```
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -21,8 +21,9 @@ use reverser_git::Batch;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{
-    again::{Again, mark_of},
+    again::{Again, Mark, mark_of, version_of},
     seen::Seen,
+    waiting::Waiting,
 };
 
 /// The room in the queue that a change takes until it is committed, where it came through one.
@@ -31,6 +32,8 @@ pub(super) type Room = Option<OwnedSemaphorePermit>;
 /// What was read and isn't committed.
 #[derive(Debug)]
 pub(super) struct Recording {
+    /// What has come and isn't taken in, as who made it may still become known.
+    pub(super) waiting: Waiting,
     churn: Churn,
     coalescer: Coalescer<Taken>,
     /// For what commits say of it.
@@ -60,6 +63,9 @@ pub(super) struct Taken {
     pub(super) change: Change,
     pub(super) edit: Edit,
     pub(super) source: Arc<str>,
+    /// How far its source had been read with it.
+    pub(super) read_to: Option<String>,
+    /// How far its source counts as read once it is committed.
     pub(super) position: Option<String>,
     pub(super) room: Room,
     pub(super) arrived: Instant,
@@ -68,6 +74,8 @@ pub(super) struct Taken {
 /// What is kept of a change until it is committed.
 #[derive(Debug)]
 struct Held {
+    source: Arc<str>,
+    read_to: Option<String>,
     arrived: Instant,
     stands_for: u64,
     room: Room,
@@ -121,6 +129,7 @@ impl Recording {
 
     fn new(batching: Batching, coalescing: &Coalescing, clock: Clock) -> Self {
         Self {
+            waiting: Waiting::default(),
             churn: Churn::default(),
             coalescer: Coalescer::new(coalescing.interval),
             interval: coalescing.interval,
@@ -139,14 +148,12 @@ impl Recording {
     /// Goes on where an earlier run stopped, which left these positions.
     pub(super) fn resume(&mut self, cursors: &BTreeMap<String, String>) {
         self.again = Again::of(cursors);
-        self.marked = self.again.marks().collect();
+        self.marked = self.marks();
     }
 
     /// Takes a change in; `is_coalesced`: it may wait for later ones by the same actor. Returns what begins or ceases to churn.
     pub(super) fn gather(&mut self, mut taken: Taken, is_coalesced: bool, pipeline: &Pipeline) -> Option<Verdict> {
-        // Its commit may be made later.
-        let at = *taken.change.at.get_or_insert_with(Timestamp::now);
-        let now = self.clock.now(Some(at));
+        let now = self.clock.now(taken.change.at);
         let verdict = self.churn.changed(now, taken.edit.path(), &taken.change);
         let arrived = Arrived {
             path: taken.edit.path().clone(),
@@ -166,7 +173,7 @@ impl Recording {
         self.churn.changed(now, path, change)
     }
 
-    /// A source has been read up to here, and nothing is to be committed for that.
+    /// A source counts as read up to here once all is committed that has been taken in, and nothing is to be committed for that.
     pub(super) fn position(&mut self, source: Arc<str>, position: String, pipeline: &Pipeline) {
         let now = self.clock.now(None);
         self.coalesce(now, coalesce::Event::Position { source, position }, pipeline);
@@ -191,11 +198,12 @@ impl Recording {
         for passed in self.coalescer.step(now, event) {
             let event = match passed {
                 Passed::Change { source, position, changes, item } => {
-                    let Taken { mut change, edit, room, arrived, .. } = item;
+                    let Taken { mut change, edit, source: _, read_to, room, arrived, .. } = item;
                     if changes > 1 {
                         change.reason.get_or_insert_with(|| coalesced(changes, self.interval));
                     }
-                    self.gathered.push_back(Held { arrived, stands_for: changes, room });
+                    let held = Held { source: Arc::clone(&source), read_to, arrived, stands_for: changes, room };
+                    self.gathered.push_back(held);
                     batch::Event::Change(Gathered { change, edit, source, position }.into())
                 }
                 Passed::Position { source, position } => batch::Event::Position { source, position },
@@ -221,17 +229,38 @@ impl Recording {
         std::mem::take(&mut self.ready.cursors)
     }
 
-    /// Adds the marks to what is ready. Not while a window is open: what is in it is neither committed nor read again alone.
+    /// Adds the marks to what is ready.
     pub(super) fn mark(&mut self) {
-        if self.batcher.due().is_some() {
-            return;
-        }
-        let ahead = self.coalescer.ahead().map(|(source, position)| (mark_of(source), position.to_owned()));
-        let marks = self.again.marks().chain(ahead).collect();
+        let marks = self.marks();
         let before = std::mem::replace(&mut self.marked, marks);
         let gone = before.into_keys().filter(|mark| !self.marked.contains_key(mark)).map(|mark| (mark, String::new()));
         self.ready.cursors.extend(gone);
         self.ready.cursors.extend(self.marked.clone());
+    }
+
+    /// Returns how far each source has been read of which something waits that isn't ready, and what. What is in the window alone
+    /// needs none: nothing behind it is committed before it.
+    fn marks(&self) -> BTreeMap<String, String> {
+        let mut marks: BTreeMap<&str, Mark> = BTreeMap::new();
+        marks.extend(self.again.marks().map(|(source, mark)| (source.as_str(), mark.clone())));
+        let version = |source, read_to: &Option<String>| Some((source, version_of(read_to.as_deref()?)?));
+        let coalesced = self.coalescer.waiting().filter_map(|taken| version(&taken.source, &taken.read_to));
+        for (source, version) in self.waiting.versions().chain(coalesced) {
+            self.add_mark(&mut marks, source, version);
+        }
+        for (source, version) in self.gathered.iter().filter_map(|held| version(&held.source, &held.read_to)) {
+            if marks.contains_key(&**source) || self.marked.contains_key(&mark_of(source)) {
+                self.add_mark(&mut marks, source, version);
+            }
+        }
+        marks.retain(|_, mark| mark.waiting.last().is_none_or(|last| *last <= mark.until));
+        marks.into_iter().map(|(source, mark)| (mark_of(source), mark.encode())).collect()
+    }
+
+    fn add_mark<'a>(&self, marks: &mut BTreeMap<&'a str, Mark>, source: &'a Arc<str>, version: u64) {
+        let until = || self.seen.reached(source).unwrap_or_default();
+        let mark = marks.entry(source).or_insert_with(|| Mark { until: until(), waiting: BTreeSet::new() });
+        mark.waiting.insert(version);
     }
 
     /// Lets go of what was ready, since it is committed; returns what each plan stood for.
@@ -240,27 +269,52 @@ impl Recording {
         std::mem::take(&mut self.ready_changes)
     }
 
-    /// Returns when what has gathered is to be committed, if ever, and whether anything has.
-    pub(super) fn due(&self) -> (Option<Instant>, bool) {
+    /// Returns when there is something to do, if nothing else happens.
+    pub(super) fn due(&self) -> Option<Instant> {
         let due = [self.batcher.due(), self.coalescer.due(), self.churn.due()].into_iter().flatten().min();
         let instant = match self.clock {
             Clock::Log(_) => None,
             Clock::Monotonic(since) => due.and_then(|due| since.checked_add(due)),
         };
-        (instant, self.batcher.due().is_some() || self.coalescer.is_waiting() || self.again.is_waiting())
+        [instant, self.waiting.due()].into_iter().flatten().min()
+    }
+
+    /// Something has been learned of who makes changes.
+    pub(super) fn learned(&mut self) {
+        self.waiting.learned(Instant::now());
+    }
+
+    /// Returns whether it matters what is learned.
+    pub(super) fn listens(&self) -> bool {
+        self.waiting.listens()
+    }
+
+    /// Returns whether anything takes room that goes on later.
+    pub(super) fn keeps(&self) -> bool {
+        self.has_gathered() || self.waiting.len() > 0
+    }
+
+    /// Returns whether anything has gathered for fewer commits.
+    pub(super) fn has_gathered(&self) -> bool {
+        self.batcher.due().is_some() || self.coalescer.is_waiting()
+    }
+
+    /// Returns whether a change of this file has.
+    pub(super) fn gathers(&self, path: &RepoPath) -> bool {
+        self.coalescer.touches(path)
+            || self.batcher.touches(path)
+            || self.ready.plans.iter().flat_map(|plan| &plan.edits).any(|edit| edit.path() == path)
     }
 
     /// Returns whether a change of this file isn't committed.
     pub(super) fn touches(&self, path: &RepoPath) -> bool {
-        self.coalescer.touches(path)
-            || self.batcher.touches(path)
-            || self.ready.plans.iter().flat_map(|plan| &plan.edits).any(|edit| edit.path() == path)
+        self.waiting.touches(path) || self.gathers(path)
     }
 }
 
 impl Told {
     fn new(change: Change, held: Held) -> Self {
-        let Held { arrived, stands_for, room } = held;
+        let Held { arrived, stands_for, room, .. } = held;
         Self { change, arrived, stands_for, _room: room }
     }
 

@@ -60,6 +60,8 @@ impl Reverser {
     }
 
     fn render(&self, mut change: Change) -> What {
+        // Before anything is left out: what comes of it later may depend on it.
+        self.actors.saw(&change);
         let coalesced = self.coalescing.takes(&change);
         match self.render_change(&mut change) {
             Rendered::Leave(why) if change.operation == Operation::Update => What::Leave { change, why },

@@ -59,9 +59,14 @@ impl Seen {
         is_change && item.cursor.as_ref().and_then(version).is_some_and(|position| reached > Some(position))
     }
 
-    /// Notes an item that is about to be recorded.
-    pub(super) fn item(&mut self, item: &Item, pipeline: &Pipeline) {
-        if let Some(position) = item.cursor.as_ref().filter(|_| !self.is_behind(item)) {
+    /// Returns how far a source is recorded, or about to be.
+    pub(super) fn reached(&self, source: &str) -> Option<u64> {
+        self.reached.get(source)?.parse().ok()
+    }
+
+    /// Notes an item that is about to be recorded. `is_again`: it is read again after a crash, and Git is further than that.
+    pub(super) fn item(&mut self, item: &Item, is_again: bool, pipeline: &Pipeline) {
+        if let Some(position) = item.cursor.as_ref().filter(|_| !is_again && !self.is_behind(item)) {
             match self.reached.get_mut(&item.source) {
                 Some(reached) => reached.clone_from(position),
                 None => drop(self.reached.insert(Arc::clone(&item.source), position.clone())),

@@ -138,7 +138,7 @@ async fn after_a_crash_what_waited_is_committed_and_what_was_committed_beside_it
     assert_eq!(told(&sink), before);
     let cursors = || async { sink.cursors().await.unwrap().into_iter().collect::<Vec<_>>() };
     let pair = |name: &str, position: &str| (name.to_owned(), position.to_owned());
-    assert_eq!(cursors().await, [pair("read/s", "107"), pair("s", "103")]);
+    assert_eq!(cursors().await, [pair("read/s", "107:104"), pair("s", "103")]);
 
     let again = [
         by(BOT, Operation::Update, "a", 104),
