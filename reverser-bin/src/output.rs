@@ -226,6 +226,13 @@ fn line(notice: &Notice<'_>) -> Option<String> {
             names(admission),
             names(audit)
         ),
+        Notice::Contradicted { change, committed, commit } => format!(
+            "{now}  {} was by {} and not by {}, as {} says; noted there",
+            place(&change.object),
+            change.attribution.actor().map_or("unknown", |actor| &actor.name),
+            committed.name,
+            commit.short()
+        ),
         Notice::Failed { is_news: false, .. } | Notice::Recovered { is_news: false, .. } => return None,
         Notice::Failed { error, .. } => format!("{now}  not watched: {}", chain(*error)),
         Notice::Gap { source, gap: Gap::Recovered { changes, .. } } if *changes > 0 => {
@@ -245,6 +252,10 @@ fn line(notice: &Notice<'_>) -> Option<String> {
         }
         Notice::IdentitiesRefused { error } => {
             format!("{now}  identities not read, the former ones stay: {}", chain(*error))
+        }
+        Notice::Noted { change, commit } => {
+            let actor = change.attribution.actor().map_or("unknown", |actor| &actor.name);
+            format!("{now}  {actor:<20}  NOTED   {:<64}  {}", place(&change.object), commit.short())
         }
         Notice::NotVerified { source, error } => {
             format!("{now}  not verified: {}: {}", resource_of(source), chain(*error))

@@ -17,7 +17,7 @@ mod verify;
 pub use group::{Grouped, GroupedObject};
 pub use recorded::{RecordedVersion, add_trailer, trailers};
 pub use template::{MessageTemplateError, TemplateMessage};
-pub use trailers::{with_group_trailers, with_trailers, without_trailers};
+pub use trailers::{note, with_group_trailers, with_trailers, without_trailers};
 
 /// Words a commit's message.
 ///

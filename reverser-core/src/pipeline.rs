@@ -9,7 +9,7 @@ use crate::{
     Change, CommitMessage, CommitPlan, DefaultLayout, DefaultMessage, Drifted, Edit, Layout, LeftOut, ObjectRef,
     Operation, RefuseSecrets, RepoPath, Resource, Sanitizer, Seal, SealError, Selector, Users, Wanted,
     identity::Identities,
-    message::{Grouped, Synced, with_group_trailers, with_trailers, without_trailers},
+    message::{self, Grouped, Synced, with_group_trailers, with_trailers, without_trailers},
     reason::Annotated,
     yaml,
 };
@@ -396,6 +396,12 @@ impl Pipeline {
     /// ```
     pub fn verify_plan(&self, repaired: &[Drifted], edits: Vec<Edit>, now: Timestamp) -> CommitPlan {
         CommitPlan { author: None, date: now, message: without_trailers(&self.message.verify(repaired)), edits }
+    }
+
+    /// Returns the [note](message::note) that says who made a change, on the commit of so many changes that it is in.
+    pub fn note(&self, change: &Change, changes: usize) -> String {
+        let shown = self.identities.shown_changes(std::slice::from_ref(change));
+        shown.iter().map(|change| message::note(change, changes)).collect()
     }
 
     /// Returns the edit that makes the file say what the object is; `None`: gone.

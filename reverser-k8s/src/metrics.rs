@@ -84,6 +84,9 @@ struct Inner {
     recovered: Counter,
     held: Family<ByResource, Counter>,
     paused: Counter,
+    contradictions: Counter,
+    forgotten: Counter,
+    noted: Counter,
     unanswered: Counter,
     unserved: Family<ByResource, Gauge>,
     refused: Counter,
@@ -130,6 +133,9 @@ impl Metrics {
             recovered: Counter::default(),
             held: Family::default(),
             paused: Counter::default(),
+            contradictions: Counter::default(),
+            forgotten: Counter::default(),
+            noted: Counter::default(),
             unanswered: Counter::default(),
             unserved: Family::default(),
             refused: Counter::default(),
@@ -226,7 +232,13 @@ impl Inner {
         registry.register("pauses", "Times that a watch wasn't read until Git had taken more", self.paused.clone());
         registry.register("sweeps_held", "Sweeps that were held as a mistake is likely", self.held.clone());
         let help = "Changes that were committed without their author, although they had waited for one";
-        registry.register("attribution_unanswered_waits", help, self.unanswered.clone());
+        registry.register("attribution_unanswered", help, self.unanswered.clone());
+        let help = "Changes of which it became known after their commit who made them, as a note on it says";
+        registry.register("attribution_noted", help, self.noted.clone());
+        let help = "Changes of which that is no longer asked, as too many came after them";
+        registry.register("attribution_forgotten", help, self.forgotten.clone());
+        let help = "Times that one who knows named another actor than the one who knew before, or beside it";
+        registry.register("attribution_contradictions", help, self.contradictions.clone());
         let help = "Files that stay although nothing of their kind is served, as seen at the start";
         registry.register("unserved_files", help, self.unserved.clone());
         registry.register("refused", "Times that a sensitive object was left out", self.refused.clone());
@@ -303,6 +315,15 @@ impl Reporter for Metrics {
             }
             Notice::Disagreed { .. } => {
                 inner.disagreements.inc();
+            }
+            Notice::Contradicted { .. } => {
+                inner.contradictions.inc();
+            }
+            Notice::Forgotten { changes } => {
+                inner.forgotten.inc_by(changes as u64);
+            }
+            Notice::Noted { .. } => {
+                inner.noted.inc();
             }
             Notice::Failed { source, error, .. } => {
                 let failure = ByFailure { resource: resource_of_source(source), reason: error.reason() };

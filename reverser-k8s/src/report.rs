@@ -75,6 +75,15 @@ pub enum Notice<'a> {
         /// Whether people should hear of it: of one a minute. Otherwise it is one more for those who count.
         is_news: bool,
     },
+    /// A change was committed as somebody's, and what came to be known later names somebody else. A note on the commit says so.
+    Contradicted {
+        /// What happened, by whom it is known to have been.
+        change: &'a Change,
+        /// Whom its commit names.
+        committed: &'a Actor,
+        /// Its commit.
+        commit: &'a CommitId,
+    },
     /// A source can't go on for the moment.
     Failed {
         /// The source's id.
@@ -84,6 +93,11 @@ pub enum Notice<'a> {
         /// Whether people should hear of it: of a failure that waits for a person once for each source, of one that will pass
         /// only of the first source. Otherwise it is one more for those who count.
         is_news: bool,
+    },
+    /// Who made some changes is no longer asked, although it might still become known, since too many came after them.
+    Forgotten {
+        /// How many.
+        changes: usize,
     },
     /// A source had a gap behind it, since the API server had forgotten its position.
     Gap {
@@ -119,6 +133,13 @@ pub enum Notice<'a> {
         resource: &'a Resource,
         /// How many objects there are.
         objects: usize,
+    },
+    /// It has become known who made a change after it was committed, and a note on the commit says it.
+    Noted {
+        /// What happened, by whom it is known to have been.
+        change: &'a Change,
+        /// Its commit, as it was made.
+        commit: &'a CommitId,
     },
     /// What a source tells of could not be compared with Git. It is tried again in its turn.
     NotVerified {
@@ -237,6 +258,17 @@ impl Reporter for LogReporter {
             Notice::Disagreed { is_news: false, .. }
             | Notice::Failed { is_news: false, .. }
             | Notice::Recovered { is_news: false, .. } => {}
+            Notice::Contradicted { change, committed, commit } => tracing::warn!(
+                object = %change.object,
+                namespace = change.object.namespace.as_deref(),
+                actor = change.attribution.actor().map(|actor| &*actor.name),
+                committed = &*committed.name,
+                %commit,
+                "committed as somebody else's; a note on the commit says whose it is"
+            ),
+            Notice::Forgotten { changes } => {
+                tracing::debug!(changes, "no longer asked who made them: too many came after them");
+            }
             Notice::Failed { source, error, .. } => {
                 tracing::warn!(source = resource_of(source), error = %chain(error), "not watched for the moment");
             }
@@ -255,6 +287,13 @@ impl Reporter for LogReporter {
                 tracing::info!(source = resource_of(source), "not read until Git has taken what was read");
             }
             Notice::Recovered { source, .. } => tracing::info!(source = resource_of(source), "watched again"),
+            Notice::Noted { change, commit } => tracing::info!(
+                object = %change.object,
+                namespace = change.object.namespace.as_deref(),
+                actor = change.attribution.actor().map(|actor| &*actor.name),
+                %commit,
+                "noted who made it, as that became known after the commit"
+            ),
             Notice::NotVerified { source, error } => {
                 tracing::warn!(source = resource_of(source), error = %chain(error), "not verified");
             }

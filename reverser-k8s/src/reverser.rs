@@ -11,6 +11,7 @@ mod again;
 mod attributing;
 mod builder;
 mod item;
+mod late;
 mod lists;
 mod persist;
 mod pump;
@@ -33,10 +34,10 @@ use std::{
     time::Duration,
 };
 
+use futures::future;
 use jiff::Timestamp;
 use reverser_core::{
-    Attribution, Batching, Change, Coalescing, Edit, LeftOut, Operation, Pipeline, Reasons, Rendered, SealError,
-    Writers,
+    Batching, Change, Coalescing, Edit, LeftOut, Operation, Pipeline, Reasons, Rendered, SealError, Writers,
 };
 use reverser_git::{Batch, CommitId, GitSink, Outcome, Receipt, SinkError};
 use tokio::{sync::mpsc, time::Instant};
@@ -283,12 +284,15 @@ impl Reverser {
         for source in sources {
             pumps.start(source, false);
         }
-        let recorder = self.record_queue(&mut queue, held.into_iter().map(|(source, _)| source).collect());
+        let (notes, facts) = late::facts();
+        let held = held.into_iter().map(|(source, _)| source).collect();
+        // The recorder drops its end of the notes when it returns, and so ends whoever writes them.
+        let recorder = future::try_join(self.record_queue(&mut queue, held, notes), self.write_notes(facts));
         tokio::pin!(recorder);
         let mut is_open = true;
         loop {
             tokio::select! {
-                recorded = &mut recorder => return recorded,
+                recorded = &mut recorder => return recorded.map(drop),
                 arrival = arrivals.recv(), if is_open => match arrival {
                     Some(Arrival::New(source)) => {
                         self.reporter.report(Notice::Watching { source: source.id() });
@@ -308,7 +312,7 @@ impl Reverser {
         // The pumps drop their ends of the queue, and the recorder returns when it has run dry.
         pumps.stop().await;
         let recorded = tokio::time::timeout(LAST_COMMITS, recorder).await;
-        recorded.unwrap_or(Err(SinkError::Late { limit: LAST_COMMITS }))
+        recorded.unwrap_or(Err(SinkError::Late { limit: LAST_COMMITS })).map(drop)
     }
 
     /// Returns the deletion of an object that is no longer selected and was when its file was written. The file tells:

@@ -95,6 +95,28 @@ pub fn with_group_trailers(message: &str, group: &Grouped<'_>, co_authors: &[Sig
     text.0
 }
 
+/// Returns the trailers that say who made `change`, for a note on a commit that was made before that was known: those that
+/// [`with_trailers`] writes of it, and of a commit of more than one change also which version of which object it is about.
+///
+/// ```
+/// use reverser_core::{Actor, Change, ObjectRef, Operation, Resource, message::note};
+///
+/// let resource = Resource::new("", "v1", "Node", "nodes").cluster_scoped().into();
+/// let node = ObjectRef { resource, namespace: None, name: "n-1".into(), uid: Some("4f1c".into()) };
+/// let change = Change::new(node, Operation::Update, None).by(Actor::user("bob"));
+/// assert_eq!(note(&change, 1), "Reverser-Actor: bob\nReverser-Evidence: host\n");
+/// assert_eq!(note(&change, 2), "Reverser-Actor: bob\nReverser-Evidence: host\nReverser-Uid: 4f1c\n");
+/// ```
+pub fn note(change: &Change, changes: usize) -> String {
+    let mut text = Text(String::new());
+    text.attribution(&change.attribution);
+    text.request(&change.attribution);
+    if changes > 1 {
+        text.version(&change.object, change.resource_version.as_deref());
+    }
+    text.0
+}
+
 /// Returns `message` made safe as [`with_trailers`] does it, for a commit that is no single change; `[SYNC]` when it is
 /// blank.
 ///

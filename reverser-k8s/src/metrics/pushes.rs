@@ -55,7 +55,7 @@ impl Collector for Measured {
         if let Some(load) = self.0.0.load.get() {
             gauge("sources", "Watches that are read", None, load.sources() as f64)?;
             let help = "Changes that wait for who made them";
-            gauge("attribution_waiting_changes", help, None, load.waiting() as f64)?;
+            gauge("attribution_waiting", help, None, load.waiting() as f64)?;
             gauge("queue", "What was read and isn't committed", Some(&Unit::Bytes), load.bytes() as f64)?;
             gauge("queue_limit", "Where reading stops", Some(&Unit::Bytes), load.limit_bytes() as f64)?;
         }

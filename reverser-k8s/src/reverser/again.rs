@@ -49,7 +49,7 @@ pub(super) struct Mark {
 
 impl Mark {
     /// Reads `107:103+2`: read up to 107, and 103 and 105 waited.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (until, waited) = text.split_once(':')?;
         let mut last = 0_u64;
         let waiting = waited.split('+').filter(|step| !step.is_empty()).map(|step| {

@@ -1,7 +1,5 @@
 //! Who made a change: asked, and waited for, before the change goes on.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use reverser_core::{Attribution, Change, Edit, RepoPath, Wanted};
 use reverser_git::SinkError;
@@ -11,12 +9,9 @@ use super::{
     Reverser,
     item::{Item, What},
     recording::{Recording, Room, Taken},
-    waiting::{CHANGES, Pending},
+    waiting::{CHANGES, LONGEST, Pending},
 };
 use crate::report::Notice;
-
-/// How long a change waits at most, whatever is configured.
-const LONGEST: Duration = Duration::from_secs(3600);
 
 /// How many changes go on at a time to make room, as they are.
 const CHUNK: usize = 100;

@@ -4,14 +4,18 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use reverser_core::{Change, message};
 use reverser_git::{Batch, Outcome, SinkError};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 
 use super::{
     Reverser,
     again::mark_of,
     item::{Item, What},
+    late::Fact,
     lists::{RenderedList, Sweep},
-    recording::{Recording, Room},
+    recording::{Recording, Room, Told},
 };
 use crate::queue::{Queued, Receiver};
 
@@ -27,6 +31,7 @@ impl Reverser {
         &self,
         queue: &mut Receiver<Item>,
         held: HashSet<String>,
+        notes: mpsc::Sender<Fact>,
     ) -> Result<(), SinkError> {
         let mut save_positions = tokio::time::interval(POSITIONS_EVERY);
         let mut full = queue.full();
@@ -45,12 +50,14 @@ impl Reverser {
                     if gathered.is_empty() {
                         self.flush(&mut recording).await?;
                         self.load.set_waiting(0);
+                        recording.late.hurry(Instant::now());
+                        self.note_late(&mut recording, &notes);
                         return self.save(&mut recording).await;
                     }
                     let items = gathered.into_iter().map(Queued::split).map(|(item, room)| (item, Some(room)));
                     self.take(items, &mut recording).await?;
                 }
-                () = until(due), if due.is_some() => self.tick(&mut *self.recording.lock().await).await?,
+                () = until(due), if due.is_some() => self.tick(&mut *self.recording.lock().await, &notes).await?,
                 () = &mut learned, if listens => {
                     learned = self.actors.learned();
                     self.recording.lock().await.learned();
@@ -67,8 +74,9 @@ impl Reverser {
     }
 
     /// Does what it is time for.
-    async fn tick(&self, recording: &mut Recording) -> Result<(), SinkError> {
+    async fn tick(&self, recording: &mut Recording, notes: &mpsc::Sender<Fact>) -> Result<(), SinkError> {
         self.end_due_waits(recording).await?;
+        self.note_late(recording, notes);
         let calmed = recording.tick(&self.pipeline);
         calmed.iter().for_each(|verdict| self.tell_churn(verdict));
         self.commit_ready(recording).await?;
@@ -185,8 +193,14 @@ impl Reverser {
 
     /// Lets go of what was ready and is committed; returns how many commits that made.
     pub(super) fn settle(&self, recording: &mut Recording, outcomes: &[Outcome]) -> usize {
-        for (changes, outcome) in recording.committed().iter().zip(outcomes) {
-            self.tell(changes, outcome);
+        for (changes, outcome) in recording.committed().into_iter().zip(outcomes) {
+            self.tell(&changes, outcome);
+            let of = changes.len();
+            for Told { change, arrived, .. } in changes {
+                if let Outcome::Committed(commit) = outcome {
+                    self.remember(change, arrived, commit, of, recording);
+                }
+            }
         }
         outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Committed(_))).count()
     }

@@ -22,6 +22,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{
     again::{Again, Mark, mark_of, version_of},
+    late::Late,
     seen::Seen,
     waiting::Waiting,
 };
@@ -53,6 +54,8 @@ pub(super) struct Recording {
     pub(super) again: Again,
     /// Sources that have a sweep held: they keep no position, so that the next start lists, and asks, again.
     pub(super) held: HashSet<String>,
+    /// What is committed and may turn out to be somebody else's.
+    pub(super) late: Late,
     /// For verifications.
     pub(super) seen: Seen,
 }
@@ -141,6 +144,7 @@ impl Recording {
             marked: BTreeMap::new(),
             again: Again::default(),
             held: HashSet::new(),
+            late: Late::default(),
             seen: Seen::default(),
         }
     }
@@ -276,17 +280,19 @@ impl Recording {
             Clock::Log(_) => None,
             Clock::Monotonic(since) => due.and_then(|due| since.checked_add(due)),
         };
-        [instant, self.waiting.due()].into_iter().flatten().min()
+        [instant, self.waiting.due(), self.late.due()].into_iter().flatten().min()
     }
 
     /// Something has been learned of who makes changes.
     pub(super) fn learned(&mut self) {
-        self.waiting.learned(Instant::now());
+        let now = Instant::now();
+        self.waiting.learned(now);
+        self.late.learned(now);
     }
 
     /// Returns whether it matters what is learned.
     pub(super) fn listens(&self) -> bool {
-        self.waiting.listens()
+        self.waiting.listens() || self.late.listens()
     }
 
     /// Returns whether anything takes room that goes on later.

@@ -17,6 +17,7 @@ mod managers;
 mod reasons;
 mod selection;
 mod verify;
+mod waiting;
 
 fn body(name: &str, version: u32, label: &str) -> Value {
     json!({"metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": version.to_string(),

@@ -23,6 +23,9 @@ use super::{again::version_of, item::Item, recording::Room};
 /// on as it is.
 pub(super) const CHANGES: usize = 10_000;
 
+/// How long a change waits for its author at most, and one whose author isn't certain is remembered, whatever is configured.
+pub(super) const LONGEST: Duration = Duration::from_secs(3600);
+
 /// What asking about one change may cost: while thousands wait and facts come one by one, there are no more than so many questions
 /// a second.
 const QUESTION: Duration = Duration::from_micros(5);
