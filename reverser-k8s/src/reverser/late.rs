@@ -19,7 +19,7 @@ use super::{Reverser, recording::Recording, waiting::LONGEST};
 use crate::report::Notice;
 
 /// How many changes are remembered, about 600 bytes each. Beyond it the oldest are forgotten, and counted.
-pub(super) const CHANGES: usize = 10_000;
+pub(super) const CHANGES: usize = if cfg!(test) { 2_000 } else { 10_000 };
 
 /// How often all of them are asked about at most, while facts come: 10,000 questions take a few milliseconds.
 const EVERY: Duration = Duration::from_millis(500);

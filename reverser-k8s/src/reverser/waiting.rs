@@ -21,7 +21,7 @@ use super::{again::version_of, item::Item, recording::Room};
 
 /// How many changes wait at most: a few seconds of what an API server can take. At the bound the one that has waited longest goes
 /// on as it is.
-pub(super) const CHANGES: usize = 10_000;
+pub(super) const CHANGES: usize = if cfg!(test) { 2_000 } else { 10_000 };
 
 /// How long a change waits for its author at most, and one whose author isn't certain is remembered, whatever is configured.
 pub(super) const LONGEST: Duration = Duration::from_secs(3600);

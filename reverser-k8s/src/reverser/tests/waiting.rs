@@ -292,10 +292,10 @@ async fn what_has_waited_longest_goes_on_as_it_is_when_too_many_wait() {
     let (sink, lines) = (MemorySink::new(), Lines::new(60, []));
     let reverser = waits(&sink, &lines).build();
     let most = u32::try_from(super::super::waiting::CHANGES).unwrap();
-    let script = (0..most + 2).map(|number| unknown(&format!("n{number:05}"), 101 + number));
+    let script = (0..most + 2).map(|number| unknown(&format!("n{number:04}"), 101 + number));
     let watch = async {
         at(1.0, lines.0.since).await;
-        assert_eq!(told(&sink), [update("-", "n00000"), update("-", "n00001")]);
+        assert_eq!(told(&sink), [update("-", "n0000"), update("-", "n0001")]);
         assert_eq!(reverser.load().waiting(), super::super::waiting::CHANGES);
     };
     tokio::join!(run_for(&reverser, sources(script), 5), watch);
@@ -402,9 +402,9 @@ async fn beyond_what_is_remembered_the_oldest_are_forgotten_and_counted() {
     let most = u32::try_from(super::super::late::CHANGES).unwrap();
     let lines = Lines::late(0, 60, [(5.0, 101, "alice"), (5.0, 102, "bob")]);
     let reverser = waits(&sink, &lines).reporter(heard.clone()).build();
-    let script = (0..=most).map(|number| unknown(&format!("n{number:05}"), 101 + number));
+    let script = (0..=most).map(|number| unknown(&format!("n{number:04}"), 101 + number));
     run_for(&reverser, sources(script), 10).await;
-    assert_eq!(heard.lines(), ["forgotten 1", "noted n00001 bob"]);
+    assert_eq!(heard.lines(), ["forgotten 1", "noted n0001 bob"]);
 }
 
 #[tokio::test(start_paused = true)]

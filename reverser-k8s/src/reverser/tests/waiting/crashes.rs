@@ -53,7 +53,7 @@ fn history() -> impl Strategy<Value = Vec<(usize, u32, Option<u32>)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn whatever_waits_and_crashes_each_change_is_committed_once_and_in_its_objects_order(
         history in history(),
