@@ -11,7 +11,7 @@ use jiff::{Zoned, tz::TimeZone};
 use reverser_core::ObjectRef;
 use reverser_git::{CommitId, ConflictOutcome, PushPhase, PushState};
 use reverser_k8s::{
-    Gap, LogReporter, Notice, Reporter, Verified,
+    EndpointNotice, Gap, LogReporter, Notice, Reporter, Verified,
     report::{chain, names, resource_of},
 };
 use tokio::sync::watch;
@@ -233,6 +233,7 @@ fn line(notice: &Notice<'_>) -> Option<String> {
             committed.name,
             commit.short()
         ),
+        Notice::Endpoint(notice) => format!("{now}  {}", endpoint_line(notice)?),
         Notice::Failed { is_news: false, .. } | Notice::Recovered { is_news: false, .. } => return None,
         Notice::Failed { error, .. } => format!("{now}  not watched: {}", chain(*error)),
         Notice::Gap { source, gap: Gap::Recovered { changes, .. } } if *changes > 0 => {
@@ -283,6 +284,24 @@ fn line(notice: &Notice<'_>) -> Option<String> {
             format!("{now}  {:<20}  VERIFY  {what:<64}  {}", "-", commit.map_or("", |commit| commit.short()))
         }
         Notice::Watching { source } => format!("{now}  watching what has come up: {}", resource_of(source)),
+        _ => return None,
+    })
+}
+
+/// What is told of the endpoint, `None` for what a person needn't see.
+fn endpoint_line(notice: &EndpointNotice<'_>) -> Option<String> {
+    Some(match notice {
+        EndpointNotice::CertificateFailed { why, until } => {
+            let until = until.map(|until| format!("; the one that is served ends at {until}")).unwrap_or_default();
+            format!("the certificate is not renewed: {why}{until}")
+        }
+        EndpointNotice::CertificatesRemade { why } => format!("certificates are made anew: {why}"),
+        EndpointNotice::FileKept { why } => format!("{why}; what it said before counts"),
+        EndpointNotice::NotConnected { is_news: true, .. } => {
+            "an API server doesn't trust our certificate: its caBundle is another one, or the address is not in it"
+                .into()
+        }
+        EndpointNotice::Panicked { endpoint } => format!("a panic in {endpoint}; please report it"),
         _ => return None,
     })
 }

@@ -35,7 +35,7 @@
 //! |---|---|
 //! | to record what users of a controller do | [`Reverser::record`], [`change`] |
 //! | to follow a cluster, resumed where it stopped | [`Cluster`], [`Reverser::run`]; gaps in a [`Gap`] |
-//! | to name authors | [`ActorSource`], [`audit`]; [`identities`]: who is called how |
+//! | to name authors | [`ActorSource`], [`audit`], feature `webhook` to be called by API servers; [`identities`]: who is called how |
 //! | to see whether Git is right | [`ReverserBuilder::verify_every`], [`compare()`] |
 //! | to tell what happens | [`Reporter`], [`Metrics`] |
 //! | to make a cluster what Git says or said | [`Restore`] |
@@ -59,6 +59,8 @@ pub mod source;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod watch;
+#[cfg(feature = "webhook")]
+pub mod webhook;
 
 mod hub;
 mod queue;
@@ -75,7 +77,7 @@ pub use list::{List, Lister};
 pub use metrics::Metrics;
 pub use queue::Load;
 pub use renew::renewed_client;
-pub use report::{LogReporter, Notice, Reporter};
+pub use report::{Endpoint, EndpointNotice, LogReporter, Notice, Reporter};
 pub use restore::{Restore, RestoreOptions};
 pub use reverser::{Arrival, RecordError, Recorded, Reverser, ReverserBuilder, SyncGaps, Verified};
 pub use source::{Event, Gap, Listed, Source};

@@ -23,6 +23,7 @@
 //! ```
 
 mod audit;
+mod endpoint;
 mod labels;
 mod pushes;
 mod readiness;
@@ -43,6 +44,7 @@ use tokio::sync::watch;
 
 use self::{
     audit::AuditFacts,
+    endpoint::EndpointMetrics,
     labels::{ByChange, ByCommit, ByFailure, ByObject, ByOutcome, ByResource, ByState, resource_of_source},
     pushes::Measured,
     readiness::Health,
@@ -98,6 +100,7 @@ struct Inner {
     last_verification: Gauge,
     churning: Gauge,
     churners: Family<ByObject, Gauge<f64, AtomicU64>>,
+    endpoint: EndpointMetrics,
     pushes: OnceLock<watch::Receiver<PushState>>,
     load: OnceLock<Load>,
     audit: OnceLock<Audit>,
@@ -147,6 +150,7 @@ impl Metrics {
             last_verification: Gauge::default(),
             churning: Gauge::default(),
             churners: Family::default(),
+            endpoint: EndpointMetrics::default(),
             pushes: OnceLock::new(),
             load: OnceLock::new(),
             audit: OnceLock::new(),
@@ -267,6 +271,7 @@ impl Inner {
             "How often the first of these changed when they began",
             self.churners.clone(),
         );
+        self.endpoint.register(registry);
     }
 }
 
@@ -325,6 +330,7 @@ impl Reporter for Metrics {
             Notice::Noted { .. } => {
                 inner.noted.inc();
             }
+            Notice::Endpoint(notice) => inner.endpoint.count(&notice),
             Notice::Failed { source, error, .. } => {
                 let failure = ByFailure { resource: resource_of_source(source), reason: error.reason() };
                 inner.watch_failures.get_or_create(&failure).inc();

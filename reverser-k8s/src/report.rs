@@ -6,6 +6,7 @@ use kube::core::Status;
 use reverser_core::{Actor, Attribution, Change, ObjectRef, RepoPath, Resource, SealError, message::Synced};
 use reverser_git::{CommitId, Obstructed, SinkError};
 
+pub use self::endpoint::{Endpoint, EndpointNotice};
 use crate::{
     api_error::ApiError,
     compare::CompareError,
@@ -13,6 +14,8 @@ use crate::{
     reverser::Verified,
     source::Gap,
 };
+
+mod endpoint;
 
 /// Hears what happens.
 ///
@@ -84,6 +87,8 @@ pub enum Notice<'a> {
         /// Its commit.
         commit: &'a CommitId,
     },
+    /// What the endpoint that API servers call has to tell.
+    Endpoint(EndpointNotice<'a>),
     /// A source can't go on for the moment.
     Failed {
         /// The source's id.
@@ -269,6 +274,7 @@ impl Reporter for LogReporter {
             Notice::Forgotten { changes } => {
                 tracing::debug!(changes, "no longer asked who made them: too many came after them");
             }
+            Notice::Endpoint(notice) => notice.log(),
             Notice::Failed { source, error, .. } => {
                 tracing::warn!(source = resource_of(source), error = %chain(error), "not watched for the moment");
             }
