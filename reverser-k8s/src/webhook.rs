@@ -30,7 +30,7 @@
 //! // Register `https://reverser.example.com:8443` + `token.path()` with the bundle, and again whenever it changes.
 //! let _bundle = certificates.bundle();
 //! let routes = Routes::new(Arc::new(LogReporter)).admission(token, |body: bytes::Bytes| match &body[..] {
-//!     b"" => Err(Refused::Garbage("no AdmissionReview")),
+//!     b"" => Err(Refused::Garbage("no AdmissionReview".into())),
 //!     _ => Ok(Reply::from("{}".to_owned())),
 //! });
 //! let server = Server::bind("0.0.0.0:8443".parse()?).await?;
@@ -53,7 +53,7 @@ mod store;
 mod tls;
 mod token;
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
 
@@ -61,7 +61,7 @@ pub use crate::metrics::ServeError;
 
 pub use self::{
     access::{Access, AccessError},
-    certificates::{CertificateError, Certificates, Issue, Keeper, Mounted},
+    certificates::{CertificateError, Certificates, Issue, Keeper, Mounted, Unfit},
     limits::Limits,
     routes::Routes,
     server::Server,
@@ -113,14 +113,14 @@ impl fmt::Debug for Reply {
     }
 }
 
-/// Why a body isn't taken, in words that hold nothing of it: the caller and the metrics get them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a body isn't taken, in few words for the caller. They are neither logged nor counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refused {
     /// There is too much to do: 503. An API server sends its audit events again.
-    Busy(&'static str),
+    Busy(Cow<'static, str>),
     /// It isn't what it should be: 400.
-    Garbage(&'static str),
+    Garbage(Cow<'static, str>),
 }
 
 #[cfg(test)]

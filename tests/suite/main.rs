@@ -47,4 +47,5 @@ mod snapshot;
 mod soak;
 mod templates;
 mod verify;
+mod webhook;
 mod withdrawn;

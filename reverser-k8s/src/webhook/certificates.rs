@@ -73,7 +73,7 @@ pub enum CertificateError {
         key: PathBuf,
         /// What is the matter.
         #[source]
-        source: rustls::Error,
+        source: Unfit,
     },
     /// A file has nothing of what it is for.
     #[error("{} has no {what} in PEM", file.display())]
@@ -97,7 +97,34 @@ pub enum CertificateError {
     Store(#[source] StoreError),
     /// What was just made can't be used: the clock, or memory, is wrong.
     #[error("a certificate that was just made can't be used")]
-    Unusable(#[source] rustls::Error),
+    Unusable(#[source] Unfit),
+}
+
+/// Why a certificate can't be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unfit {
+    /// Its end has passed.
+    #[error("the certificate has expired")]
+    Expired,
+    /// The key isn't its own.
+    #[error("the key is that of another certificate")]
+    Key,
+    /// It isn't for a name that the endpoint has.
+    #[error("the certificate isn't for {name}")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// Its beginning is still to come.
+    #[error("the certificate isn't valid yet")]
+    NotYet,
+    /// It can't be read, or not be used for this.
+    #[error("the certificate or its key can't be used")]
+    Other(#[source] rustls::Error),
+    /// None of the authorities that count has signed it, nor anybody in its chain.
+    #[error("no authority that API servers are to trust has signed the certificate")]
+    Signer,
 }
 
 impl Certificates {

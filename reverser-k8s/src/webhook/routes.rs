@@ -91,13 +91,13 @@ impl Routes {
     ) -> Response<Full<Bytes>> {
         let begun = Instant::now();
         let (endpoint, answered) = self.route(request, &caller).await;
-        let refusal = answered.as_ref().err().copied();
+        let refused = answered.as_ref().err().map(Refusal::reason);
         let response = match answered {
             Ok(Answer::Healthy) => closing(respond(StatusCode::OK, TEXT, Bytes::from_static(b"ok\n"))),
             Ok(Answer::Received(body)) => respond(StatusCode::OK, JSON, body),
             Err(refusal) => refusal.response(),
         };
-        let (status, refused) = (response.status().as_u16(), refusal.map(Refusal::reason));
+        let status = response.status().as_u16();
         self.report(EndpointNotice::Answered { endpoint, status, refused, took: begun.elapsed() });
         response
     }
@@ -215,7 +215,7 @@ enum Answer {
 }
 
 /// Why there is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Broken,
     /// With those that there are.
@@ -230,22 +230,23 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// In few words, for metrics and callers.
-    pub(super) fn reason(self) -> &'static str {
+    /// In few words, of which there are few, for metrics; callers get them, too, unless there are better ones.
+    fn reason(&self) -> &'static str {
         match self {
             Self::Broken => "the body ended early",
             Self::Method(_) => "method not allowed",
             Self::NotAllowed => "no valid token or client certificate",
             Self::NotJson => "not application/json",
-            Self::NotThere => "",
+            Self::NotThere => "not found",
             Self::Panicked => "internal error",
-            Self::Receiver(Refused::Busy(why) | Refused::Garbage(why)) => why,
+            Self::Receiver(Refused::Busy(_)) => "busy",
+            Self::Receiver(Refused::Garbage(_)) => "not understood",
             Self::Slow => "the body took too long",
             Self::TooLarge => "the body is too large",
         }
     }
 
-    fn status(self) -> StatusCode {
+    fn status(&self) -> StatusCode {
         match self {
             Self::Broken | Self::Receiver(Refused::Garbage(_)) => StatusCode::BAD_REQUEST,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -260,8 +261,12 @@ impl Refusal {
     }
 
     fn response(self) -> Response<Full<Bytes>> {
-        let reason = self.reason();
-        let text = if reason.is_empty() { String::new() } else { format!("{reason}\n") };
+        let text = match &self {
+            // Not even that it is ours.
+            Self::NotThere => String::new(),
+            Self::Receiver(Refused::Busy(why) | Refused::Garbage(why)) => format!("{why}\n"),
+            other => format!("{}\n", other.reason()),
+        };
         let mut response = respond(self.status(), TEXT, text.into());
         let headers = response.headers_mut();
         match self {

@@ -1,6 +1,7 @@
 //! The endpoint as callers meet it: over TLS, byte by byte.
 
 mod bounds;
+mod certificates;
 mod requests;
 
 use std::{

@@ -28,6 +28,10 @@ impl Serving {
         Self(RwLock::new(Arc::new(certificate)))
     }
 
+    pub(super) fn now(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(super) fn replace(&self, certificate: CertifiedKey) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certificate);
     }
@@ -35,7 +39,7 @@ impl Serving {
 
 impl ResolvesServerCert for Serving {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(self.now())
     }
 }
 

@@ -14,14 +14,18 @@ use rcgen::{
 use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls::{
     self, RootCertStore,
-    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
-    server::VerifierBuilderError,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier, verify_server_name},
+    pki_types::{
+        CertificateDer, PrivateKeyDer, ServerName, UnixTime,
+        pem::{self, PemObject},
+    },
+    server::ParsedCertificate,
     sign::CertifiedKey,
 };
 
 use super::{
     super::{der::Validity, tls::provider},
+    Unfit,
     machine::end,
 };
 
@@ -103,17 +107,42 @@ fn common_name(name: &str) -> DistinguishedName {
 
 impl Leaf {
     /// Returns it as it is served.
-    pub(super) fn certified(&self) -> Result<CertifiedKey, rustls::Error> {
+    pub(super) fn certified(&self) -> Result<CertifiedKey, Unfit> {
         certified(self.certificate.as_bytes(), self.key.as_bytes())
+    }
+
+    #[cfg(test)]
+    pub(super) fn pem(&self) -> &str {
+        &self.certificate
+    }
+
+    #[cfg(test)]
+    pub(super) fn key_pem(&self) -> &str {
+        &self.key
     }
 }
 
 /// Reads certificates and their key from PEM; they belong together.
-pub(super) fn certified(certificates: &[u8], key: &[u8]) -> Result<CertifiedKey, rustls::Error> {
+pub(super) fn certified(certificates: &[u8], key: &[u8]) -> Result<CertifiedKey, Unfit> {
+    let not_pem = |error: pem::Error| Unfit::Other(rustls::Error::General(error.to_string()));
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificates).collect();
-    let chain = chain.map_err(|error| rustls::Error::General(error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| rustls::Error::General(error.to_string()))?;
-    CertifiedKey::from_der(chain, key, &provider())
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(not_pem)?;
+    CertifiedKey::from_der(chain.map_err(not_pem)?, key, &provider()).map_err(|error| unfit(error, None))
+}
+
+/// The words of rustls are about certificates of others.
+fn unfit(error: rustls::Error, name: Option<&ServerName<'_>>) -> Unfit {
+    use rustls::{CertificateError as Invalid, Error, InconsistentKeys};
+    match (error, name) {
+        (Error::InconsistentKeys(InconsistentKeys::KeyMismatch), _) => Unfit::Key,
+        (Error::InvalidCertificate(Invalid::Expired | Invalid::ExpiredContext { .. }), _) => Unfit::Expired,
+        (Error::InvalidCertificate(Invalid::NotValidYet | Invalid::NotValidYetContext { .. }), _) => Unfit::NotYet,
+        (Error::InvalidCertificate(Invalid::UnknownIssuer), _) => Unfit::Signer,
+        (Error::InvalidCertificate(Invalid::NotValidForName | Invalid::NotValidForNameContext { .. }), Some(name)) => {
+            Unfit::Name { name: name.to_str().into_owned() }
+        }
+        (other, _) => Unfit::Other(other),
+    }
 }
 
 /// Returns how long a certificate that is served is valid.
@@ -127,18 +156,27 @@ pub(super) fn verify(
     authorities: impl IntoIterator<Item = CertificateDer<'static>>,
     names: &[ServerName<'static>],
     now: Timestamp,
-) -> Result<(), rustls::Error> {
+) -> Result<(), Unfit> {
     let mut roots = RootCertStore::empty();
     for authority in authorities {
-        roots.add(authority)?;
+        roots.add(authority).map_err(Unfit::Other)?;
     }
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
-    let verifier = verifier.map_err(|error: VerifierBuilderError| rustls::Error::General(error.to_string()))?;
+    let verifier = verifier.map_err(|error| Unfit::Other(rustls::Error::General(error.to_string())))?;
     let now = UnixTime::since_unix_epoch(Duration::from_secs(now.as_second().try_into().unwrap_or_default()));
     let Some((end, intermediates)) = certificate.cert.split_first() else {
-        return Err(rustls::Error::NoCertificatesPresented);
+        return Err(Unfit::Other(rustls::Error::NoCertificatesPresented));
     };
-    names.iter().try_for_each(|name| verifier.verify_server_cert(end, intermediates, name, &[], now).map(drop))
+    names.iter().try_for_each(|name| {
+        let verified = verifier.verify_server_cert(end, intermediates, name, &[], now);
+        verified.map(drop).map_err(|error| unfit(error, Some(name)))
+    })
+}
+
+/// Looks whether a certificate is for each of these names, where it isn't known whom API servers trust.
+pub(super) fn are_named(certificate: &CertifiedKey, names: &[ServerName<'_>]) -> Result<(), Unfit> {
+    let end = certificate.end_entity_cert().and_then(ParsedCertificate::try_from).map_err(Unfit::Other)?;
+    names.iter().try_for_each(|name| verify_server_name(&end, name).map_err(|error| unfit(error, Some(name))))
 }
 
 /// Reads what we are called: a DNS name, or an IP address, also as URLs have those of version 6.

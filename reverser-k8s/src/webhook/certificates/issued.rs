@@ -314,3 +314,6 @@ async fn put(store: &dyn Store, kept: &Kept) -> Result<(), CertificateError> {
     })?;
     store.put(NAME, &bytes).await.map_err(CertificateError::Store)
 }
+
+#[cfg(test)]
+mod tests;

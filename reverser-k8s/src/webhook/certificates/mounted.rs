@@ -17,16 +17,14 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_rustls::rustls::{
-    self, CertificateError as Invalid,
-    client::verify_server_name,
+    self,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
-    server::ParsedCertificate,
     sign::CertifiedKey,
 };
 
 use super::{
-    CertificateError, Certificates,
-    authority::{certified, server_name, validity, verify},
+    CertificateError, Certificates, Unfit,
+    authority::{are_named, certified, server_name, validity, verify},
 };
 use crate::report::{EndpointNotice, Notice, Reporter, chain};
 
@@ -214,9 +212,9 @@ impl Files {
         }
         let certified = certified(&self.certificate, &self.key).map_err(bad)?;
         match validity(&certified) {
-            None => return Err(bad(Invalid::BadEncoding.into())),
-            Some(validity) if now < validity.from => return Err(bad(Invalid::NotValidYet.into())),
-            Some(validity) if validity.until < now => return Err(bad(Invalid::Expired.into())),
+            None => return Err(bad(Unfit::Other(rustls::CertificateError::BadEncoding.into()))),
+            Some(validity) if now < validity.from => return Err(bad(Unfit::NotYet)),
+            Some(validity) if validity.until < now => return Err(bad(Unfit::Expired)),
             Some(_) => {}
         }
         match &self.authorities {
@@ -234,7 +232,5 @@ async fn read(file: &Path) -> Result<Vec<u8>, CertificateError> {
     tokio::fs::read(file).await.map_err(|source| CertificateError::Read { file: file.to_owned(), source })
 }
 
-fn are_named(certified: &CertifiedKey, names: &[ServerName<'_>]) -> Result<(), rustls::Error> {
-    let certificate = ParsedCertificate::try_from(certified.end_entity_cert()?)?;
-    names.iter().try_for_each(|name| verify_server_name(&certificate, name))
-}
+#[cfg(test)]
+mod tests;

@@ -48,10 +48,10 @@ async fn whoever_does_not_know_the_token_learns_nothing() {
 #[tokio::test]
 async fn what_is_no_review_is_refused_with_a_reason() {
     let receiver = |body: Bytes| match &body[..] {
-        b"busy" => Err(Refused::Busy("too much to do")),
+        b"busy" => Err(Refused::Busy("too much to do".into())),
         b"panic" => panic!("as a test wants it"),
         b"{}" => echo(body),
-        _ => Err(Refused::Garbage("no AdmissionReview")),
+        _ => Err(Refused::Garbage("no AdmissionReview".into())),
     };
     let running = serve(Limits::default(), |routes, token| routes.admission(token, receiver)).await;
     let path = running.token.path();
