@@ -264,6 +264,7 @@ fn line(notice: &Notice<'_>) -> Option<String> {
         Notice::Obstructed(obstructed) => format!("{now}  {obstructed}"),
         Notice::Recovered { source, .. } => format!("{now}  watched again: {}", resource_of(source)),
         Notice::Refused(error) => format!("{now}  {error}"),
+        Notice::Registration(news) => format!("{now}  {news}"),
         Notice::SinkFailed(error) => format!("{now}  could not commit, trying again: {}", chain(*error)),
         Notice::SinkRecovered => format!("{now}  committing again"),
         Notice::Started { sources } => format!("{now}  watching {sources} resources; Ctrl-C ends"),

@@ -10,12 +10,16 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, client::Body};
 use reverser_core::{Fingerprinter, LeftOut, Pipeline, Resource};
 use reverser_git::{Batch, GitSink, SinkError};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use crate::{
     discover::{Catalog, DiscoverError},
     hub::{Extent, Hub, Open, Subscription},
     list::List,
+    registration::Captured,
     report::is_about,
     request::within,
     reverser::source_of_mark,
@@ -46,6 +50,8 @@ pub struct Cluster {
     hub: Arc<Hub>,
     /// Shared by all of its watches.
     gate: Gate,
+    /// Of this target; those who ask for it hold the other ends.
+    captured: Arc<watch::Sender<Captured>>,
     /// Where somebody asks who made changes.
     fingerprinter: Option<Fingerprinter>,
 }
@@ -78,7 +84,16 @@ impl Cluster {
         // No slash: it separates the parts of a watch's id.
         let uid = uid.unwrap_or_else(|| address.trim_end_matches('/').replace('/', "_"));
         let id = format!("{uid}/{scope}");
-        Ok(Self { client, uid, id, catalog, hub: Arc::default(), gate: Gate::default(), fingerprinter: None })
+        Ok(Self {
+            client,
+            uid,
+            id,
+            catalog,
+            hub: Arc::default(),
+            gate: Gate::default(),
+            captured: Arc::default(),
+            fingerprinter: None,
+        })
     }
 
     /// Returns the same cluster for another target: a branch, path or selection of its own. `scope` is what it would have
@@ -94,7 +109,7 @@ impl Cluster {
     /// ```
     #[must_use]
     pub fn target(&self, scope: &str) -> Self {
-        Self { id: format!("{}/{scope}", self.uid), ..self.clone() }
+        Self { id: format!("{}/{scope}", self.uid), captured: Arc::default(), ..self.clone() }
     }
 
     /// Returns the same cluster, whose watches say of each change what joins it with the request that made it, as
@@ -112,6 +127,12 @@ impl Cluster {
     /// Returns what `pipeline` selects of what is served.
     pub fn choose(&self, pipeline: &Pipeline) -> Choice {
         choose(&self.catalog, pipeline)
+    }
+
+    /// Returns what `pipeline` captures of what is served, for as long as [`follow`](Self::follow) runs with it.
+    pub fn captured(&self, pipeline: &Pipeline) -> watch::Receiver<Captured> {
+        self.captured.send_replace(Captured::of(&self.catalog, pipeline));
+        self.captured.subscribe()
     }
 
     /// Returns a watch for each of `resources` and each selected namespace; those that `cursors` know go on there.
@@ -234,7 +255,7 @@ fn namespaces(resource: &Resource, pipeline: &Pipeline) -> Vec<Option<String>> {
     }
 }
 
-fn choose(catalog: &Catalog, pipeline: &Pipeline) -> Choice {
+pub(crate) fn choose(catalog: &Catalog, pipeline: &Pipeline) -> Choice {
     let mut choice = Choice::default();
     for resource in catalog.watchable_for(&pipeline.selector) {
         match pipeline.selector.resource(resource) {

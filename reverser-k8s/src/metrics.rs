@@ -56,6 +56,7 @@ pub use self::{
 use crate::{
     audit::Audit,
     queue::Load,
+    registration::RegistrationNews,
     report::{Notice, Reporter},
     reverser::Verified,
     source::Gap,
@@ -101,6 +102,8 @@ struct Inner {
     churning: Gauge,
     churners: Family<ByObject, Gauge<f64, AtomicU64>>,
     endpoint: EndpointMetrics,
+    registered: Gauge,
+    registration_repairs: Counter,
     pushes: OnceLock<watch::Receiver<PushState>>,
     load: OnceLock<Load>,
     audit: OnceLock<Audit>,
@@ -151,6 +154,8 @@ impl Metrics {
             churning: Gauge::default(),
             churners: Family::default(),
             endpoint: EndpointMetrics::default(),
+            registered: Gauge::default(),
+            registration_repairs: Counter::default(),
             pushes: OnceLock::new(),
             load: OnceLock::new(),
             audit: OnceLock::new(),
@@ -272,6 +277,10 @@ impl Inner {
             self.churners.clone(),
         );
         self.endpoint.register(registry);
+        let help = "Whether the API server is told to send what is captured, as far as is known (1), or that is out of date (0)";
+        registry.register("registered", help, self.registered.clone());
+        let help = "Episodes in which somebody edited or deleted the webhook configuration, and it was put right";
+        registry.register("registration_repairs", help, self.registration_repairs.clone());
     }
 }
 
@@ -290,6 +299,22 @@ impl Inner {
             self.drift.get_or_create(&ByState { state }).inc_by(count as u64);
         }
         self.last_verification.set(verified.at.as_second());
+    }
+}
+
+impl Inner {
+    fn registration(&self, news: &RegistrationNews<'_>) {
+        match news {
+            RegistrationNews::Failing { .. } => {
+                self.registered.set(0);
+            }
+            RegistrationNews::PutRight { .. } => {
+                self.registration_repairs.inc();
+            }
+            RegistrationNews::Recovered { .. } | RegistrationNews::Registered { .. } => {
+                self.registered.set(1);
+            }
+        }
     }
 }
 
@@ -359,6 +384,7 @@ impl Reporter for Metrics {
             Notice::Refused(_) => {
                 inner.refused.inc();
             }
+            Notice::Registration(news) => inner.registration(&news),
             Notice::SinkFailed(error) => {
                 inner.sink_failures.inc();
                 self.state().health.sink_failed(error);

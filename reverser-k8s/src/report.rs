@@ -11,6 +11,7 @@ use crate::{
     api_error::ApiError,
     compare::CompareError,
     identities::{IdentitySource, IdentitySourceError},
+    registration::RegistrationNews,
     reverser::Verified,
     source::Gap,
 };
@@ -169,6 +170,8 @@ pub enum Notice<'a> {
         /// Whether people should hear of it: they heard of its failure, or it is the last of those that failed.
         is_news: bool,
     },
+    /// The requests that say who made changes are sent, or aren't for the moment.
+    Registration(RegistrationNews<'a>),
     /// An object is not written, since it is sensitive.
     Refused(&'a SealError),
     /// Nothing can be committed for the moment; it is tried again.
@@ -300,6 +303,7 @@ impl Reporter for LogReporter {
                 %commit,
                 "noted who made it, as that became known after the commit"
             ),
+            Notice::Registration(news) => log_registration(&news),
             Notice::NotVerified { source, error } => {
                 tracing::warn!(source = resource_of(source), error = %chain(error), "not verified");
             }
@@ -351,6 +355,13 @@ fn report_gap(source: &str, gap: &Gap) {
         // After each restart of an API server all of its watches have one, and mostly nothing is in it.
         Gap::Recovered { changes: 0, from, until } => tracing::debug!(source, from, until, "nothing missed"),
         Gap::Recovered { changes, from, until } => tracing::info!(source, changes, from, until, "history recovered"),
+    }
+}
+
+fn log_registration(news: &RegistrationNews<'_>) {
+    match news {
+        RegistrationNews::Failing { .. } | RegistrationNews::PutRight { .. } => tracing::warn!("{news}"),
+        RegistrationNews::Recovered { .. } | RegistrationNews::Registered { .. } => tracing::info!("{news}"),
     }
 }
 

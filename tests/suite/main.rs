@@ -32,6 +32,7 @@ mod outages;
 mod readers;
 mod recovery;
 mod refusals;
+mod registration;
 mod remote;
 mod replaced;
 mod replay;

@@ -23,6 +23,7 @@ use super::{Cluster, choose, resume};
 use crate::{
     discover::Discovery,
     hub::{Extent, Subscription},
+    registration::Captured,
     report::chain,
     reverser::Arrival,
     source::{Event, Source},
@@ -99,6 +100,11 @@ impl Cluster {
         git: &dyn GitSink,
         arrivals: &mpsc::Sender<Arrival>,
     ) {
+        // Who attributes hears of it first.
+        self.captured.send_if_modified(|captured| {
+            let before = std::mem::replace(captured, Captured::of(&catalog, pipeline));
+            before != *captured
+        });
         let before = choose(&self.catalog, pipeline).resources;
         let after = choose(&catalog, pipeline).resources;
         for gone in before.iter().filter(|resource| !after.contains(resource)) {

@@ -249,7 +249,7 @@ async fn create(api: &Api<DynamicObject>, object: Value) -> Result<(), Error> {
     }
 }
 
-fn acceptor(authority: &Authority, host: &str) -> Result<TlsAcceptor, Error> {
+pub(crate) fn acceptor(authority: &Authority, host: &str) -> Result<TlsAcceptor, Error> {
     use tokio_rustls::rustls::{
         ServerConfig,
         crypto::aws_lc_rs,
@@ -269,9 +269,9 @@ fn acceptor(authority: &Authority, host: &str) -> Result<TlsAcceptor, Error> {
 }
 
 /// Connections that have shaken hands.
-struct Door {
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
+pub(crate) struct Door {
+    pub(crate) listener: TcpListener,
+    pub(crate) acceptor: TlsAcceptor,
 }
 
 impl Listener for Door {

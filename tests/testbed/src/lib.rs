@@ -4,6 +4,7 @@
 //! KUBEBUILDER_ASSETS, PATH ──┐
 //! go build of the pins in go/ ┴─► etcd ◄── kube-apiserver ◄── kube-controller-manager
 //!                                               ├───► ExtensionServer, behind an APIService
+//!                                               ├───► Receiver, a webhook
 //!                                               ▲ users with certificates and RBAC, kubectl
 //!      what is tested: reads the API ───────────┘ TcpProxy: cuts, stalls, slows
 //!                      pushes ──┬───► GitHttp ──► git http-backend ──► BareRepo
@@ -40,6 +41,7 @@ mod git_http;
 mod gitea;
 mod proxy;
 mod python;
+mod receiver;
 mod sshd;
 mod tcp_proxy;
 
@@ -54,6 +56,7 @@ pub use crate::{
     gitea::{Access, Gitea},
     proxy::HttpProxy,
     python::{Python, python},
+    receiver::Receiver,
     sshd::{SshAgent, Sshd},
     tcp_proxy::{Ending, Faults, TcpProxy},
 };
