@@ -19,7 +19,7 @@
 //! let endpoint = Endpoint::Url("https://reverser.example.com:9443/admission/1f0a".into());
 //! let registration = Registration::new(client, "reverser-platform", endpoint).by("the platform team's reverser");
 //! registration.allowed().await?;
-//! let (_certificates, ca_bundle) = watch::channel("-----BEGIN CERTIFICATE-----…".to_owned());
+//! let (_certificates, ca_bundle) = watch::channel(Some("-----BEGIN CERTIFICATE-----…".to_owned()));
 //! let mut registered = registration.register(captured, ca_bundle).await?;
 //! let shutdown = async { drop(tokio::signal::ctrl_c().await) };
 //! registered.keep(&|_published| {}, &reverser_k8s::LogReporter, shutdown).await;
@@ -117,11 +117,12 @@ impl Registration {
         &self.requests.name
     }
 
-    /// Returns the configuration. `ca_bundle` is PEM; empty: what the API server's machine trusts.
+    /// Returns the configuration. `ca_bundle` is in PEM; `None`: it is left to others, such as cert-manager's CA injector, and
+    /// without them to what the API server's machine trusts.
     pub fn configuration(
         &self,
         captured: &Captured,
-        ca_bundle: &str,
+        ca_bundle: Option<&str>,
         conditions: MatchConditions,
     ) -> ValidatingWebhookConfiguration {
         let frame = Frame {
@@ -149,7 +150,7 @@ impl Registration {
     ///
     /// # Errors
     /// As [`register`](Self::register).
-    pub async fn try_out(&self, captured: &Captured, ca_bundle: &str) -> Result<(), RegistrationError> {
+    pub async fn try_out(&self, captured: &Captured, ca_bundle: Option<&str>) -> Result<(), RegistrationError> {
         let conditions = self.requests.match_conditions().await?;
         let configuration = self.something(captured, ca_bundle, conditions)?;
         self.requests.try_out(&configuration).await
@@ -162,7 +163,7 @@ impl Registration {
     pub async fn register(
         self,
         captured: watch::Receiver<Captured>,
-        ca_bundle: watch::Receiver<String>,
+        ca_bundle: watch::Receiver<Option<String>>,
     ) -> Result<Registered, RegistrationError> {
         let conditions = self.requests.match_conditions().await?;
         if conditions == MatchConditions::Unknown {
@@ -170,7 +171,7 @@ impl Registration {
                 "the API server is older than 1.28 and sends dry runs and statuses, too, which are thrown away"
             );
         }
-        self.something(&captured.borrow(), &ca_bundle.borrow(), conditions)?;
+        self.something(&captured.borrow(), ca_bundle.borrow().as_deref(), conditions)?;
         Registered::begin(self, conditions, captured, ca_bundle).await
     }
 
@@ -178,7 +179,7 @@ impl Registration {
     fn something(
         &self,
         captured: &Captured,
-        ca_bundle: &str,
+        ca_bundle: Option<&str>,
         conditions: MatchConditions,
     ) -> Result<ValidatingWebhookConfiguration, RegistrationError> {
         let configuration = self.configuration(captured, ca_bundle, conditions);

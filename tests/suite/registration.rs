@@ -36,7 +36,7 @@ fn a_real_api_server_takes_what_captures_everything() {
             let captured = Captured::of(&catalog, &Pipeline { selector, ..Pipeline::default() });
             assert!(captured.resources.len() > 30);
             assert!(!captured.resources.iter().any(|resource| resource.plural == "secrets"), "nobody may send these");
-            let tried = Registration::new(scene.plane.client(), "tried-out", nowhere()).try_out(&captured, "").await;
+            let tried = Registration::new(scene.plane.client(), "tried-out", nowhere()).try_out(&captured, None).await;
             tried.unwrap();
         }
         let left = configurations(&scene).get_opt("tried-out").await.unwrap();
@@ -156,7 +156,7 @@ fn a_write_waits_for_one_timeout_at_most_when_nobody_answers() {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}/admission", silent.local_addr().unwrap());
         let captured = of(&["configmaps"], &scene).await;
-        let (_captured, _ca, registered) = registered(&scene, Endpoint::Url(url), captured, "").await;
+        let (_captured, _ca, registered) = registered(&scene, Endpoint::Url(url), captured, None).await;
         let configuration = configurations(&scene).get(registered.name()).await.unwrap();
         assert!(configuration.webhooks.iter().flatten().all(|webhook| webhook.timeout_seconds == Some(1)));
 
@@ -201,14 +201,14 @@ fn verbs_that_are_missing_are_named_with_the_role_that_has_them() {
             "{error}"
         );
         assert!(matches!(error, RegistrationError::Forbidden { .. }) && error.is_for_a_person());
-        let refused = registration().register(fixed(of(&["configmaps"], &scene).await), fixed(String::new())).await;
+        let refused = registration().register(fixed(of(&["configmaps"], &scene).await), fixed(None)).await;
         let refused = reverser_k8s::report::chain(&refused.unwrap_err());
         assert!(refused.contains("could not apply") && refused.contains("forbidden"), "{refused}");
 
         // All that it takes may be granted for this one alone.
         scene.plane.grant("registrar", None, vec![may(&["create", "patch", "delete"])]).await.unwrap();
         registration().allowed().await.unwrap();
-        let registered = registration().register(fixed(of(&["configmaps"], &scene).await), fixed(String::new())).await;
+        let registered = registration().register(fixed(of(&["configmaps"], &scene).await), fixed(None)).await;
         registered.unwrap().unregister().await.unwrap();
         let error = Registration::new(client, "other", nowhere()).allowed().await.unwrap_err();
         assert!(matches!(error, RegistrationError::Forbidden { missing, .. } if missing.len() == 6));
@@ -217,7 +217,7 @@ fn verbs_that_are_missing_are_named_with_the_role_that_has_them() {
 
 /// Registers `captured` with the receiver.
 async fn register(scene: &Scene, receiver: &Receiver, captured: Captured) -> Registered {
-    registered(scene, Endpoint::Url(receiver.url()), captured, receiver.ca()).await.2
+    registered(scene, Endpoint::Url(receiver.url()), captured, Some(receiver.ca())).await.2
 }
 
 /// Registers under the scene's name; returns the other ends of what it follows.
@@ -225,10 +225,10 @@ async fn registered(
     scene: &Scene,
     endpoint: Endpoint,
     captured: Captured,
-    ca: &str,
-) -> (watch::Sender<Captured>, watch::Sender<String>, Registered) {
+    ca: Option<&str>,
+) -> (watch::Sender<Captured>, watch::Sender<Option<String>>, Registered) {
     let (captured, follow_captured) = watch::channel(captured);
-    let (ca, follow_ca) = watch::channel(ca.to_owned());
+    let (ca, follow_ca) = watch::channel(ca.map(str::to_owned));
     let registration = Registration::new(scene.plane.client(), format!("reverser-{}", scene.namespace), endpoint);
     let registered = registration.by("a test").register(follow_captured, follow_ca).await.unwrap();
     (captured, ca, registered)

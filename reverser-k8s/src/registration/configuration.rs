@@ -57,8 +57,8 @@ pub enum MatchConditions {
 pub(super) struct Frame<'a> {
     pub(super) name: &'a str,
     pub(super) endpoint: &'a Endpoint,
-    /// PEM; empty: what the API server's machine trusts.
-    pub(super) ca_bundle: &'a str,
+    /// PEM; `None`: nothing is said of it.
+    pub(super) ca_bundle: Option<&'a str>,
     pub(super) excluded: &'a BTreeSet<String>,
     pub(super) conditions: MatchConditions,
     pub(super) registered_by: &'a str,
@@ -110,7 +110,7 @@ pub(super) fn configuration(frame: &Frame<'_>, captured: &Captured) -> Validatin
 }
 
 fn client_config(frame: &Frame<'_>) -> WebhookClientConfig {
-    let ca_bundle = (!frame.ca_bundle.is_empty()).then(|| ByteString(frame.ca_bundle.as_bytes().to_vec()));
+    let ca_bundle = frame.ca_bundle.map(|pem| ByteString(pem.as_bytes().to_vec()));
     match frame.endpoint {
         Endpoint::Service { namespace, name, port, path } => WebhookClientConfig {
             ca_bundle,

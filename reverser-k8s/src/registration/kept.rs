@@ -1,6 +1,6 @@
 //! A configuration that is in the cluster, and is kept as it is to be.
 
-use std::{fmt, pin::pin, time::Duration};
+use std::{collections::BTreeMap, fmt, pin::pin, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     Captured, MatchConditions, RESOURCE, Registration, RegistrationError,
     configuration::{REGISTERED_BY, REGISTRATION},
+    requests::adopt_bundles,
     upkeep::{Event, Tell, Upkeep},
 };
 use crate::report::{Notice, Reporter, chain};
@@ -26,11 +27,11 @@ pub struct Registered {
     registration: Registration,
     conditions: MatchConditions,
     captured: watch::Receiver<Captured>,
-    ca_bundle: watch::Receiver<String>,
+    ca_bundle: watch::Receiver<Option<String>>,
     /// As the API server has it.
     applied: ValidatingWebhookConfiguration,
-    /// The certificates in it.
-    published: String,
+    /// The certificates that it was given.
+    published: Option<String>,
     taken_over: bool,
 }
 
@@ -92,11 +93,11 @@ impl Registered {
         registration: Registration,
         conditions: MatchConditions,
         mut captured: watch::Receiver<Captured>,
-        mut ca_bundle: watch::Receiver<String>,
+        mut ca_bundle: watch::Receiver<Option<String>>,
     ) -> Result<Self, RegistrationError> {
         let taken_over = registration.requests.is_there().await?;
         let published = ca_bundle.borrow_and_update().clone();
-        let configuration = registration.configuration(&captured.borrow_and_update(), &published, conditions);
+        let configuration = registration.configuration(&captured.borrow_and_update(), published.as_deref(), conditions);
         let applied = registration.requests.apply(&configuration, PATIENCE).await?;
         Ok(Self { registration, conditions, captured, ca_bundle, applied, published, taken_over })
     }
@@ -116,7 +117,7 @@ impl Registered {
         shutdown: impl Future<Output = ()>,
     ) {
         self.tell_registered(reporter);
-        published(&self.published);
+        self.published.as_deref().inspect(|bundle| published(bundle));
         let (mut upkeep, mut tampering) = (Upkeep::new(Instant::now()), None);
         let mut seen = pin!(watch_object(self.registration.requests.api(), self.registration.name()).default_backoff());
         let mut shutdown = pin!(shutdown);
@@ -136,7 +137,7 @@ impl Registered {
                 Ok(()) = self.ca_bundle.changed() => Some(Event::Changed),
                 () = sleep_until(upkeep.due()) => Some(match self.apply().await {
                     Ok(is_news) => {
-                        published(&self.published);
+                        self.published.as_deref().inspect(|bundle| published(bundle));
                         Event::Applied { is_news }
                     }
                     Err(error) => {
@@ -185,18 +186,35 @@ impl Registered {
     async fn apply(&mut self) -> Result<bool, RegistrationError> {
         let ca_bundle = self.ca_bundle.borrow_and_update().clone();
         let captured = self.captured.borrow_and_update().clone();
-        let configuration = self.registration.configuration(&captured, &ca_bundle, self.conditions);
+        let configuration = self.registration.configuration(&captured, ca_bundle.as_deref(), self.conditions);
         let applied = self.registration.requests.apply(&configuration, Duration::ZERO).await?;
         let is_news = applied.metadata.resource_version != self.applied.metadata.resource_version;
         (self.applied, self.published) = (applied, ca_bundle);
         Ok(is_news)
     }
 
+    /// Returns whether this is what was applied. More labels and annotations do no harm, and certificates of others aren't our
+    /// business.
+    fn is_as_applied(&self, seen: &ValidatingWebhookConfiguration) -> bool {
+        let has = |seen: &Option<BTreeMap<_, _>>, ours: &Option<BTreeMap<String, String>>| {
+            ours.iter().flatten().all(|(key, value)| seen.as_ref().and_then(|seen| seen.get(key)) == Some(value))
+        };
+        let (seen_metadata, ours) = (&seen.metadata, &self.applied.metadata);
+        let mut expected = self.applied.webhooks.clone();
+        if self.published.is_none() {
+            expected.iter_mut().flatten().for_each(|webhook| webhook.client_config.ca_bundle = None);
+            adopt_bundles(&mut expected, &seen.webhooks);
+        }
+        seen.webhooks == expected
+            && has(&seen_metadata.labels, &ours.labels)
+            && has(&seen_metadata.annotations, &ours.annotations)
+    }
+
     /// Returns what somebody has done to the configuration, if it isn't what was applied.
     fn tampering(&self, seen: Option<&ValidatingWebhookConfiguration>) -> Option<String> {
         let Some(seen) = seen else { return Some("deleted".into()) };
         let ours = &self.applied;
-        if is_older(seen, ours) || has_all_of(seen, ours) {
+        if is_older(seen, ours) || self.is_as_applied(seen) {
             return None;
         }
         let annotation = |key| seen.metadata.annotations.as_ref()?.get(key);
@@ -215,14 +233,4 @@ impl Registered {
 fn is_older(seen: &ValidatingWebhookConfiguration, ours: &ValidatingWebhookConfiguration) -> bool {
     let version = |of: &ValidatingWebhookConfiguration| of.metadata.resource_version.as_ref()?.parse::<u64>().ok();
     matches!((version(seen), version(ours)), (Some(seen), Some(ours)) if seen <= ours)
-}
-
-/// Returns whether it is what was applied; more labels and annotations do no harm.
-fn has_all_of(seen: &ValidatingWebhookConfiguration, ours: &ValidatingWebhookConfiguration) -> bool {
-    let has = |seen: &Option<std::collections::BTreeMap<String, String>>, ours: &Option<_>| {
-        ours.iter().flatten().all(|(key, value)| seen.as_ref().and_then(|seen| seen.get(key)) == Some(value))
-    };
-    seen.webhooks == ours.webhooks
-        && has(&seen.metadata.labels, &ours.metadata.labels)
-        && has(&seen.metadata.annotations, &ours.metadata.annotations)
 }

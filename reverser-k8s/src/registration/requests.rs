@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use k8s_openapi::{
     api::{
-        admissionregistration::v1::ValidatingWebhookConfiguration,
+        admissionregistration::v1::{ValidatingWebhook, ValidatingWebhookConfiguration},
         authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
     },
     apimachinery::pkg::version::Info,
@@ -99,11 +99,13 @@ impl Requests {
         let (api, params) = (self.api(), PatchParams::apply(MANAGER).force());
         let patch = Patch::Apply(configuration);
         let applied = self.ask("apply", patience, || api.patch(&self.name, &params, &patch)).await?;
-        if applied.webhooks == configuration.webhooks {
+        let mut expected = configuration.webhooks.clone();
+        adopt_bundles(&mut expected, &applied.webhooks);
+        if applied.webhooks == expected {
             return Ok(applied);
         }
         // An apply leaves webhooks and conditions that somebody has added: they are entries of their own.
-        let whole = Patch::Merge(json!({"webhooks": configuration.webhooks}));
+        let whole = Patch::Merge(json!({"webhooks": expected}));
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         self.ask("apply", patience, || api.patch(&self.name, &params, &whole)).await
     }
@@ -143,6 +145,14 @@ impl Requests {
                 }
             }
         }
+    }
+}
+
+/// Takes over the certificates that somebody else has put there, where we say nothing of them.
+pub(super) fn adopt_bundles(ours: &mut Option<Vec<ValidatingWebhook>>, there: &Option<Vec<ValidatingWebhook>>) {
+    for webhook in ours.iter_mut().flatten().filter(|webhook| webhook.client_config.ca_bundle.is_none()) {
+        let same = there.iter().flatten().find(|other| other.name == webhook.name);
+        webhook.client_config.ca_bundle = same.and_then(|other| other.client_config.ca_bundle.clone());
     }
 }
 

@@ -15,7 +15,7 @@ fn what_somebody_edits_or_deletes_is_put_right_and_goes_at_the_end() {
     run(async {
         let scene = Scene::unwatched("tampered").await;
         let captured = of(&["configmaps", "namespaces"], &scene).await;
-        let (_captured, _ca, registered) = registered(&scene, nowhere(), captured, "").await;
+        let (_captured, _ca, registered) = registered(&scene, nowhere(), captured, None).await;
         let name = registered.name().to_owned();
         let kept = Kept::start(registered);
         let configurations = configurations(&scene);
@@ -62,13 +62,13 @@ fn rules_follow_what_is_captured_and_the_certificates_that_are_trusted() {
         let scene = Scene::unwatched("followed").await;
         let receiver = Receiver::start(&scene.plane).await.unwrap();
         let (captured, ca, registered) =
-            registered(&scene, Endpoint::Url(receiver.url()), of(&["configmaps"], &scene).await, "").await;
+            registered(&scene, Endpoint::Url(receiver.url()), of(&["configmaps"], &scene).await, None).await;
         let name = registered.name().to_owned();
         let kept = Kept::start(registered);
         create(&Api::all(scene.plane.client()), crd("followed.example.com", "Widget")).await;
         let widgets = Resource::new("followed.example.com", "v1", "Widget", "widgets");
         captured.send_modify(|captured| captured.resources.extend([Arc::new(widgets)]));
-        ca.send_replace(receiver.ca().to_owned());
+        ca.send_replace(Some(receiver.ca().to_owned()));
         let configurations = configurations(&scene);
         eventually("the rules to grow", LIMIT, async || {
             let text = serde_json::to_string(&configurations.get(&name).await.unwrap()).unwrap();
@@ -86,8 +86,8 @@ fn rules_follow_what_is_captured_and_the_certificates_that_are_trusted() {
 fn what_a_killed_run_has_left_is_taken_over_and_what_another_run_has_taken_over_stays() {
     run(async {
         let scene = Scene::unwatched("left").await;
-        let (_captured, _ca, killed) = registered(&scene, nowhere(), of(&["configmaps"], &scene).await, "").await;
-        let (_captured, _ca, next) = registered(&scene, nowhere(), of(&["namespaces"], &scene).await, "").await;
+        let (_captured, _ca, killed) = registered(&scene, nowhere(), of(&["configmaps"], &scene).await, None).await;
+        let (_captured, _ca, next) = registered(&scene, nowhere(), of(&["namespaces"], &scene).await, None).await;
         let name = next.name().to_owned();
         let configurations = configurations(&scene);
         let one = configurations.get(&name).await.unwrap();
@@ -109,10 +109,10 @@ fn what_a_killed_run_has_left_is_taken_over_and_what_another_run_has_taken_over_
 fn two_with_one_name_do_not_fight_without_a_pause_and_each_says_so_once() {
     run(async {
         let scene = Scene::unwatched("fought").await;
-        let (_captured, _ca, one) = registered(&scene, nowhere(), of(&["configmaps"], &scene).await, "").await;
+        let (_captured, _ca, one) = registered(&scene, nowhere(), of(&["configmaps"], &scene).await, None).await;
         let name = one.name().to_owned();
         let one = Kept::start(one);
-        let (_captured, _ca, other) = registered(&scene, nowhere(), of(&["configmaps"], &scene).await, "").await;
+        let (_captured, _ca, other) = registered(&scene, nowhere(), of(&["configmaps"], &scene).await, None).await;
         let other = Kept::start(other);
         let configurations = configurations(&scene);
         one.says("overwritten by reverser").await;
@@ -125,6 +125,37 @@ fn two_with_one_name_do_not_fight_without_a_pause_and_each_says_so_once() {
             assert_eq!(kept.told().matches("put right").count(), 1, "{}", kept.told());
             drop(kept.end().await);
         }
+    });
+}
+
+#[test]
+fn certificates_that_somebody_else_brings_are_left_alone() {
+    run(async {
+        let scene = Scene::unwatched("injected").await;
+        let receiver = Receiver::start(&scene.plane).await.unwrap();
+        let endpoint = Endpoint::Url(receiver.url());
+        let (captured, _ca, registered) = registered(&scene, endpoint, of(&["configmaps"], &scene).await, None).await;
+        let name = registered.name().to_owned();
+        let kept = Kept::start(registered);
+        // As cert-manager's CA injector does it.
+        let configurations = configurations(&scene);
+        let mut injected = configurations.get(&name).await.unwrap();
+        for webhook in injected.webhooks.iter_mut().flatten() {
+            webhook.client_config.ca_bundle = Some(k8s_openapi::ByteString(receiver.ca().into()));
+        }
+        configurations.replace(&name, &PostParams::default(), &injected).await.unwrap();
+        reaches(&receiver, &scene.api::<ConfigMap>()).await;
+        // Rules that change leave them there, too.
+        let more = of(&["configmaps", "secrets"], &scene).await;
+        captured.send_replace(more);
+        eventually("the rules to grow", LIMIT, async || {
+            let text = serde_json::to_string(&configurations.get(&name).await.unwrap()).unwrap();
+            if text.contains("secrets/*") && text.contains("caBundle") { Ok(()) } else { Err(text) }
+        })
+        .await;
+        let told = kept.told();
+        kept.end().await.unregister().await.unwrap();
+        assert!(!told.contains("put right"), "{told}");
     });
 }
 

@@ -21,7 +21,7 @@ fn captured(resources: impl IntoIterator<Item = Arc<Resource>>, namespaces: &[&s
 fn made(captured: &Captured, excluded: &[&str], conditions: MatchConditions) -> Value {
     let endpoint = Endpoint::Url("https://reverser.example.com:9443/admission/1f0a".into());
     let excluded = excluded.iter().map(ToString::to_string).collect();
-    let frame = Frame { ca_bundle: "PEM", conditions, ..frame(&endpoint, &excluded) };
+    let frame = Frame { ca_bundle: Some("PEM"), conditions, ..frame(&endpoint, &excluded) };
     serde_json::to_value(configuration(&frame, captured)).unwrap()
 }
 
@@ -29,7 +29,7 @@ fn frame<'a>(endpoint: &'a Endpoint, excluded: &'a BTreeSet<String>) -> Frame<'a
     Frame {
         name: "reverser-platform",
         endpoint,
-        ca_bundle: "",
+        ca_bundle: None,
         excluded,
         conditions: MatchConditions::Known,
         registered_by: "reverser 1.2.3, into git@example.com:team/platform.git",
