@@ -276,6 +276,11 @@ pub(crate) struct WatchArgs {
     /// it, or where it says nothing about a change, the author is the committer.
     #[arg(long, help_heading = CLUSTER, value_name = "FILE")]
     pub(crate) audit_log: Option<PathBuf>,
+    /// How long a change waits for its author: 2s [default: as the feed needs]
+    ///
+    /// Only changes that nobody is known for, and later ones of the same object. By default a moment with --audit-log.
+    #[arg(long, help_heading = CLUSTER, value_name = "DURATION", value_parser = duration)]
+    pub(crate) attribution_wait: Option<Duration>,
     /// How often all that is captured is compared with Git: 1h; 0: never
     ///
     /// Each resource once in that time, one after the other. Nothing should differ: what does is told, and repaired by

@@ -287,6 +287,7 @@ fn watch_args(plane: &ControlPlane, repo: &Path) -> anyhow::Result<WatchArgs> {
         output: OutputArgs::default(),
         listen: ListenArgs::default(),
         audit_log: plane.audit_log(),
+        attribution_wait: None,
         verify_interval: Duration::from_secs(3600),
         allow_mass_delete: false,
         queue_bytes: Size(64 << 20),

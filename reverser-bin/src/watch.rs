@@ -73,6 +73,7 @@ pub(crate) async fn watch(
         .coalescing(coalescing)
         .verify_every(args.verify_interval)
         .reporter((teller.clone(), telemetry.metrics.clone()))
+        .attribution_wait(args.attribution_wait)
         .allow_mass_delete(args.allow_mass_delete)
         .queue_bytes(usize::try_from(args.queue_bytes.0).unwrap_or(usize::MAX));
     let reverser = match &audit_log {
