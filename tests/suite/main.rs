@@ -48,5 +48,6 @@ mod snapshot;
 mod soak;
 mod templates;
 mod verify;
+mod waiting;
 mod webhook;
 mod withdrawn;
