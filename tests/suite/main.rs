@@ -7,6 +7,7 @@
 //! Where no control plane can be had, the tests fail; none is skipped.
 #![expect(clippy::unwrap_used, reason = "all of it is tests, also what has no `#[test]`")]
 
+mod audit_webhook;
 mod authors;
 mod capture;
 mod changes;

@@ -116,8 +116,8 @@ pub(super) enum Proof {
     Nothing,
     /// Its manager was at work on the object while the request was under way. Times of managers are whole seconds.
     Touched,
-    /// The answer doesn't show it. What only removes something leaves no trace of its manager; and a Scale has no managers.
-    Unshown { may_remove: bool },
+    /// The answer doesn't show it. What only removes something leaves no mark of its manager; nor does a scaling, mostly.
+    Unshown { may_be_unmarked: bool },
 }
 
 /// A request that was accepted.
@@ -161,6 +161,11 @@ impl Request {
     /// Returns whether it was over before the other one began.
     pub(super) fn is_before(&self, other: &Self) -> bool {
         matches!((self.completed, other.received), (Some(completed), Some(received)) if completed < received)
+    }
+
+    /// Returns whether it only asked for a number of replicas.
+    pub(super) fn is_scaling(&self) -> bool {
+        self.subresource == "scale"
     }
 
     /// Returns whether this mark in an object can be its.
@@ -299,7 +304,7 @@ fn proof(event: &AuditEvent, answer: &Answer, version: u64, by: &Request) -> Pro
         Some(replaced) if replaced == version => Proof::Nothing,
         Some(_) => Proof::Replaced,
         None if answer.metadata.marks().any(|mark| by.has_left(&mark)) => Proof::Touched,
-        None => Proof::Unshown { may_remove: event.may_remove() },
+        None => Proof::Unshown { may_be_unmarked: event.may_be_unmarked() },
     }
 }
 
@@ -318,13 +323,14 @@ impl AuditEvent {
         named.or_else(sent)?.parse().ok().filter(|version| *version > 0)
     }
 
-    /// Returns whether the request may only have removed something: then no manager is noted.
-    fn may_remove(&self) -> bool {
+    /// Returns whether the request may have left no mark, as one that only removes something, or a scaling.
+    fn may_be_unmarked(&self) -> bool {
         let is_scale = self.object_ref.as_ref().is_some_and(|reference| reference.subresource == "scale");
         match &self.request_object {
-            _ if is_scale => false,
             // A JSON patch is a list. In other patches `null`, a list that is shorter, and a directive can remove.
-            Some(patch) if self.verb == "patch" => ["null", "[", "\"$"].iter().any(|part| patch.get().contains(part)),
+            Some(patch) if self.verb == "patch" && !is_scale => {
+                ["null", "[", "\"$"].iter().any(|part| patch.get().contains(part))
+            }
             _ => true,
         }
     }

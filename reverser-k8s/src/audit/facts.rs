@@ -50,6 +50,7 @@ struct Seen {
     /// Of its last second: earlier ones were in the version before, too.
     marks: Vec<Mark>,
     owners: Vec<String>,
+    replicas: Option<i64>,
 }
 
 impl Default for Facts {
@@ -79,7 +80,7 @@ impl Facts {
         let (Some(uid), Some(version), Some(body)) = (&change.object.uid, version_of(change), &change.body) else {
             return;
         };
-        let seen = Seen::of(version, &body["metadata"]);
+        let seen = Seen::of(version, body);
         let marks: usize = seen.marks.iter().map(|mark| size_of::<Mark>() + mark.manager.len() + 16).sum();
         let owners: usize = seen.owners.iter().map(|owner| owner.len() + 24).sum();
         let bytes = 2 * (uid.len() + 24) + size_of::<Seen>() + marks + owners + 64;
@@ -200,21 +201,31 @@ impl Facts {
                     Proof::Created | Proof::Replaced => exact.push(&**by),
                     Proof::Touched => marked.push(&**by),
                     Proof::Unshown { .. } if is_marked(by) => marked.push(&**by),
-                    Proof::Unshown { may_remove: true } => unmarked.push(&**by),
-                    Proof::Unshown { may_remove: false } | Proof::Nothing => {}
+                    Proof::Unshown { may_be_unmarked: true }
+                        if !(by.is_scaling() && self.has_same_replicas(uid, version)) =>
+                    {
+                        unmarked.push(&**by);
+                    }
+                    Proof::Unshown { .. } | Proof::Nothing => {}
                 },
                 _ => {}
             }
         }
-        if !marked.is_empty() || self.is_removal(uid, version) {
+        if !marked.is_empty() || self.is_unmarked(uid, version) {
             // A mark may be from the version before, made in the same second.
             marked.append(&mut unmarked);
         }
         Verdict::first(&exact).or(|| Verdict::first(&marked))
     }
 
-    /// Returns whether no manager has been at work since the version before, as far as is known.
-    fn is_removal(&self, uid: &str, version: u64) -> bool {
+    /// Returns whether a version is seen to have as many replicas as the one before: then nobody scaled it.
+    fn has_same_replicas(&self, uid: &str, version: u64) -> bool {
+        let before = self.seen.of(uid).filter(|seen| seen.version < version).max_by_key(|seen| seen.version);
+        before.zip(self.seen(uid, version)).is_some_and(|(before, after)| before.replicas == after.replicas)
+    }
+
+    /// Returns whether a version was written without a mark: no manager has been at work since one before, as far as is known.
+    fn is_unmarked(&self, uid: &str, version: u64) -> bool {
         let told = self.about(uid).filter_map(|fact| match fact {
             Fact::Written { version, newest, .. } => Some((*version, (*newest)?)),
             _ => None,
@@ -338,7 +349,8 @@ pub(crate) fn acts_for_others(actor: &Actor) -> bool {
 }
 
 impl Seen {
-    fn of(version: u64, metadata: &Value) -> Self {
+    fn of(version: u64, body: &Value) -> Self {
+        let metadata = &body["metadata"];
         let time = |value: &Value| value.as_str()?.parse::<Timestamp>().ok();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let entries = metadata["managedFields"].as_array();
@@ -360,6 +372,7 @@ impl Seen {
             asked: time(&metadata["deletionTimestamp"]).and_then(|deletion| asked_at(deletion, grace)),
             marks,
             owners: owners.collect(),
+            replicas: body["spec"]["replicas"].as_i64(),
         }
     }
 }

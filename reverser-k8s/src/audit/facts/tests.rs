@@ -224,23 +224,31 @@ fn a_removal_leaves_no_trace_but_nobody_else_has_been_at_work_since() {
 }
 
 #[test]
-fn a_scaling_is_known_by_the_mark_that_the_watch_shows() {
-    let answer = |version: u64| {
-        json!({"kind": "Scale", "metadata": {"name": "a", "uid": "u", "resourceVersion": version.to_string()},
-        "spec": {"replicas": 3}})
-    };
-    let scale = |user: &str, version, millis| {
+fn a_scaling_leaves_no_mark_but_changes_the_replicas() {
+    let scale = |user: &str, version: u64, millis| {
+        let answer = json!({"kind": "Scale", "spec": {"replicas": 3},
+            "metadata": {"name": "a", "uid": "u", "resourceVersion": version.to_string()}});
         let patch = Told::new(user, "patch", millis, millis + 2).about("deployments", "scale");
-        patch.sent(json!({"spec": {"replicas": 3}})).answered(answer(version))
+        patch.sent(json!({"spec": {"replicas": 3}})).answered(answer)
     };
-    let mut body = object(5, "kubectl", 5000);
-    body["metadata"]["managedFields"] = json!([{"manager": "kubectl", "subresource": "scale", "time": second(5000)}]);
-    // A later one, which changes nothing, gets the same answer.
-    let mut facts = facts(&[scale("bob", 5, 6000), scale("alice", 5, 5000)]);
-    let update = change(Operation::Update, body);
-    assert_eq!(who(&facts, &update), "nobody");
-    facts.saw(&update, Instant::now());
-    assert_eq!(who(&facts, &update), "alice");
+    let seen = |version, millis, replicas: u64| {
+        let mut body = object(version, "kubectl", millis);
+        body["spec"]["replicas"] = replicas.into();
+        change(Operation::Update, body)
+    };
+    // Bob's come when there are as many already.
+    let mut facts = facts(&[scale("bob", 6, 6000), scale("bob", 5, 5500), scale("alice", 5, 5000)]);
+    assert_eq!(who(&facts, &seen(5, 4000, 3)), "nobody", "the version before isn't known");
+    for change in [seen(4, 4000, 1), seen(5, 4000, 3), seen(6, 4000, 3), seen(7, 7000, 4)] {
+        facts.saw(&change, Instant::now());
+    }
+    assert_eq!(who(&facts, &seen(5, 4000, 3)), "alice");
+    assert_eq!(who(&facts, &seen(6, 4000, 3)), "nobody");
+    // With a precondition it is as certain as any update.
+    let autoscaler =
+        scale("hpa", 7, 7000).with("/verb", "update".into()).with("/objectRef/resourceVersion", "6".into());
+    facts.learn(&serde_json::from_value(autoscaler.0).unwrap(), Instant::now());
+    assert_eq!(who(&facts, &seen(7, 7000, 4)), "hpa");
 }
 
 #[test]
