@@ -123,7 +123,7 @@ fn what_a_gitops_tool_applies_from_our_commits_makes_none() {
 }
 
 /// Waits until the clock shows another second: managed fields have no finer times.
-async fn another_second() {
+pub(crate) async fn another_second() {
     let second = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let since = second();
     eventually("another second", LIMIT, async || if second() > since { Ok(()) } else { Err(since) }).await;

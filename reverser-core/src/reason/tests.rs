@@ -125,6 +125,16 @@ fn of_an_object_that_was_never_seen_managed_fields_tell() {
 }
 
 #[test]
+fn what_is_read_of_an_object_tells_it_too() {
+    let json = r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web", "annotations": {
+        "configbutler.ai/reason": "why"}, "managedFields": [
+        {"time": "2026-11-27T08:00:00Z", "fieldsV1": {"f:metadata": {"f:annotations": {"f:configbutler.ai/reason": {}}}}},
+        {"time": "2026-11-27T08:00:05Z", "fieldsV1": {"f:data": {}}}]}}"#;
+    let read = crate::Sanitizer::faithful().read(json).unwrap();
+    assert_eq!(Annotated::of(&read), Annotated::of(&serde_json::from_str(json).unwrap()));
+}
+
+#[test]
 fn a_change_without_its_object_changes_nothing() {
     let mut reasons = listed(&[]);
     assert_eq!(told(&mut reasons, change(Update, &body("why", ""))), "why");

@@ -9,11 +9,14 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::{Map, Value};
 
 use super::{Profile, Sanitizer, evidence::LAST_APPLIED, table};
-use crate::change::group_of;
+use crate::{
+    change::group_of,
+    reason::{CHANGE_CAUSE, REASON},
+};
 
 impl Sanitizer {
     /// Returns the object that `json` holds, without the large parts that [`clean`](Self::clean) would remove: `status`,
-    /// and what shows who wrote a field where no row of the table asks for that. Cleaning the result gives the same as
+    /// and what shows who wrote a field where neither a row of the table nor a reason asks for that. Cleaning the result gives the same as
     /// cleaning the whole object. Metadata other than that is there, also the managers' names and times.
     ///
     /// # Errors
@@ -98,9 +101,18 @@ enum Skip {
     Whole,
 }
 
+const MANAGED_FIELDS: &str = "managedFields";
+
+/// Returns whether the metadata so far, where servers write annotations before managed fields, say why the object was changed:
+/// managed fields tell whether that was its last change.
+fn says_why(metadata: &Map<String, Value>) -> bool {
+    let annotations = metadata.get("annotations").and_then(Value::as_object);
+    annotations.is_some_and(|annotations| [REASON, CHANGE_CAUSE].iter().any(|key| annotations.contains_key(*key)))
+}
+
 const METADATA: &[(&str, Skip)] = &[
     ("annotations", Skip::Below(&[(LAST_APPLIED, Skip::Text)])),
-    ("managedFields", Skip::Below(&[("fieldsV1", Skip::Whole)])),
+    (MANAGED_FIELDS, Skip::Below(&[("fieldsV1", Skip::Whole)])),
 ];
 
 impl<'de> DeserializeSeed<'de> for Without {
@@ -124,6 +136,7 @@ impl<'de> Visitor<'de> for Without {
             let skip = self.0.iter().find(|(its, _)| *its == key).map(|(_, skip)| *skip);
             let value = match skip {
                 None => entries.next_value()?,
+                Some(Skip::Below(_)) if key == MANAGED_FIELDS && says_why(&map) => entries.next_value()?,
                 Some(Skip::Below(keys)) => entries.next_value_seed(Self(keys))?,
                 Some(Skip::Text) => {
                     entries.next_value::<IgnoredAny>()?;
