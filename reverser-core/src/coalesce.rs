@@ -239,6 +239,12 @@ impl<T> Coalescer<T> {
         self.objects.get(path).is_some_and(|object| object.waiting.is_some())
     }
 
+    /// Returns the change of this file that waits, if the next update by `actor` takes its place.
+    pub fn replaceable(&self, path: &RepoPath, actor: &Actor) -> Option<&T> {
+        let object = self.objects.get(path).filter(|object| object.actor == *actor)?;
+        object.waiting.as_ref().map(|waiting| &waiting.item)
+    }
+
     fn add(&mut self, now: Duration, change: Arrived<T>, passed: &mut Vec<Passed<T>>) {
         let object = self.objects.get(&change.path).map(|object| &object.actor);
         if change.operation == Operation::Update && object.is_some_and(|actor| Some(actor) == change.actor.as_ref()) {

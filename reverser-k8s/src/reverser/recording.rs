@@ -12,7 +12,7 @@ use std::{
 
 use jiff::Timestamp;
 use reverser_core::{
-    Batcher, Batching, Change, Churn, Coalescer, Coalescing, Edit, Pipeline, RepoPath, batch,
+    Batcher, Batching, Change, Churn, Coalescer, Coalescing, Edit, Operation, Pipeline, RepoPath, batch,
     batch::{Gathered, Group, Ready},
     churn::Verdict,
     coalesce::{self, Arrived, Passed},
@@ -159,10 +159,18 @@ impl Recording {
     pub(super) fn gather(&mut self, mut taken: Taken, is_coalesced: bool, pipeline: &Pipeline) -> Option<Verdict> {
         let now = self.clock.now(taken.change.at);
         let verdict = self.churn.changed(now, taken.edit.path(), &taken.change);
+        let actor = taken.change.attribution.actor().filter(|_| is_coalesced).cloned();
+        if let Some(actor) = actor.as_ref().filter(|_| taken.change.operation == Operation::Update)
+            && taken.change.reason.is_none()
+        {
+            // What takes the place of a change stands for it: a reason is told once.
+            let before = self.coalescer.replaceable(taken.edit.path(), actor);
+            taken.change.reason = before.and_then(|before| before.change.reason.clone());
+        }
         let arrived = Arrived {
             path: taken.edit.path().clone(),
             operation: taken.change.operation,
-            actor: taken.change.attribution.actor().filter(|_| is_coalesced).cloned(),
+            actor,
             source: Arc::clone(&taken.source),
             position: taken.position.take(),
             item: taken,

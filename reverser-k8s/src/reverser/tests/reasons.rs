@@ -104,6 +104,28 @@ async fn the_reason_of_an_ignored_user_is_not_that_of_the_next_one() {
     assert_eq!(reasons(&sink), ["", ""]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_reason_of_a_change_that_another_one_stands_for_is_told_with_that_one() {
+    let sink = MemorySink::new();
+    let coalescing = Coalescing { interval: Duration::from_secs(60), only: vec![] };
+    let reverser = Reverser::new(sink.clone()).coalescing(coalescing).build();
+    let by_bot = |version, value: &str, reason| {
+        let Event::Change { change, cursor } = change(Operation::Update, because(version, value, reason)) else {
+            unreachable!("made above")
+        };
+        Event::Change { change: change.by(Actor::user("system:serviceaccount:shop:bot")), cursor }
+    };
+    let source = [
+        listed(vec![because(99, "0", None)]),
+        by_bot(101, "1", None),
+        by_bot(102, "2", Some("why")),
+        by_bot(103, "3", Some("why")),
+    ];
+    run(&reverser, &sink, Scripted::new("s", source), 2).await;
+    let told = reasons(&sink);
+    assert_eq!((told.len(), told.last().map(String::as_str)), (3, Some("why")), "{told:?}");
+}
+
 #[tokio::test]
 async fn a_program_that_says_why_wins() {
     let sink = MemorySink::new();
