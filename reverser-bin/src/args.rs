@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod blame;
 mod clean;
 mod coalesce;
 mod diff;
@@ -23,6 +24,7 @@ use reverser_git::RemoteUrl;
 #[cfg(feature = "demo")]
 pub(crate) use self::place::ConflictChoice;
 pub(crate) use self::{
+    blame::{BlameArgs, BlameFormat},
     clean::CleanArgs,
     coalesce::CoalesceArgs,
     diff::{ColorChoice, DiffArgs, DiffFormat},
@@ -75,6 +77,14 @@ Begin with:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage; of diff: 0 equal, 1 different, 2 error.";
 
+const BLAME_EXAMPLES: &str = "\
+Examples:
+  reverser blame deployment/web -n shop --repo ./my-cluster.git
+  reverser blame deploy.apps/web --field .spec.replicas --repo ./my-cluster.git
+  reverser blame v1/configmaps/shop/web.yaml --repo ./my-cluster.git -o json
+
+Exit codes: 0 done, 1 there is no such object or field, or it failed, 2 wrong usage.";
+
 const DIFF_EXIT_CODES: &str = "\
 Exit codes: 0 Git and the cluster are equal, 1 they differ, 2 something could not be compared. Nothing is called \
 equal that was not looked at.";
@@ -89,6 +99,12 @@ fn only_reads(transfer_limit: clap::Arg) -> clap::Arg {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Show who made an object what it is, field by field
+    ///
+    /// Reads the branch's history, and no cluster: each field with who wrote it, when, how that is known, and the commit. With
+    /// --field, all values that it had. It follows an object through other layouts, and works beside a running watch.
+    #[command(after_help = BLAME_EXAMPLES)]
+    Blame(BlameArgs),
     /// Look whether everything is there that watching needs
     ///
     /// Reads from the cluster and the repository, and changes neither. Each line says what was looked at and, when it
@@ -351,7 +367,7 @@ mod tests {
     fn each_flag_that_commands_share_stands_under_a_heading_and_has_a_short_line() {
         let mut cli = Cli::command();
         cli.build();
-        for name in ["check", "diff", "replay", "restore", "snapshot", "watch"] {
+        for name in ["blame", "check", "diff", "replay", "restore", "snapshot", "watch"] {
             let command = cli.find_subcommand(name).unwrap();
             for flag in command.get_opts().filter(|flag| flag.get_id() != "help") {
                 let line = flag.get_help().unwrap().to_string();

@@ -3,6 +3,7 @@
 
 mod access;
 mod args;
+mod blame;
 mod check;
 mod connect;
 #[cfg(feature = "demo")]
@@ -34,6 +35,7 @@ pub fn main() -> ExitCode {
     };
     let done = runtime.block_on(async {
         match cli.command {
+            Command::Blame(args) => blame::run(args).await,
             Command::Check(args) => check::run(args).await,
             #[cfg(feature = "demo")]
             Command::Demo(args) => demo::run(args).await,

@@ -96,6 +96,18 @@ impl FieldPath {
         found
     }
 
+    /// Returns the value at the path, if it is a single one.
+    pub fn only<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+        let (mut found, mut rest) = (None, self.find(value).into_iter());
+        if let (Some(location), None) = (rest.next(), rest.next()) {
+            found = location.iter().try_fold(value, |value, at| match at {
+                At::Index(index) => value.get(index),
+                At::Key(key) => value.get(key.as_ref()),
+            });
+        }
+        found
+    }
+
     /// Returns whether the path may mean the field that stands at these keys.
     pub(crate) fn may_mean(&self, keys: &[&str]) -> bool {
         self.0.len() == keys.len()

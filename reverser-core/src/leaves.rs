@@ -69,6 +69,15 @@ impl Leaves {
         self.0.iter().map(|(parts, value)| (path(parts), value))
     }
 
+    /// Returns what has one `label` as a whole: paths with the number of leaves at or below them, and the label. The object itself and
+    /// its top-level fields that are told apart inside are left to their parts.
+    pub fn folded<T: PartialEq + Clone>(&self, label: impl Fn(&str) -> Option<T>) -> Vec<(String, usize, T)> {
+        let rows: Vec<_> = self.0.keys().filter_map(|parts| Some((parts.as_slice(), label(&path(parts))?))).collect();
+        let mut folded = Vec::new();
+        fold(&rows, 0, &mut folded);
+        folded
+    }
+
     /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -110,6 +119,16 @@ impl Leaves {
             leaf => drop(self.0.insert(parts.clone(), leaf.clone())),
         }
     }
+}
+
+/// Adds rows of one label as one; those that differ by their next part on.
+fn fold<T: PartialEq + Clone>(rows: &[(&[Part], T)], depth: usize, folded: &mut Vec<(String, usize, T)>) {
+    let Some((first, label)) = rows.first() else { return };
+    if depth > 0 && (rows.len() == 1 && first.len() == depth || rows.iter().all(|(_, other)| other == label)) {
+        folded.push((path(&first[..depth]), rows.len(), label.clone()));
+        return;
+    }
+    rows.chunk_by(|(a, _), (b, _)| a.get(depth) == b.get(depth)).for_each(|rows| fold(rows, depth + 1, folded));
 }
 
 /// Returns the names of a list's items, if each has one of its own.
@@ -184,6 +203,17 @@ mod tests {
         assert_eq!(paths(&rest), [".c[?(@.name==\"web\")].name", ".same.a"]);
         assert_eq!(rest.take_newer_than(&Leaves::default()).len(), 2);
         assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn what_has_one_label_is_one_row() {
+        let leaves =
+            Leaves::of(&json!({"data": {"a": 1, "b": {"c": 2, "d": [3, 4]}}, "kind": "X", "m": {"x": 1, "y": 1}}));
+        let label = |path: &str| Some(if path.starts_with(".data.b") { 2 } else { 1 });
+        let folded: Vec<_> =
+            leaves.folded(label).into_iter().map(|(path, count, label)| format!("{path} {count} {label}")).collect();
+        assert_eq!(folded, [".data.a 1 1", ".data.b 3 2", ".kind 1 1", ".m 2 1"]);
+        assert!(leaves.folded(|_| None::<u8>).is_empty());
     }
 
     #[test]

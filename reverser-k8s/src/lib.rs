@@ -43,6 +43,7 @@
 pub mod api_error;
 pub mod attribute;
 pub mod audit;
+pub mod blame;
 pub mod change;
 pub mod cluster;
 pub mod compare;

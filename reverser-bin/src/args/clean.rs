@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum, builder::PossibleValue};
 use reverser_core::{
-    FieldPathError, Profile, Sanitizer,
+    FieldPath, FieldPathError, Profile, Sanitizer,
     sanitize::{DropError, FieldRule},
 };
 
@@ -54,6 +54,11 @@ impl ValueEnum for ProfileName {
             Profile::Neat => "what kubectl-neat removes: also authored values that equal a default, and most metadata",
         }))
     }
+}
+
+/// Reads a path without a kind.
+pub(super) fn field_path(text: &str) -> Result<FieldPath, String> {
+    text.parse().map_err(|error: FieldPathError| pointed(&error))
 }
 
 fn rule(text: &str) -> Result<FieldRule, String> {
