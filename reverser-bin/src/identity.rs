@@ -82,3 +82,40 @@ fn make_key(path: &Path) -> io::Result<Vec<u8>> {
     file.sync_all()?;
     Ok(key.into_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use reverser_core::{Actor, identity::IdentityRules};
+
+    use super::*;
+
+    #[test]
+    fn the_rules_in_the_documentation_are_rules() {
+        let page = include_str!("../../docs/ATTRIBUTION.md");
+        let is_example = |block: &&str| block.starts_with("yaml\nrules:\n- user:");
+        let examples: Vec<_> = page.split("```").filter(is_example).collect();
+        assert_eq!(examples.len(), 1);
+        let identities = Identities::default();
+        identities.set_rules(examples[0].trim_start_matches("yaml").parse::<IdentityRules>().unwrap());
+        let author = identities.author(&Actor::user("oidc:ann.lee@corp.example"));
+        assert_eq!(author.to_string(), "Ann Lee <ann.lee@corp.example>");
+    }
+
+    #[test]
+    fn a_key_is_made_once_for_its_owner_alone_and_a_short_one_is_refused() {
+        let folder = std::env::temp_dir().join(format!("reverser-key-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("key");
+        let first = pseudonyms(&path, &Output::Log).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(pseudonyms(&path, &Output::Log).unwrap().of("alice"), first.of("alice"));
+        // What editors and Secrets add at the end makes no other key.
+        fs::write(&path, fs::read_to_string(&path).unwrap() + "\r\n").unwrap();
+        assert_eq!(pseudonyms(&path, &Output::Log).unwrap().of("alice"), first.of("alice"));
+        fs::write(&path, "short\n").unwrap();
+        assert!(pseudonyms(&path, &Output::Log).unwrap_err().to_string().contains("at least 16 bytes"));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
