@@ -4,6 +4,8 @@ mod admission;
 mod both;
 mod fact;
 mod facts;
+#[cfg(test)]
+mod fixture;
 mod journal;
 mod review;
 

@@ -37,7 +37,7 @@ pub(super) struct Limits {
     pub(super) deletion_seconds: u32,
 }
 
-/// 15 MiB, 7 MiB and 1 MiB at most: about a minute of 1,000 writes a second, or all of ten minutes of 100.
+/// 15 MiB, 8 MiB and 1 MiB at most: about a minute of 1,000 writes a second, or all of ten minutes of 100.
 impl Default for Limits {
     fn default() -> Self {
         Self { writes: 65_536, write_seconds: 600, deletions: 16_384, roots: 2048, deletion_seconds: 3600 }

@@ -37,6 +37,10 @@ impl Controller {
     }
 }
 
+fn is_cleaner(actor: &Actor) -> bool {
+    matches!(Controller::of(actor), Some(Controller::GarbageCollector | Controller::Namespace))
+}
+
 impl Facts {
     /// Returns who made an object go, and whether others did it for them.
     pub(super) fn responsible(&self, uid: Uid, depth: u8) -> (Vec<&Arc<Actor>>, bool) {
@@ -49,7 +53,7 @@ impl Facts {
         let mut actors = vec![];
         for cause in causes {
             let behind = self.on_behalf_of(cause, depth);
-            if behind.is_empty() {
+            if behind.iter().all(|actor| *actor == &cause.actor) {
                 is_cascade = false;
                 actors.push(&cause.actor);
             } else {
@@ -93,7 +97,8 @@ impl Facts {
         let mut all = vec![];
         for uid in uids {
             let (actors, _) = if depth < LONGEST_CHAIN { self.responsible(uid, depth + 1) } else { Default::default() };
-            if actors.is_empty() {
+            // Where a chain ends at who cleans up, its beginning isn't known.
+            if actors.is_empty() || actors.iter().any(|actor| is_cleaner(actor)) {
                 return vec![];
             }
             all.extend(actors);

@@ -118,6 +118,8 @@ struct Told {
     is_noop: bool,
     is_known: bool,
     run: usize,
+    /// Whether managed fields are all that joins it.
+    is_job: bool,
 }
 
 /// An event, and the truth about it.
@@ -352,6 +354,7 @@ impl World {
             is_noop,
             is_known: false,
             run: self.run,
+            is_job: request.key.0 == 1,
         });
         let told = self.told.len() - 1;
         let body = review(request, old.as_ref(), new.as_ref());
@@ -544,7 +547,9 @@ impl World {
         self.told.iter().filter(move |other| {
             let is_same = match (&told.wish, &told.object, &other.object) {
                 (Wish::Scale(_), Some(a), Some(b)) if matches!(other.wish, Wish::Scale(_)) => a.replicas == b.replicas,
-                (_, Some(a), Some(b)) => a.content() == b.content() || (a.written, a.scaled) == (b.written, b.scaled),
+                (_, Some(a), Some(b)) => {
+                    a.content() == b.content() || told.is_job && (a.written, a.scaled) == (b.written, b.scaled)
+                }
                 (_, None, None) => true,
                 _ => false,
             };
