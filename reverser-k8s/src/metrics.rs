@@ -246,7 +246,7 @@ impl Inner {
         registry.register("attribution_noted", help, self.noted.clone());
         let help = "Changes of which that is no longer asked, as too many came after them";
         registry.register("attribution_forgotten", help, self.forgotten.clone());
-        let help = "Times that one who knows named another actor than the one who knew before, or beside it";
+        let help = "Commits that name somebody else than whom it was by as became known later";
         registry.register("attribution_contradictions", help, self.contradictions.clone());
         let help = "Files that stay although nothing of their kind is served, as seen at the start";
         registry.register("unserved_files", help, self.unserved.clone());

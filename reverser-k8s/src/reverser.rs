@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! Source ─► pump: render ─► queue (bounded in bytes) ─► recorder: attribute, group, plan ─► GitSink
+//!                                                          └─► facts that come later: notes ──┘
 //! ```
 //!
-//! A pump for each source renders what it reads; one recorder takes what has come, asks who did it and commits what is
-//! ready as one batch: at once, unless changes are to gather for fewer commits. The recorder alone waits for Git.
+//! A pump for each source renders what it reads; one recorder takes what has come, asks who did it, lets a change wait whose
+//! author may still become known, and commits what is ready as one batch: at once, unless changes are to gather for fewer
+//! commits. The recorder alone waits for Git.
 
 mod again;
 mod attributing;
@@ -30,7 +32,10 @@ mod written;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -286,8 +291,14 @@ impl Reverser {
         }
         let (notes, facts) = late::facts();
         let held = held.into_iter().map(|(source, _)| source).collect();
+        let is_recorded = AtomicBool::new(false);
+        let record = async {
+            self.record_queue(&mut queue, held, notes).await?;
+            is_recorded.store(true, Ordering::Relaxed);
+            Ok(())
+        };
         // The recorder drops its end of the notes when it returns, and so ends whoever writes them.
-        let recorder = future::try_join(self.record_queue(&mut queue, held, notes), self.write_notes(facts));
+        let recorder = future::try_join(record, self.write_notes(facts));
         tokio::pin!(recorder);
         let mut is_open = true;
         loop {
@@ -311,8 +322,12 @@ impl Reverser {
         }
         // The pumps drop their ends of the queue, and the recorder returns when it has run dry.
         pumps.stop().await;
-        let recorded = tokio::time::timeout(LAST_COMMITS, recorder).await;
-        recorded.unwrap_or(Err(SinkError::Late { limit: LAST_COMMITS })).map(drop)
+        match tokio::time::timeout(LAST_COMMITS, recorder).await {
+            Ok(recorded) => recorded.map(drop),
+            // Notes alone are left.
+            Err(_late) if is_recorded.load(Ordering::Relaxed) => Ok(()),
+            Err(_late) => Err(SinkError::Late { limit: LAST_COMMITS }),
+        }
     }
 
     /// Returns the deletion of an object that is no longer selected and was when its file was written. The file tells:

@@ -118,6 +118,7 @@ async fn what_the_writer_tells_is_measured() {
         ("reverser_queue_limit_bytes", 1_000.0),
         ("reverser_queue_bytes", 0.0),
         ("reverser_sources", 0.0),
+        ("reverser_attribution_waiting", 0.0),
         ("reverser_ready", 0.0),
     ] {
         assert_eq!(value(&registry, series), Some(expected), "{series}");

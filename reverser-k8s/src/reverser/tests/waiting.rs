@@ -11,7 +11,11 @@ use super::{
     grouping::{by, run_for, sources, told},
     *,
 };
-use crate::{list::Remembered, report::Reporter};
+use crate::{
+    list::Remembered,
+    metrics::{Metrics, Registry},
+    report::Reporter,
+};
 
 mod crashes;
 
@@ -356,7 +360,10 @@ async fn a_fact_that_comes_after_the_commit_becomes_one_note_on_it() {
     let (sink, heard) = (MemorySink::new(), Heard::default());
     let lines = Lines::late(1, 30, [(0.0, 101, "alice"), (0.0, 102, "bob"), (5.0, 102, "carol"), (6.0, 103, "dan")]);
     let later = lines.clone();
-    let reverser = waits(&sink, &lines).reporter(heard.clone()).build();
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let reverser = waits(&sink, &lines).reporter((heard.clone(), metrics.clone())).build();
+    metrics.measure(reverser.load());
     let script = [unknown("a", 101), unknown("b", 102), unknown("c", 103), unknown("d", 104)];
     let watch = async {
         at(4.0, later.0.since).await;
@@ -368,6 +375,17 @@ async fn a_fact_that_comes_after_the_commit_becomes_one_note_on_it() {
     assert_eq!(notes, [None, note("carol"), note("dan"), None]);
     let vain = ["unanswered c 1s", "unanswered d 1s"];
     assert_eq!(heard.lines(), [&vain[..], &["carol not bob", "noted b carol", "noted c dan"]].concat());
+    let mut numbers = String::new();
+    prometheus_client::encoding::text::encode(&mut numbers, &registry).unwrap();
+    for (name, value) in [
+        ("contradictions_total", 1),
+        ("forgotten_total", 0),
+        ("noted_total", 2),
+        ("unanswered_total", 2),
+        ("waiting", 0),
+    ] {
+        assert!(numbers.contains(&format!("\nreverser_attribution_{name} {value}")), "{name}: {numbers}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
