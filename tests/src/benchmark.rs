@@ -11,7 +11,7 @@ use std::{
 use clap::Parser;
 use reverser_testbed::ControlPlane;
 
-use crate::Running;
+use crate::{LIMIT, Running};
 
 /// Runs a benchmark program, or the command, when that is what it was started as.
 pub fn run<A, F>(measure: impl FnOnce(A) -> F) -> anyhow::Result<ExitCode>
@@ -37,6 +37,11 @@ pub async fn machine(plane: &ControlPlane) -> anyhow::Result<String> {
     let cores = thread::available_parallelism()?;
     let build = if cfg!(debug_assertions) { "debug build: no measure of anything" } else { "release build" };
     Ok(format!("{cores} cores, Kubernetes {}, {build}", plane.version().await?))
+}
+
+/// Returns the value below which so many percent are, of times in order; the limit of patience when there is none.
+pub fn percentile(took: &[Duration], percent: usize) -> Duration {
+    took.get((took.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or(LIMIT)
 }
 
 /// What a process has used so far.

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fs, path::Path, time::Duration};
 
 use reverser_testbed::BareRepo;
-use reverser_tests::LIMIT;
+use reverser_tests::{LIMIT, benchmark::percentile};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -39,11 +39,6 @@ impl Report {
     pub(crate) fn percentile(&self, percent: usize) -> Duration {
         percentile(&self.took, percent)
     }
-}
-
-/// Returns the value below which so many percent are, of times in order; the limit of patience when there is none.
-pub(crate) fn percentile(took: &[Duration], percent: usize) -> Duration {
-    took.get((took.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or(LIMIT)
 }
 
 /// Where the remote's branch was, and since when.

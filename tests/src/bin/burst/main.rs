@@ -14,11 +14,11 @@ mod scene;
 use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
-use reverser_tests::benchmark::{Usage, run, say};
+use reverser_tests::benchmark::{Usage, percentile, run, say};
 use tokio::time::{Instant, interval};
 
 use self::{
-    landed::{Made, Report, percentile},
+    landed::{Made, Report},
     scene::Bench,
 };
 
