@@ -64,7 +64,7 @@ pub use self::{
     certificates::{CertificateError, Certificates, Issue, Keeper, Mounted, Unfit},
     limits::Limits,
     routes::Routes,
-    server::Server,
+    server::{Server, TlsError},
     store::{FileStore, Store, StoreError},
     token::{Token, TokenError},
 };

@@ -10,7 +10,11 @@ use tokio::{
 };
 
 use super::*;
-use crate::{api_error::ApiError, fixture::configmaps};
+use crate::{
+    api_error::ApiError,
+    fixture::configmaps,
+    report::{Endpoint, EndpointNotice},
+};
 
 fn registered() -> (Registry, Metrics) {
     let mut registry = Registry::default();
@@ -49,6 +53,40 @@ fn changes_are_counted_by_operation_and_evidence_and_commits_once() {
         ("reverser_commit_latency_seconds_count", 3.0),
         (r#"reverser_commit_latency_seconds_bucket{le="0.025"}"#, 0.0),
         (r#"reverser_commit_latency_seconds_bucket{le="0.05"}"#, 3.0),
+    ] {
+        assert_eq!(value(&registry, series), Some(expected), "{series}");
+    }
+}
+
+#[test]
+fn what_api_servers_ask_is_counted_by_endpoint_and_status_and_the_certificates_end_is_told() {
+    let (registry, metrics) = registered();
+    let report = |notice| metrics.report(Notice::Endpoint(notice));
+    for (endpoint, status, refused, milliseconds) in [
+        (Endpoint::Admission, 200, None, 1),
+        (Endpoint::Admission, 200, None, 3),
+        (Endpoint::Admission, 400, Some("not understood"), 1),
+        (Endpoint::Unknown, 404, Some("not found"), 1),
+    ] {
+        let took = Duration::from_millis(milliseconds);
+        report(EndpointNotice::Answered { endpoint, status, refused, took });
+    }
+    report(EndpointNotice::Panicked { endpoint: Endpoint::Audit });
+    report(EndpointNotice::NotConnected { reason: "untrusted", is_news: false });
+    report(EndpointNotice::CertificateServed { until: Some("2026-01-01T00:00:00Z".parse().unwrap()) });
+    report(EndpointNotice::CertificateServed { until: None });
+    report(EndpointNotice::CertificateFailed { why: "the disk is full", until: None });
+    for (series, expected) in [
+        (r#"reverser_endpoint_requests_total{endpoint="admission",code="200"}"#, 2.0),
+        (r#"reverser_endpoint_requests_total{endpoint="admission",code="400"}"#, 1.0),
+        (r#"reverser_endpoint_refused_requests_total{endpoint="admission",reason="not understood"}"#, 1.0),
+        (r#"reverser_endpoint_refused_requests_total{endpoint="unknown",reason="not found"}"#, 1.0),
+        (r#"reverser_endpoint_latency_seconds_bucket{le="0.002",endpoint="admission"}"#, 2.0),
+        (r#"reverser_endpoint_latency_seconds_count{endpoint="admission"}"#, 3.0),
+        (r#"reverser_endpoint_panics_total{endpoint="audit"}"#, 1.0),
+        (r#"reverser_endpoint_failed_connections_total{reason="untrusted"}"#, 1.0),
+        ("reverser_endpoint_certificate_failures_total", 1.0),
+        ("reverser_endpoint_certificate_expiry_timestamp_seconds", 1_767_225_600.0),
     ] {
         assert_eq!(value(&registry, series), Some(expected), "{series}");
     }
