@@ -48,6 +48,8 @@ pub struct Version {
     pub content: Option<ContentId>,
     /// What it had before; `None`: it wasn't there.
     pub before: Option<ContentId>,
+    /// How many commits of the look came after it.
+    pub age: usize,
 }
 
 /// The part of a history that was looked at.
@@ -262,7 +264,7 @@ fn versions(objects: &Objects, path: &RepoPath, from: Id, most: usize) -> Result
         let (content, was) = (content(&way), content(&before));
         if content != was {
             let (commit, parent) = (id.into(), at.map(CommitId::from));
-            found.versions.push(Version { commit, parent, content, before: was });
+            found.versions.push(Version { commit, parent, content, before: was, age: found.commits - 1 });
         }
         way = before;
     }

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use jiff::Timestamp;
 use reverser_core::{RepoPath, yaml};
 use reverser_git::{CommitId, ContentId, GitHistory, ReadError};
 use serde_json::Value;
@@ -164,14 +163,10 @@ async fn latest(
     for entry in files {
         let found = history.versions(&entry.0, tip, MOST_COMMITS).await?;
         // Of two that were changed by one commit, the one that is newer.
-        let mut times = [Timestamp::UNIX_EPOCH; 2];
-        for (time, version) in times.iter_mut().zip([found.versions.first(), found.versions.last()]) {
-            if let Some(version) = version {
-                *time = history.commit(&version.commit).await?.committed_at;
-            }
-        }
-        if latest.as_ref().is_none_or(|(before, _)| times > *before) {
-            latest = Some((times, entry.clone()));
+        let ages = [found.versions.first(), found.versions.last()]
+            .map(|version| version.map_or(usize::MAX, |version| version.age));
+        if latest.as_ref().is_none_or(|(before, _)| ages < *before) {
+            latest = Some((ages, entry.clone()));
         }
     }
     Ok(latest.map(|(_, entry)| entry))

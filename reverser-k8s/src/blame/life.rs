@@ -52,6 +52,8 @@ pub struct Life<'a> {
     versions: VecDeque<Version>,
     /// Where to look for more.
     next: Option<CommitId>,
+    /// What came before the commit that made the object; there it may have been gone, or have stood elsewhere.
+    before_creation: Option<CommitId>,
     looked_at: usize,
     is_cut: bool,
 }
@@ -60,7 +62,16 @@ impl<'a> Life<'a> {
     /// Begins where the object was found.
     pub fn new(history: &'a GitHistory, found: &Found) -> Self {
         let (object, file, next) = (found.object.clone(), found.file.clone(), Some(found.from.clone()));
-        Self { history, object, file, versions: VecDeque::new(), next, looked_at: 0, is_cut: false }
+        Self {
+            history,
+            object,
+            file,
+            versions: VecDeque::new(),
+            next,
+            before_creation: None,
+            looked_at: 0,
+            is_cut: false,
+        }
     }
 
     /// Whether the history goes on elsewhere, as in a shallow clone: the first step may not have been the first.
@@ -92,38 +103,37 @@ impl<'a> Life<'a> {
     async fn step(&mut self, version: Version) -> Result<Option<Step>, ReadError> {
         let mut body = self.read(version.content).await?;
         let mut before = self.read(version.before).await?;
-        let mut change = match (&body, &before) {
+        let file = self.file.clone();
+        let change = match (&body, &before) {
             (Some(now), Some(before)) if now == before => return Ok(None),
             (None, None) => return Ok(None),
             (Some(_), Some(_)) => Change::Updated,
-            (Some(_), None) => Change::Created,
-            (None, Some(_)) => Change::Deleted,
-        };
-        let file = self.file.clone();
-        let moved = match change {
-            Change::Created => self.elsewhere_before(&version).await?,
-            // It may stand in another file since: this one was left behind, or it was moved by hand.
-            Change::Deleted => self.elsewhere_since(&version).await?.map(|(file, now)| {
-                body = Some(now);
-                (file, None)
-            }),
-            Change::Moved { .. } | Change::Updated => None,
-        };
-        match moved {
-            Some((from, Some(was))) => {
-                before = Some(was);
-                change = Change::Moved { from: from.clone() };
-                // Whatever was at this place before is another life of the file.
-                self.go_on(from, version.parent.clone());
-            }
-            Some((_, None)) => {
-                change = Change::Updated;
-                if body == before {
+            (Some(_), None) => match self.elsewhere_before(&version).await? {
+                Some((from, was)) => {
+                    before = Some(was);
+                    // Whatever was at this place before is another life of the file.
+                    self.go_on(from.clone(), version.parent.clone());
+                    Change::Moved { from }
+                }
+                None => {
+                    self.before_creation.clone_from(&version.parent);
+                    Change::Created
+                }
+            },
+            (None, Some(_)) => match (self.elsewhere_since(&version).await?, self.before_creation.take()) {
+                // It was moved there, and deleted there before it was made again here.
+                (Some((file, _)), Some(from)) => {
+                    self.go_on(file, Some(from));
                     return Ok(None);
                 }
-            }
-            None => {}
-        }
+                (Some((_, now)), None) if before.as_ref() == Some(&now) => return Ok(None),
+                (Some((_, now)), None) => {
+                    body = Some(now);
+                    Change::Updated
+                }
+                (None, _) => Change::Deleted,
+            },
+        };
         let facts = Facts::read(self.history, &version.commit, &self.object).await?;
         Ok(Some(Step { change, facts, file, body, before }))
     }
@@ -141,15 +151,14 @@ impl<'a> Life<'a> {
 
     /// Returns where the object stood before the commit that made this file: in one that the commit removed, or that was there
     /// besides.
-    async fn elsewhere_before(&self, version: &Version) -> Result<Option<(RepoPath, Option<Value>)>, ReadError> {
+    async fn elsewhere_before(&self, version: &Version) -> Result<Option<(RepoPath, Value)>, ReadError> {
         let Some(parent) = &version.parent else { return Ok(None) };
         let removed = self.history.changes(&version.commit).await?.into_iter();
         let removed = removed.filter(|change| change.content.is_none() || !self.object.may_be_at(&change.path));
         let removed: Vec<_> =
             removed.filter_map(|change| Some((change.path, change.before?))).take(MOST_FILES).collect();
         let beside = self.history.files_of(parent).await?.into_iter().filter(|(path, _)| self.object.may_be_at(path));
-        let found = self.find_among(removed.into_iter().chain(beside)).await?;
-        Ok(found.map(|(file, body)| (file, Some(body))))
+        self.find_among(removed.into_iter().chain(beside)).await
     }
 
     /// Returns where the object stands after the commit that removed it from this file.
