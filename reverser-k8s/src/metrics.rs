@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod admission;
 mod audit;
 mod endpoint;
 mod labels;
@@ -43,6 +44,7 @@ use reverser_git::{CommitId, PushState};
 use tokio::sync::watch;
 
 use self::{
+    admission::AdmissionFacts,
     audit::AuditFacts,
     endpoint::EndpointMetrics,
     labels::{ByChange, ByCommit, ByFailure, ByObject, ByOutcome, ByResource, ByState, resource_of_source},
@@ -54,6 +56,7 @@ pub use self::{
     server::{ServeError, Server},
 };
 use crate::{
+    attribute::Admission,
     audit::Audit,
     queue::Load,
     registration::RegistrationNews,
@@ -106,6 +109,7 @@ struct Inner {
     registration_repairs: Counter,
     pushes: OnceLock<watch::Receiver<PushState>>,
     load: OnceLock<Load>,
+    admission: OnceLock<Admission>,
     audit: OnceLock<Audit>,
     state: Mutex<State>,
 }
@@ -158,10 +162,13 @@ impl Metrics {
             registration_repairs: Counter::default(),
             pushes: OnceLock::new(),
             load: OnceLock::new(),
+            admission: OnceLock::new(),
             audit: OnceLock::new(),
             state: Mutex::default(),
         }));
         metrics.0.register(registry.sub_registry_with_prefix("reverser"));
+        let facts = AdmissionFacts(metrics.clone());
+        registry.sub_registry_with_prefix("reverser").register_collector(Box::new(facts));
         let facts = AuditFacts(metrics.clone());
         registry.sub_registry_with_prefix("reverser").register_collector(Box::new(facts));
         let measured = Measured(metrics.clone());
@@ -314,6 +321,7 @@ impl Inner {
             RegistrationNews::Recovered { .. } | RegistrationNews::Registered { .. } => {
                 self.registered.set(1);
             }
+            RegistrationNews::Remains { .. } => {}
         }
     }
 }

@@ -361,6 +361,7 @@ fn report_gap(source: &str, gap: &Gap) {
 fn log_registration(news: &RegistrationNews<'_>) {
     match news {
         RegistrationNews::Failing { .. } | RegistrationNews::PutRight { .. } => tracing::warn!("{news}"),
+        RegistrationNews::Remains { .. } => tracing::error!("{news}"),
         RegistrationNews::Recovered { .. } | RegistrationNews::Registered { .. } => tracing::info!("{news}"),
     }
 }

@@ -57,6 +57,11 @@ pub enum RegistrationNews<'a> {
         /// The configuration's name.
         name: &'a str,
     },
+    /// It could not be removed at the end; the error says how a person can.
+    Remains {
+        /// Why.
+        error: &'a RegistrationError,
+    },
     /// The API server was asked to send requests.
     Registered {
         /// The configuration's name.
@@ -80,6 +85,7 @@ impl fmt::Display for RegistrationNews<'_> {
                 "the {RESOURCE} {name} was {what}, and is put right; if that goes on, something else has the same name"
             ),
             Self::Recovered { name } => write!(f, "the {RESOURCE} {name} is up to date again"),
+            Self::Remains { error } => f.write_str(&chain(*error)),
             Self::Registered { name, resources, taken_over } => {
                 let over = if *taken_over { ", taken over from an earlier run" } else { "" };
                 write!(f, "the API server sends requests for {resources} resources ({RESOURCE} {name}{over})")
