@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod attribution;
 mod blame;
 mod clean;
 mod coalesce;
@@ -24,6 +25,7 @@ use reverser_git::RemoteUrl;
 #[cfg(feature = "demo")]
 pub(crate) use self::place::ConflictChoice;
 pub(crate) use self::{
+    attribution::{AdmissionFeed, AttributionArgs, AuditFeed, Feeds, Tls},
     blame::{BlameArgs, BlameFormat},
     clean::CleanArgs,
     coalesce::CoalesceArgs,
@@ -151,9 +153,9 @@ pub(crate) enum Command {
     Snapshot(SnapshotArgs),
     /// Record each change of a cluster as a commit, as it happens
     ///
-    /// Needs nothing installed in the cluster and only the verbs get, list and watch. The first commit brings Git in line
-    /// with the cluster; after it each change is a commit of its own. What was recorded and not yet pushed is kept in the
-    /// state folder; started again, it goes on where it ended.
+    /// Needs nothing installed in the cluster and only the verbs get, list and watch; more with --attribution admission. The
+    /// first commit brings Git in line with the cluster; after it each change is a commit of its own. What was recorded and
+    /// not yet pushed is kept in the state folder; started again, it goes on where it ended.
     #[command(after_long_help = noise_help())]
     Watch(WatchArgs),
 }
@@ -168,9 +170,8 @@ pub(crate) struct CheckArgs {
     pub(crate) select: SelectArgs,
     #[command(flatten)]
     pub(crate) clean: CleanArgs,
-    /// The API server's audit log, if authors are named from it
-    #[arg(long, help_heading = CLUSTER, value_name = "FILE")]
-    pub(crate) audit_log: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) attribution: AttributionArgs,
 }
 
 #[cfg(feature = "demo")]
@@ -286,17 +287,8 @@ pub(crate) struct WatchArgs {
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
-    /// Name authors from this audit log of the API server
-    ///
-    /// The file is followed as it grows and rotates. Its level has to be RequestResponse for what is watched. Without
-    /// it, or where it says nothing about a change, the author is the committer.
-    #[arg(long, help_heading = CLUSTER, value_name = "FILE")]
-    pub(crate) audit_log: Option<PathBuf>,
-    /// How long a change waits for its author: 2s [default: as the feed needs]
-    ///
-    /// Only changes that nobody is known for, and later ones of the same object. By default a moment with --audit-log.
-    #[arg(long, help_heading = CLUSTER, value_name = "DURATION", value_parser = duration)]
-    pub(crate) attribution_wait: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) attribution: AttributionArgs,
     /// How often all that is captured is compared with Git: 1h; 0: never
     ///
     /// Each resource once in that time, one after the other. Nothing should differ: what does is told, and repaired by

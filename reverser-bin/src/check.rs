@@ -1,5 +1,7 @@
 //! `reverser check`: would `watch` work? A line for each thing that has to be right.
 
+mod attribution;
+
 use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context;
@@ -8,7 +10,6 @@ use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use kube::Client;
 use reverser_git::{RemoteProbe, remote::git_version};
 use reverser_k8s::{
-    audit::Audit,
     report::chain,
     watch::{may_list, may_watch},
 };
@@ -18,7 +19,6 @@ use crate::{
     connect::{Connected, connect},
     output::print_line,
     sign::SignArgs,
-    watch::open_audit_log,
 };
 
 /// How many resources are tried at the same time.
@@ -41,6 +41,11 @@ impl Findings {
         print_line(&format!("ok    {what}"));
     }
 
+    /// What may be all right, and isn't seen from here.
+    fn hint(&self, what: &str) {
+        print_line(&format!("hint  {what}"));
+    }
+
     fn wrong(&mut self, what: &str) {
         self.wrong += 1;
         print_line(&format!("FAIL  {what}"));
@@ -48,22 +53,24 @@ impl Findings {
 }
 
 pub(crate) async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
-    args.select.filters.check_users(args.audit_log.is_some())?;
+    let feeds = args.attribution.clone().feeds()?;
+    args.select.filters.check_users(!feeds.is_empty())?;
     let mut findings = Findings::default();
     git(&mut findings).await;
-    match connect(&args.cluster, &args.select, &args.clean, &args.repo.place.files).await {
-        Ok(connected) => cluster(&connected, &mut findings).await,
+    let connected = match connect(&args.cluster, &args.select, &args.clean, &args.repo.place.files).await {
+        Ok(connected) => Some(connected),
         Err(error) if error.is::<crate::Usage>() => return Err(error),
-        Err(error) => findings.wrong(&format!("API server: {}", chain(error.as_ref()))),
+        Err(error) => {
+            findings.wrong(&format!("API server: {}", chain(error.as_ref())));
+            None
+        }
+    };
+    if let Some(connected) = &connected {
+        cluster(connected, &mut findings).await;
     }
     repository(&args, &mut findings).await;
     signing(&args.repo.place.sign, &mut findings).await;
-    if let Some(path) = &args.audit_log {
-        match open_audit_log(path, &Audit::default()) {
-            Ok(_) => findings.right(&format!("audit log {}: readable", path.display())),
-            Err(error) => findings.wrong(&chain(error.as_ref())),
-        }
-    }
+    attribution::attribution(&feeds, connected.as_ref(), &args.repo, &mut findings).await;
     Ok(if findings.wrong == 0 {
         print_line("all is well: `reverser watch` with the same arguments will work");
         ExitCode::SUCCESS

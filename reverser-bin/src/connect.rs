@@ -219,7 +219,7 @@ fn scope(select: &SelectArgs, clean: &CleanArgs, files: &FilesArgs) -> String {
     format!("{:08x}-{:016x}", hash(place) >> 32, hash(selection))
 }
 
-fn hash(value: impl Hash) -> u64 {
+pub(crate) fn hash(value: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()

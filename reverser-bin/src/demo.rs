@@ -24,8 +24,8 @@ use tokio::{sync::oneshot, time::sleep};
 
 use crate::{
     args::{
-        CleanArgs, ClusterArgs, CoalesceArgs, ConflictChoice, DemoArgs, FilesArgs, FilterArgs, GroupArgs, IdentityArgs,
-        ListenArgs, OutputArgs, PlaceArgs, ReplayArgs, RepoArgs, SelectArgs, WatchArgs,
+        AttributionArgs, CleanArgs, ClusterArgs, CoalesceArgs, ConflictChoice, DemoArgs, FilesArgs, FilterArgs,
+        GroupArgs, IdentityArgs, ListenArgs, OutputArgs, PlaceArgs, ReplayArgs, RepoArgs, SelectArgs, WatchArgs,
     },
     output::Output,
     replay, repository,
@@ -286,8 +286,7 @@ fn watch_args(plane: &ControlPlane, repo: &Path) -> anyhow::Result<WatchArgs> {
         identity: IdentityArgs::default(),
         output: OutputArgs::default(),
         listen: ListenArgs::default(),
-        audit_log: plane.audit_log(),
-        attribution_wait: None,
+        attribution: AttributionArgs { audit_log: plane.audit_log(), ..AttributionArgs::default() },
         verify_interval: Duration::from_secs(3600),
         allow_mass_delete: false,
         queue_bytes: Size(64 << 20),

@@ -3,6 +3,7 @@
 
 mod access;
 mod args;
+mod attribution;
 mod blame;
 mod check;
 mod connect;

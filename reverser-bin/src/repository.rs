@@ -1,10 +1,10 @@
 //! From flags to a branch that can be written, and how that ends.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use reverser_core::{CommitMessage, Pipeline, TemplateMessage};
-use reverser_git::{GitWriter, ReadError, RemoteUrl, StartAt, remote::create_bare};
+use reverser_git::{GitWriter, ReadError, RemoteUrl, StartAt, default_state_dir, remote::create_bare};
 use reverser_k8s::report::chain;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     Usage,
-    args::{FilesArgs, PlaceArgs},
+    args::{FilesArgs, PlaceArgs, RepoArgs},
     output::Output,
 };
 
@@ -55,6 +55,15 @@ pub(crate) async fn open(url: &RemoteUrl, place: &PlaceArgs, output: &Output) ->
         writer = writer.state_dir(std::path::absolute(folder).context("--state-dir")?);
     }
     writer.start().await.with_context(|| format!("--repo {url}"))
+}
+
+/// Returns where the branch's state is kept.
+pub(crate) fn state_dir(repo: &RepoArgs) -> anyhow::Result<PathBuf> {
+    match &repo.place.state_dir {
+        Some(folder) => std::path::absolute(folder).context("--state-dir"),
+        None => default_state_dir(&repo.repo, &repo.place.files.branch)
+            .context("there is no home for a state folder; give one with --state-dir"),
+    }
 }
 
 /// Names the flag that has to change before files can be read.

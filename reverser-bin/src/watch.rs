@@ -1,18 +1,16 @@
 //! `reverser watch`: sources of one cluster, joined to one branch.
 
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use reverser_git::GitSink;
-use reverser_k8s::{
-    Nobody, Reverser, Source,
-    audit::{Audit, AuditLog, LOG_PATIENCE},
-};
+use reverser_k8s::{Reverser, Source};
 use tokio::sync::mpsc;
 
 use crate::{
     Usage,
     args::WatchArgs,
+    attribution::{Attribution, Registering},
     connect::{choose, connect, resolved},
     identity::Named,
     output::{Counter, Output, Teller},
@@ -37,13 +35,14 @@ pub(crate) async fn watch(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
     let mut coalescing = args.coalesce.coalescing();
-    if !coalescing.interval.is_zero() && args.audit_log.is_none() {
+    let feeds = args.attribution.feeds()?;
+    if !coalescing.interval.is_zero() && feeds.is_empty() {
         return Err(Usage(
-            "--coalesce needs --audit-log: without it nobody knows which changes a service account made".into(),
+            "--coalesce needs --attribution: without it nobody knows which changes a service account made".into(),
         )
         .into());
     }
-    args.select.filters.check_users(args.audit_log.is_some())?;
+    args.select.filters.check_users(!feeds.is_empty())?;
     // Before all else, so that whoever starts this can ask how far it is.
     let mut telemetry = Telemetry::start(args.listen, output).await?;
     // The cluster comes first: no repository is made for one that can't be reached.
@@ -51,10 +50,11 @@ pub(crate) async fn watch(
     connected.pipeline.message = repository::message(&args.repo.place)?;
     let named = Named::open(args.identity, Some(connected.client.clone()), output).await?;
     connected.pipeline.identities = named.identities.clone();
-    let audit = Audit::default().waiting(LOG_PATIENCE);
-    let audit_log = args.audit_log.as_deref().map(|path| open_audit_log(path, &audit)).transpose()?;
     coalescing.only = resolved("--coalesce-only", &coalescing.only, connected.cluster.catalog())?;
     let choice = choose(&connected)?;
+    let registering = feeds.admission.as_ref().map(|feed| Registering::new(&connected.client, feed, &args.repo));
+    let attribution = Attribution::begin(feeds, registering).await?;
+    attribution.tell_unasked(&connected, output);
     let git = repository::open(&args.repo.repo, &args.repo.place, output).await?;
     let (repo, branch) = (&args.repo.repo, &args.repo.place.files.branch);
     output.say(&format!("watching {} into {repo} (branch {branch})", connected.address));
@@ -62,53 +62,51 @@ pub(crate) async fn watch(
         output.say(repository::SECRETS_LEFT_OUT);
     }
 
+    let commits = Counter::default();
+    let teller = Teller { output: output.clone(), commits: commits.clone(), count_lists: false };
+    let reporter = (teller, telemetry.metrics.clone());
+    let state = repository::state_dir(&args.repo)?;
+    let attribution = attribution.open(&state, Arc::new(reporter.clone()), output).await?;
+    connected.cluster = attribution.watched(connected.cluster);
+    let captured = connected.cluster.captured(&connected.pipeline);
+
     // Before those of what is gone are cleared.
     let cursors = git.cursors().await?;
     let watches = connected.cluster.resume(&connected.pipeline, &git).await?;
-    let commits = Counter::default();
-    let teller = Teller { output: output.clone(), commits: commits.clone(), count_lists: false };
     let reverser = Reverser::new(git.clone())
         .pipeline(connected.pipeline)
         .batching(args.group.batching())
         .coalescing(coalescing)
         .verify_every(args.verify_interval)
-        .reporter((teller.clone(), telemetry.metrics.clone()))
-        .attribution_wait(args.attribution_wait)
+        .reporter(reporter.clone())
         .allow_mass_delete(args.allow_mass_delete)
         .queue_bytes(usize::try_from(args.queue_bytes.0).unwrap_or(usize::MAX));
-    let reverser = match &audit_log {
-        Some(_) => {
-            telemetry.metrics.measure_audit(audit.clone());
-            reverser.actors(audit)
-        }
-        None => reverser.actors(Nobody),
-    }
-    .build();
+    let reverser = attribution.asked_by(reverser, &reporter.1, reporter.clone()).build();
 
     telemetry.follow(&reverser, &git);
     reverser.tell_unserved(&connected.cluster, &cursors).await?;
     let (arrive, arrivals) = mpsc::channel(ARRIVALS);
     let discovery = connected.cluster.follow(Arc::clone(reverser.pipeline()), Arc::new(git.clone()), arrive);
     let status = tokio::spawn(output.clone().follow(git.push_state(), commits));
-    let following = audit_log.map(|log| tokio::spawn(log.follow()));
     let sources = watches.into_iter().map(|watch| Box::new(watch) as Box<dyn Source>).collect();
-    let watched = tokio::select! {
-        watched = reverser.run(sources, arrivals, shutdown) => watched.context("could not go on recording"),
-        never = named.follow(&teller) => match never {},
-        () = discovery => Err(anyhow!("discovery ended although changes are still followed")),
-    };
-    let closed = repository::close(git, output).await;
-    status.abort();
-    if let Some(following) = following {
-        following.abort();
+    tokio::pin!(shutdown);
+    // From here on the cluster may have something of ours, which has to go at the end.
+    let mut attribution = attribution.start(captured, Arc::new(reporter.clone())).await?;
+    let watched = async {
+        tokio::select! {
+            registered = attribution.registered() => registered?,
+            () = &mut shutdown => return Ok(()),
+        }
+        tokio::select! {
+            watched = reverser.run(sources, arrivals, shutdown) => watched.context("could not go on recording"),
+            never = named.follow(&reporter.0) => match never {},
+            () = discovery => Err(anyhow!("discovery ended although changes are still followed")),
+            error = attribution.failed() => Err(error),
+        }
     }
+    .await;
+    let (closed, ()) = tokio::join!(repository::close(git, output), attribution.end(output));
+    status.abort();
     watched?;
     closed
-}
-
-/// Opens the log that authors are named from.
-pub(crate) fn open_audit_log(path: &Path, audit: &Audit) -> anyhow::Result<AuditLog> {
-    AuditLog::open(path, audit.clone()).with_context(|| {
-        format!("--audit-log {}: it has to exist, and this user has to be able to read it", path.display())
-    })
 }

@@ -1,5 +1,6 @@
 //! The ValidatingWebhookConfiguration: taken by a real API server, kept, and what it is called for.
 
+mod command;
 mod lifecycle;
 
 use std::{collections::BTreeSet, net::TcpListener, sync::Arc, time::Duration};

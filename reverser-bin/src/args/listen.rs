@@ -18,7 +18,7 @@ pub(crate) struct ListenArgs {
 }
 
 /// Reads `9090`, `:9090`, `0.0.0.0:9090`, `[::1]:9090` and `localhost:9090`.
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let here = |port: &str| port.parse().ok().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let port_alone = text.strip_prefix("localhost").unwrap_or(text);
     let address = here(port_alone.strip_prefix(':').unwrap_or(text)).or_else(|| text.parse().ok());

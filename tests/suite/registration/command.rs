@@ -1,0 +1,185 @@
+//! `reverser watch --attribution admission`, and what `reverser check` says of it.
+
+use kube::runtime::{conditions::is_crd_established, wait::await_condition};
+use reverser_testbed::LoggedCommit;
+
+use super::*;
+use crate::{
+    authors::{text, user},
+    scene::crd,
+};
+
+#[test]
+fn authors_are_named_without_an_audit_log_and_nothing_is_left_at_the_end() {
+    run(async {
+        let scene = Scene::unwatched("admitted").await;
+        let (ann, ben) = (user(&scene, "ann").await, user(&scene, "ben").await);
+        let watch = scene.watch(&admission(&url())).await;
+        create(&ann, config_map("web", "1")).await;
+        patch(&ben, "web", json!({"data": {"key": "2"}})).await;
+        delete(&ann, "web").await;
+        let log = scene.history(4).await;
+        assert_eq!(
+            told_by(&log[1..]),
+            ["ann [CREATE] v1/configmaps/web", "ben [UPDATE] v1/configmaps/web", "ann [DELETE] v1/configmaps/web"]
+        );
+        assert!(log[1..].iter().all(|commit| commit.message.contains("Reverser-Evidence: admission")), "{log:?}");
+
+        // What comes up while it runs has authors, too, as soon as the rules name it.
+        create(&Api::all(scene.plane.client()), crd("admitted.example.com", "Widget")).await;
+        let definitions = Api::all(scene.plane.client());
+        await_condition(definitions, "widgets.admitted.example.com", is_crd_established()).await.unwrap();
+        let configurations = configurations(&scene);
+        eventually("the rules to grow", LIMIT, async || {
+            let found = configurations.list(&Default::default()).await.unwrap().items;
+            let text = serde_json::to_string(&found).unwrap();
+            if text.contains("widgets/*") { Ok(()) } else { Err(text) }
+        })
+        .await;
+        assert_eq!(configurations.list(&Default::default()).await.unwrap().items.len(), 1);
+        watch.terminate().await.exits_with(0);
+        assert_eq!(configurations.list(&Default::default()).await.unwrap().items, []);
+    });
+}
+
+#[test]
+fn what_a_killed_run_has_left_does_not_stop_writes_and_the_next_run_takes_it_over() {
+    run(async {
+        let scene = Scene::unwatched("killed").await;
+        let ann = user(&scene, "ann").await;
+        let url = url();
+        let killed = scene.watch(&admission(&url)).await;
+        create(&ann, config_map("before", "1")).await;
+        scene.history(2).await;
+        killed.kill().await;
+        let configurations = configurations(&scene);
+        let left = configurations.list(&Default::default()).await.unwrap().items.remove(0);
+        let begin = Instant::now();
+        create(&ann, config_map("meanwhile", "1")).await;
+        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+
+        let next = scene.watch(&admission(&url)).await;
+        next.says("taken over from an earlier run").await;
+        let taken_over = configurations.list(&Default::default()).await.unwrap().items.remove(0);
+        assert_eq!((taken_over.uid(), taken_over.name_any()), (left.uid(), left.name_any()));
+        create(&ann, config_map("after", "1")).await;
+        let log = scene.history(4).await;
+        let committer = "reverser [CREATE] v1/configmaps/meanwhile";
+        assert_eq!(
+            told_by(&log[1..]),
+            ["ann [CREATE] v1/configmaps/before", committer, "ann [CREATE] v1/configmaps/after"]
+        );
+        next.terminate().await.exits_with(0);
+        assert_eq!(configurations.list(&Default::default()).await.unwrap().items, []);
+    });
+}
+
+#[test]
+fn a_registration_that_can_not_be_removed_is_named_with_the_command_that_does() {
+    run(async {
+        let scene = Scene::unwatched("unreachable").await;
+        let watch = scene.watch(&admission(&url())).await;
+        let name = configurations(&scene).list(&Default::default()).await.unwrap().items[0].name_any();
+        scene.plane.stop_api_server();
+        let begin = Instant::now();
+        let said = watch.terminate().await.exits_with(0);
+        assert!(begin.elapsed() < Duration::from_secs(15), "a Pod has 30 s: {:?}", begin.elapsed());
+        assert!(
+            said.contains(&format!("remove it with `kubectl delete validatingwebhookconfiguration {name}`")),
+            "{said}"
+        );
+    });
+}
+
+#[test]
+fn without_the_permission_to_register_it_does_not_start_and_says_what_to_grant() {
+    run(async {
+        let scene = Scene::shared("not-admitted").await;
+        let kubeconfig = scene.plane.user("watcher", &[]).unwrap();
+        let may = rule(&["get", "list", "watch"], "", &["configmaps"]);
+        scene.plane.grant("watcher", None, vec![may]).await.unwrap();
+        let url = url();
+        let arguments = |command| {
+            let more = ["-r", "configmaps", "--admission-name", "narrow", "--kubeconfig", text(&kubeconfig)];
+            [&[command, "--repo", "./new.git"][..], &admission(&url), &more]
+                .concat()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        for command in ["watch", "check"] {
+            let typed = arguments(command);
+            let typed: Vec<_> = typed.iter().map(String::as_str).collect();
+            let said = scene.home.run(&typed).await.exits_with(1);
+            let verbs =
+                "not allowed to get, list, watch, create, patch, delete ValidatingWebhookConfiguration narrow: grant";
+            assert!(said.contains(verbs), "{command}: {said}");
+            assert!(said.contains("resourceNames: [\"narrow\"]"), "{command}: {said}");
+        }
+        assert!(!scene.home.path().join("new.git").exists(), "nothing is made for what can't start");
+    });
+}
+
+#[test]
+fn a_check_tells_what_the_api_server_would_take_and_what_is_in_the_way() {
+    run(async {
+        let scene = Scene::shared("admission-checked").await;
+        let check = async |flags: &[&str]| {
+            let repo = ["check", "--repo", "./new.git", "-r", "configmaps"];
+            scene.home.run(&[&repo[..], &scene.cluster(), flags].concat()).await
+        };
+        let url = url();
+        let said = check(&admission(&url)).await.exits_with(0);
+        for line in
+            ["ok    endpoint: 127.0.0.1:", "ok    certificate: will be made", "ok    admission: the API server takes"]
+        {
+            assert!(said.contains(line), "{line}: {said}");
+        }
+        let found = configurations(&scene).list(&Default::default()).await.unwrap().items;
+        assert!(!found.iter().any(|one| said.contains(&one.name_any())), "a check changes nothing: {said}");
+
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let elsewhere = ["--attribution", "admission", "--admission-url", "https://no-such-host.invalid:9443"];
+        let said = check(&[&elsewhere[..], &["--admission-listen", &address]].concat()).await.exits_with(1);
+        assert!(said.contains("FAIL  --admission-listen: is another program using"), "{said}");
+        assert!(said.contains("hint  admission: no-such-host.invalid can't be resolved here"), "{said}");
+
+        let system = [&admission(&url)[..], &["-n", "kube-system"]].concat();
+        let said = check(&system).await.exits_with(0);
+        assert!(said.contains("--admission-include-namespace kube-system has them sent"), "{said}");
+    });
+}
+
+#[test]
+fn flags_that_do_not_go_together_are_wrong_usage() {
+    run(async {
+        let scene = Scene::shared("admission-usage").await;
+        for (flags, why) in [
+            (&["--attribution", "admission"][..], "needs --admission-url https://HOST:PORT"),
+            (&["--attribution", "admission", "--admission-url", "http://127.0.0.1:9443"], "by https:// alone"),
+            (&["--coalesce", "1m"], "--coalesce needs --attribution"),
+        ] {
+            let said = scene
+                .home
+                .run(&[&["watch", "--repo", "./new.git"], &scene.cluster()[..], flags].concat())
+                .await
+                .exits_with(2);
+            assert!(said.contains(why), "{flags:?}: {said}");
+        }
+    });
+}
+
+/// Returns an address of this machine that nobody listens at.
+fn url() -> String {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("https://{}", free.local_addr().unwrap())
+}
+
+fn admission(url: &str) -> [&str; 4] {
+    ["--attribution", "admission", "--admission-url", url]
+}
+
+fn told_by(log: &[LoggedCommit]) -> Vec<String> {
+    log.iter().map(|commit| format!("{} {}", commit.author, commit.subject())).collect()
+}
