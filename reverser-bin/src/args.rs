@@ -100,6 +100,7 @@ fn only_reads(transfer_limit: clap::Arg) -> clap::Arg {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one")]
 pub(crate) enum Command {
     /// Show who made an object what it is, field by field
     ///
