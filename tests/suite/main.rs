@@ -9,6 +9,7 @@
 
 mod audit_webhook;
 mod authors;
+mod authors_admission;
 mod capture;
 mod changes;
 mod check;
