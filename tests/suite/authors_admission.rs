@@ -32,23 +32,23 @@ impl Attributed {
     /// Watches these resources in the scene's namespace, and ConfigMaps.
     async fn namespaced(scene: Scene, resources: &[&str]) -> Self {
         let namespace = scene.namespace.clone();
-        Self::with(scene, resources, &["--namespace", &namespace]).await
+        Self::with(scene, &[&selected(resources)[..], &["--namespace", &namespace]].concat()).await
     }
 
     /// Watches these resources everywhere, and ConfigMaps.
     async fn everywhere(scene: Scene, resources: &[&str]) -> Self {
-        Self::with(scene, resources, &[]).await
+        Self::with(scene, &selected(resources)).await
     }
 
-    /// Returns once the API server asks for each request: it takes a moment to heed a new configuration.
-    async fn with(scene: Scene, resources: &[&str], scope: &[&str]) -> Self {
+    /// Watches what these flags select, ConfigMaps among it. Returns once the API server asks for each request: it takes a
+    /// moment to heed a new configuration.
+    async fn with(scene: Scene, selection: &[&str]) -> Self {
         let url = format!("https://127.0.0.1:{}", free_port());
         let repo = scene.repo.url();
         let mut arguments =
             vec!["watch", "--log-format", "json", "--repo", &repo, "--kubeconfig", text(scene.plane.kubeconfig())];
-        arguments.extend(["--attribution", "admission", "--admission-url", &url, "-r", "configmaps"]);
-        arguments.extend(resources.iter().flat_map(|resource| ["-r", resource]));
-        arguments.extend(scope);
+        arguments.extend(["--attribution", "admission", "--admission-url", &url]);
+        arguments.extend(selection);
         let watch = scene.home.start(&arguments);
         watch.says(WATCHING).await;
         let (alice, bob) = (user(&scene, "alice").await, user(&scene, "bob").await);
@@ -101,6 +101,11 @@ impl Attributed {
     async fn ends(self) {
         self.watch.terminate().await.exits_with(0);
     }
+}
+
+/// Returns what selects these resources, and ConfigMaps.
+fn selected<'a>(resources: &[&'a str]) -> Vec<&'a str> {
+    ["configmaps"].iter().chain(resources).flat_map(|resource| ["-r", *resource]).collect()
 }
 
 /// Returns who a commit says it was, how that is known, and what was done: `alice admission [CREATE]`.

@@ -51,14 +51,16 @@ fn what_a_namespace_held_and_what_an_owner_owned_was_deleted_by_whoever_deleted_
 #[test]
 fn the_objects_of_a_definition_were_deleted_by_whoever_deleted_the_definition() {
     run(async {
-        let resources = ["customresourcedefinitions.apiextensions.k8s.io", "gadgets.example.com"];
-        let watched = Attributed::namespaced(Scene::shared("undefined").await, &resources).await;
+        let groups = "group=undefined.example.com|core|apiextensions.k8s.io";
+        let selection = ["--only", groups, "--namespace", "undefined"];
+        let watched = Attributed::with(Scene::shared("undefined").await, &selection).await;
         let definitions = |user| Api::<CustomResourceDefinition>::all(user);
-        create(&definitions(watched.bob.clone()), crd("example.com", "Gadget")).await;
-        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("example.com", "v1", "Gadget"));
+        create(&definitions(watched.bob.clone()), crd("undefined.example.com", "Gadget")).await;
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("undefined.example.com", "v1", "Gadget"));
         let gadgets = Api::<DynamicObject>::namespaced_with(watched.bob.clone(), &watched.scene.namespace, &kind);
         for name in ["first", "second"] {
-            let gadget: Value = json!({"apiVersion": "example.com/v1", "kind": "Gadget", "metadata": {"name": name}});
+            let gadget: Value =
+                json!({"apiVersion": "undefined.example.com/v1", "kind": "Gadget", "metadata": {"name": name}});
             eventually("the kind to be served", LIMIT, async || {
                 gadgets.create(&PostParams::default(), &object(gadget.clone())).await
             })
@@ -73,7 +75,7 @@ fn the_objects_of_a_definition_were_deleted_by_whoever_deleted_the_definition() 
             .await;
         }
         let alices = definitions(watched.alice.clone());
-        alices.delete("gadgets.example.com", &DeleteParams::default()).await.unwrap();
+        alices.delete("gadgets.undefined.example.com", &DeleteParams::default()).await.unwrap();
         for name in ["first", "second"] {
             eventually("the deletion", LIMIT, async || {
                 let commits = watched.commits(name).await;
@@ -86,7 +88,7 @@ fn the_objects_of_a_definition_were_deleted_by_whoever_deleted_the_definition() 
             assert!(["bob admission [CREATE]", "reverser unknown [CREATE]"].contains(&&*created), "{created}");
             assert_eq!(super::summary(&commits[1]), "alice cascade [DELETE]");
         }
-        watched.tells("gadgets.example.com", &["bob admission [CREATE]", "alice admission [DELETE]"]).await;
+        watched.tells("gadgets.undefined.example.com", &["bob admission [CREATE]", "alice admission [DELETE]"]).await;
         watched.ends().await;
     });
 }

@@ -32,6 +32,7 @@ fn a_deletion_is_by_whoever_asked_for_it_also_when_another_takes_the_last_finali
                     "bob admission [CREATE]",
                     "alice admission [DELETE]",
                     "alice admission [CREATE]",
+                    "alice admission [UPDATE]",
                     "bob admission [DELETE]",
                 ],
             )
