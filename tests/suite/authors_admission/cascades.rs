@@ -52,8 +52,7 @@ fn what_a_namespace_held_and_what_an_owner_owned_was_deleted_by_whoever_deleted_
 fn the_objects_of_a_definition_were_deleted_by_whoever_deleted_the_definition() {
     run(async {
         let groups = "group=undefined.example.com|core|apiextensions.k8s.io";
-        let selection = ["--only", groups, "--namespace", "undefined"];
-        let watched = Attributed::with(Scene::shared("undefined").await, &selection).await;
+        let watched = Attributed::with(Scene::unwatched("undefined").await, &["--only", groups]).await;
         let definitions = |user| Api::<CustomResourceDefinition>::all(user);
         create(&definitions(watched.bob.clone()), crd("undefined.example.com", "Gadget")).await;
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("undefined.example.com", "v1", "Gadget"));
