@@ -41,13 +41,14 @@ use reverser_tests::LIMIT;
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::Instant};
 
-use self::{clients::Client, faults::Bed, random::Random};
+pub(crate) use self::random::Random;
+use self::{clients::Client, faults::Bed};
 use crate::scene::{create, home, object, run};
 
 #[test]
 fn whatever_fails_each_authored_change_is_one_commit_and_git_ends_as_the_cluster_is() {
     run(async {
-        let (seed, length) = (seed(), length());
+        let (seed, length) = (seed(), length(Duration::from_secs(25), 10.0));
         eprintln!("soak: REVERSER_SOAK_SEED={seed}, {length:?}");
         let soak = Soak::begin(seed).await;
         let stop = Arc::new(AtomicBool::new(false));
@@ -248,15 +249,17 @@ fn widgets() -> Value {
             "schema": {"openAPIV3Schema": anything}}]}})
 }
 
-fn seed() -> u64 {
+/// Returns what a run's choices depend on.
+pub(crate) fn seed() -> u64 {
     let since = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
     env::var("REVERSER_SOAK_SEED").ok().map_or_else(since, |seed| seed.parse().expect("a seed is a number"))
 }
 
-fn length() -> Duration {
+/// Returns how long a soak lasts: `short`, unless a whole one is asked for, which takes so many minutes.
+pub(crate) fn length(short: Duration, whole: f64) -> Duration {
     let minutes = env::var("REVERSER_SOAK_MINUTES").ok().map(|minutes| minutes.parse().expect("minutes are a number"));
-    let whole = env::var_os("REVERSER_SOAK").is_some_and(|value| value == "1").then_some(10.0);
-    Duration::from_secs_f64(minutes.or(whole).map_or(25.0, |minutes: f64| minutes * 60.0))
+    let whole = env::var_os("REVERSER_SOAK").is_some_and(|value| value == "1").then_some(whole);
+    minutes.or(whole).map_or(short, |minutes: f64| Duration::from_secs_f64(minutes * 60.0))
 }
 
 /// Each is a user of its own.

@@ -19,7 +19,7 @@ use tokio::time::{Instant, interval};
 
 use self::{
     landed::{Made, Report},
-    scene::Bench,
+    scene::{Authors, Bench},
 };
 
 /// Measures `reverser watch` on a control plane and an HTTP remote of its own. Zero leaves a part out.
@@ -46,9 +46,9 @@ struct Args {
     /// Over how many namespaces the created objects are spread
     #[arg(long, default_value_t = 10)]
     namespaces: usize,
-    /// Leave the audit log out: nobody is named
-    #[arg(long)]
-    no_authors: bool,
+    /// What authors are named from
+    #[arg(long, value_enum, default_value_t)]
+    authors: Authors,
 }
 
 /// At one change a second, from the API's answer to the commit on the remote.
@@ -71,7 +71,7 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 async fn measure(args: Args) -> anyhow::Result<ExitCode> {
-    let mut bench = Bench::start(args.namespaces.max(1), !args.no_authors).await?;
+    let mut bench = Bench::start(args.namespaces.max(1), args.authors).await?;
     let mut all_right = true;
     if args.changes > 0 {
         all_right &= one_by_one(&mut bench, args.changes).await?;

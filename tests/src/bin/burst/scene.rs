@@ -3,6 +3,7 @@
 use std::env;
 
 use anyhow::{Context, ensure};
+use clap::ValueEnum;
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::{
@@ -13,6 +14,7 @@ use reverser_testbed::{Audit, BareRepo, ControlPlane, ControlPlaneOptions, GitHt
 use reverser_tests::{
     Home, Running,
     benchmark::{Usage, machine, say},
+    free_port,
 };
 use serde_json::json;
 use tokio::time::Instant;
@@ -27,6 +29,15 @@ const USERS: [&str; 2] = ["ann", "ben"];
 
 const REPOSITORY: &str = "burst.git";
 
+/// What authors are named from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Authors {
+    #[default]
+    Admission,
+    Audit,
+    None,
+}
+
 pub(crate) struct Bench {
     plane: ControlPlane,
     server: GitHttp,
@@ -35,15 +46,17 @@ pub(crate) struct Bench {
     tips: Tips,
     clients: Vec<Client>,
     namespaces: Vec<String>,
-    names_authors: bool,
+    authors: Authors,
+    /// Of the admission endpoint.
+    port: u16,
     watcher: Option<Running>,
     objects: usize,
     batches: usize,
 }
 
 impl Bench {
-    pub(crate) async fn start(namespaces: usize, names_authors: bool) -> anyhow::Result<Self> {
-        let audit = if names_authors { Audit::Writes } else { Audit::Off };
+    pub(crate) async fn start(namespaces: usize, authors: Authors) -> anyhow::Result<Self> {
+        let audit = if authors == Authors::Audit { Audit::Writes } else { Audit::Off };
         let plane = ControlPlane::start(ControlPlaneOptions { audit, ..ControlPlaneOptions::default() }).await?;
         let server = GitHttp::start().await?;
         let repo = server.create(REPOSITORY).await?;
@@ -69,7 +82,8 @@ impl Bench {
             tips,
             clients,
             namespaces,
-            names_authors,
+            authors,
+            port: free_port()?,
             watcher: None,
             objects: 0,
             batches: 0,
@@ -83,10 +97,17 @@ impl Bench {
     pub(crate) async fn watch(&mut self) -> anyhow::Result<()> {
         let kubeconfig = self.plane.kubeconfig().to_str().context("the temporary folder's name is not UTF-8")?;
         let url = self.server.url(REPOSITORY);
-        let log = self.plane.audit_log().filter(|_| self.names_authors);
-        let log = log.as_ref().and_then(|log| log.to_str()).map(|log| ["--audit-log", log]);
-        let arguments = ["watch", "--log-format", "json", "--repo", &url, "--kubeconfig", kubeconfig];
-        let arguments: Vec<_> = arguments.into_iter().chain(log.into_iter().flatten()).collect();
+        let mut arguments = vec!["watch", "--log-format", "json", "--repo", &url, "--kubeconfig", kubeconfig];
+        let endpoint = format!("https://127.0.0.1:{}", self.port);
+        let log = self.plane.audit_log();
+        match self.authors {
+            Authors::Admission => arguments.extend(["--attribution", "admission", "--admission-url", &endpoint]),
+            Authors::Audit => {
+                let log = log.as_ref().and_then(|log| log.to_str()).context("the API server writes an audit log")?;
+                arguments.extend(["--audit-log", log]);
+            }
+            Authors::None => {}
+        }
         self.watcher = Some(self.home.start(&arguments));
         Ok(())
     }
@@ -124,7 +145,7 @@ impl Bench {
     /// Waits until changes are on the remote, and tells of them. Who did it isn't asked where nobody is named.
     pub(crate) async fn landed(&self, made: &[Made]) -> anyhow::Result<Report> {
         let report = self.tips.report(&self.repo, made).await?;
-        Ok(if self.names_authors { report } else { Report { unknown_authors: 0, ..report } })
+        Ok(if self.authors == Authors::None { Report { unknown_authors: 0, ..report } } else { report })
     }
 
     /// Returns a number that no name has yet.
