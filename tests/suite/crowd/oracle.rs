@@ -95,7 +95,10 @@ pub(super) fn judge(audit: &str, namespace: &str, log: &[LoggedCommit], away: &[
     let claims = claims(audit, namespace);
     let mut verdict = Verdict::default();
     for commit in log {
-        let trailers: BTreeMap<_, _> = trailers(&commit.message).into_iter().collect();
+        let all = trailers(&commit.message);
+        let candidates: Vec<_> =
+            all.iter().filter(|(key, _)| *key == "Reverser-Candidate").map(|(_, user)| user).collect();
+        let trailers: BTreeMap<_, _> = all.iter().map(|(key, value)| (*key, value.clone())).collect();
         let (Some(uid), Some(version)) = (trailers.get("Reverser-Uid"), trailers.get("Reverser-Resource-Version"))
         else {
             continue;
