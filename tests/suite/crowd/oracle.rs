@@ -119,9 +119,12 @@ pub(super) fn judge(audit: &str, namespace: &str, log: &[LoggedCommit], away: &[
                 }
             }
             None => {
-                verdict.ambiguous +=
-                    usize::from(trailers.get("Reverser-Evidence").is_some_and(|how| how == "ambiguous"));
-                if !claims.at.is_some_and(|at| away.iter().any(|away| away.has(at))) {
+                if !candidates.is_empty() {
+                    verdict.ambiguous += 1;
+                    if !candidates.iter().any(|user| claims.users.contains(*user)) {
+                        verdict.wrong.push(format!("{text}, of {candidates:?}"));
+                    }
+                } else if !claims.at.is_some_and(|at| away.iter().any(|away| away.has(at))) {
                     verdict.unexplained.push(format!("{text} at {:?}", claims.at));
                 }
                 verdict.unnamed.push(commit.message.clone());
