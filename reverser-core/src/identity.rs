@@ -144,7 +144,14 @@ impl Identities {
         let local: String =
             name.chars().map(|c| if c.is_alphanumeric() || "-_.+".contains(c) { c } else { '.' }).collect();
         let local = clean::beginning(&local, Signature::MAX_BYTES - self.domain.as_str().len() - 1);
-        let local = Some(local.trim_matches('.')).filter(|local| !local.is_empty()).unwrap_or("unknown");
+        // RFC 5321 has none at the ends. Without them `:ann` would be `ann`, who is somebody else.
+        let inner = local.trim_matches('.');
+        let local = match (inner, local.starts_with('.'), local.ends_with('.')) {
+            ("", _, _) => "unknown".to_owned(),
+            (inner, before, behind) => {
+                format!("{}{inner}{}", if before { "_" } else { "" }, if behind { "_" } else { "" })
+            }
+        };
         format!("{local}@{}", self.domain)
     }
 }
@@ -187,8 +194,16 @@ fn disguised(pseudonyms: &Pseudonyms, attribution: &Attribution) -> Attribution 
 fn is_address(name: &str) -> bool {
     let is_local = |c: char| c.is_alphanumeric() || "-_.+!#$%&'*/=?^`{|}~".contains(c);
     let is_domain = |c: char| c.is_alphanumeric() || "-.".contains(c);
+    // What some git commands take away at the ends of an address would make it somebody else's.
     name.len() <= Signature::MAX_BYTES
         && name.split_once('@').is_some_and(|(local, domain)| {
-            !local.is_empty() && local.chars().all(is_local) && !domain.is_empty() && domain.chars().all(is_domain)
+            !local.is_empty()
+                && local.chars().all(is_local)
+                && !local.starts_with(['.', '\''])
+                && !local.ends_with('.')
+                && !domain.is_empty()
+                && domain.chars().all(is_domain)
+                && !domain.starts_with('.')
+                && !domain.ends_with('.')
         })
 }

@@ -64,6 +64,11 @@ impl Annotated {
         Self { texts: [REASON, CHANGE_CAUSE].map(given) }
     }
 
+    /// Returns how many bytes they have.
+    pub fn bytes(&self) -> usize {
+        self.texts.iter().flatten().map(|given| given.text.len()).sum()
+    }
+
     /// Returns whether they say nothing.
     pub fn is_empty(&self) -> bool {
         self.texts.iter().all(Option::is_none)
@@ -133,6 +138,10 @@ impl Reasons {
     /// Takes note of a change, also of one that changes no file.
     pub fn saw(&mut self, change: &Change) {
         let Some(annotated) = &change.annotated else { return };
+        if annotated.is_empty() {
+            // As it is with nearly all.
+            return self.remember(&change.object, [None; 2]);
+        }
         let before = self.known.get(&self.key(&change.object)).copied();
         let is_known = before.is_some() || change.operation == Operation::Create || self.is_listed(&change.object);
         let [before_reason, before_cause] = before.unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::is_address;
-use crate::message::clean;
+use crate::{Signature, message::clean};
 
 /// A name or an address with placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,9 +72,7 @@ impl Template {
     /// a commit, or an address in what is left of a user name.
     pub(super) fn name(&self, values: &Values<'_>) -> Option<String> {
         let is_plain = |field: &Field, value: &str| {
-            clean::line(value) == value
-                && !value.contains(['<', '>'])
-                && !(*field == Field::Rest && value.contains('@'))
+            Signature::new(value, "").name() == value && !(*field == Field::Rest && value.contains('@'))
         };
         let name = self.render(values, is_plain)?;
         let name = name.trim();

@@ -18,11 +18,23 @@ fn a_user_name_becomes_an_author() {
 
 #[test]
 fn nobody_becomes_somebody_else() {
-    for name in
-        ["a<>nn@example.com", "ann@exam\u{202e}ple.com", "ann@example.com\0", "ann @example.com", "x:ann@y.z", "@"]
-    {
+    for name in [
+        "a<>nn@example.com",
+        ".ann@example.com",
+        "'ann@example.com",
+        "ann@example.com.",
+        "ann@exam\u{202e}ple.com",
+        "ann@example.com\0",
+        "ann @example.com",
+        "x:ann@y.z",
+        "@",
+    ] {
         let author = author(&Actor::user(name));
         assert!(author.email().ends_with("@cluster.local"), "{author}");
+    }
+    let ann = author(&Actor::user("ann"));
+    for name in [":ann", ".ann", "ann.", "ann:", ":ann:", "ann\n", "<ann>", "ann,"] {
+        assert_ne!(author(&Actor::user(name)).email(), ann.email(), "{name:?}");
     }
     let author = author(&Actor::user("ann@example.com, bob@example.com"));
     assert_eq!(author.email(), "ann.example.com..bob.example.com@cluster.local");
@@ -125,12 +137,16 @@ fn nobody_becomes_somebody_else_by_a_rule() {
         "ann@corp.example,bob",
         "ann,bob",
         "ann lee",
+        ".ann",
+        "ann:",
+        "'ann",
     ] {
         for name in [format!("p:{rest}@corp.example"), format!("x:{rest}")] {
             let author = author(&name);
-            let is_own = author.email().ends_with("@cluster.local");
+            let is_own = author.email().ends_with("@cluster.local") || author.email() == format!("{rest}@corp.example");
             // An address that is one as it is, and that the rule asks for.
             assert!(is_own || name == "x:ann@evil.example", "{name:?}: {author}");
+            assert!(author.email() != "ann@corp.example", "{name:?}: {author}");
             assert!(!author.to_string().contains('\n') && author.name() != "ann", "{name:?}: {author}");
         }
     }

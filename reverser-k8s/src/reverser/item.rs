@@ -69,7 +69,9 @@ impl Item {
         };
         size_of::<Self>()
             + match &self.what {
-                What::Change { edit: one, .. } => edit(one),
+                What::Change { change, edit: one, .. } => {
+                    edit(one) + change.annotated.as_ref().map_or(0, reverser_core::reason::Annotated::bytes)
+                }
                 What::List(list) => list.edits.iter().map(edit).sum(),
                 What::Leave { .. } | What::Nothing | What::Restored => 0,
             }
