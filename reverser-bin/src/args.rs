@@ -21,6 +21,7 @@ use std::{
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 use reverser_git::RemoteUrl;
+use reverser_k8s::identities::IdentitySource;
 
 #[cfg(feature = "demo")]
 pub(crate) use self::place::ConflictChoice;
@@ -39,7 +40,7 @@ pub(crate) use self::{
     select::{ALL, FilterArgs, SelectArgs},
 };
 use self::{
-    heading::{CLUSTER, OUTPUT, REPOSITORY, SELECTION},
+    heading::{ATTRIBUTION, CLUSTER, OUTPUT, REPOSITORY, SELECTION},
     select::noise_help,
 };
 use crate::size::Size;
@@ -173,6 +174,9 @@ pub(crate) struct CheckArgs {
     pub(crate) clean: CleanArgs,
     #[command(flatten)]
     pub(crate) attribution: AttributionArgs,
+    /// The rules that give users names and addresses, if there are any
+    #[arg(long, help_heading = ATTRIBUTION, value_name = "SOURCE")]
+    pub(crate) identities: Option<IdentitySource>,
 }
 
 #[cfg(feature = "demo")]

@@ -8,8 +8,10 @@ use anyhow::Context;
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use kube::Client;
+use reverser_core::Identities;
 use reverser_git::{RemoteProbe, remote::git_version};
 use reverser_k8s::{
+    identities::FollowedIdentities,
     report::chain,
     watch::{may_list, may_watch},
 };
@@ -67,6 +69,7 @@ pub(crate) async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     };
     if let Some(connected) = &connected {
         cluster(connected, &mut findings).await;
+        identities(&args, connected.client.clone(), &mut findings).await;
     }
     repository(&args, &mut findings).await;
     signing(&args.repo.place.sign, &mut findings).await;
@@ -77,6 +80,15 @@ pub(crate) async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Reads the rules that name users.
+async fn identities(args: &CheckArgs, client: Client, findings: &mut Findings) {
+    let Some(source) = &args.identities else { return };
+    match FollowedIdentities::open(source.clone(), Some(client), Identities::default()).await {
+        Ok(_) => findings.right(&format!("identities {source}: readable, and right")),
+        Err(error) => findings.wrong(&format!("identities {}", chain(&error))),
+    }
 }
 
 async fn cluster(connected: &Connected, findings: &mut Findings) {

@@ -60,6 +60,9 @@ fn a_file_of_rules_is_followed_and_a_wrong_one_changes_nothing() {
         let again = [&["watch", "--repo", &repo][..], &scene.cluster(), &flags, &["--identities", "people.yaml"]];
         let said = scene.home.run(&again.concat()).await.exits_with(1);
         assert!(said.contains("--identities: people.yaml: rules[0].mail: there is no such field; there are"), "{said}");
+        let check = [&["check", "--repo", &repo, "-r", "cm", "--identities", "people.yaml"][..], &scene.cluster()];
+        let said = scene.home.run(&check.concat()).await.exits_with(1);
+        assert!(said.contains("FAIL  identities people.yaml: rules[0].mail: there is no such field"), "{said}");
     });
 }
 
