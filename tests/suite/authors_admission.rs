@@ -4,10 +4,14 @@
 mod cascades;
 mod deletions;
 mod races;
+mod restarts;
 mod subresources;
 mod writes;
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+};
 
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::ConfigMap};
 use kube::{Api, Client, Resource};
@@ -23,6 +27,8 @@ use crate::{
 /// A namespace that is watched with attribution by admission, and two users who may do everything in the cluster.
 struct Attributed {
     scene: Scene,
+    /// What is watched, and where.
+    flags: Vec<String>,
     watch: Running,
     alice: Client,
     bob: Client,
@@ -40,27 +46,40 @@ impl Attributed {
         Self::with(scene, &selected(resources)).await
     }
 
-    /// Watches what these flags select, ConfigMaps among it. Returns once the API server asks for each request: it takes a
-    /// moment to heed a new configuration.
+    /// Watches what these flags select, ConfigMaps among it.
     async fn with(scene: Scene, selection: &[&str]) -> Self {
-        let url = format!("https://127.0.0.1:{}", free_port());
-        let repo = scene.repo.url();
-        let mut arguments =
-            vec!["watch", "--log-format", "json", "--repo", &repo, "--kubeconfig", text(scene.plane.kubeconfig())];
-        arguments.extend(["--attribution", "admission", "--admission-url", &url]);
-        arguments.extend(selection);
-        let watch = scene.home.start(&arguments);
-        watch.says(WATCHING).await;
+        let kubeconfig = scene.plane.kubeconfig().to_owned();
+        Self::through(scene, &kubeconfig, selection).await
+    }
+
+    /// Watches the cluster that a kubeconfig names. Returns once the API server asks for each request.
+    async fn through(scene: Scene, kubeconfig: &Path, selection: &[&str]) -> Self {
         let (alice, bob) = (user(&scene, "alice").await, user(&scene, "bob").await);
-        let attributed = Self { scene, watch, alice, bob };
+        let flags = ["--kubeconfig", text(kubeconfig)].into_iter().chain(selection.iter().copied());
+        let flags: Vec<_> = flags.map(str::to_owned).collect();
+        let watch = start(&scene, &flags).await;
+        Self { scene, flags, watch, alice, bob }.asked().await
+    }
+
+    /// Kills the watch.
+    async fn killed(self) -> Killed {
+        let Self { scene, flags, watch, alice, bob } = self;
+        watch.kill().await;
+        Killed { scene, flags, alice, bob }
+    }
+
+    /// Waits until the API server heeds what was registered, which takes a moment.
+    async fn asked(self) -> Self {
+        let attributed = &self;
         eventually("a creation with an author", LIMIT, async || {
             let probe: ConfigMap = object(json!({"metadata": {"generateName": "probe-"}}));
             create(&attributed.alices(), probe).await;
             let log = attributed.scene.repo.log("main").await.unwrap();
-            if log.iter().any(|commit| commit.author == "alice") { Ok(()) } else { Err(attributed.watch.said()) }
+            let last = log.iter().rfind(|commit| commit.subject().contains("/probe-"));
+            if last.is_some_and(|commit| commit.author == "alice") { Ok(()) } else { Err(attributed.watch.said()) }
         })
         .await;
-        attributed
+        self
     }
 
     /// Returns the namespace's objects, as a user writes them.
@@ -101,6 +120,35 @@ impl Attributed {
     async fn ends(self) {
         self.watch.terminate().await.exits_with(0);
     }
+}
+
+/// An [`Attributed`] whose watch was killed.
+struct Killed {
+    scene: Scene,
+    flags: Vec<String>,
+    alice: Client,
+    bob: Client,
+}
+
+impl Killed {
+    /// Watches again.
+    async fn again(self) -> Attributed {
+        let Self { scene, flags, alice, bob } = self;
+        let watch = start(&scene, &flags).await;
+        Attributed { scene, flags, watch, alice, bob }.asked().await
+    }
+}
+
+/// Starts to watch with these flags and attribution by admission, and returns once it watches.
+async fn start(scene: &Scene, flags: &[String]) -> Running {
+    let url = format!("https://127.0.0.1:{}", free_port());
+    let repo = scene.repo.url();
+    let mut arguments = vec!["watch", "--log-format", "json", "--repo", &repo];
+    arguments.extend(["--attribution", "admission", "--admission-url", &url]);
+    arguments.extend(flags.iter().map(String::as_str));
+    let watch = scene.home.start(&arguments);
+    watch.says(WATCHING).await;
+    watch
 }
 
 /// Returns what selects these resources, and ConfigMaps.
