@@ -79,6 +79,7 @@ impl EndpointMetrics {
             EndpointNotice::AuthorityAdded { .. }
             | EndpointNotice::CertificateServed { until: None }
             | EndpointNotice::CertificatesRemade { .. }
+            | EndpointNotice::CutOff { .. }
             | EndpointNotice::FileKept { .. } => {}
         }
     }

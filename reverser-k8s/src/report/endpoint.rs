@@ -43,6 +43,11 @@ pub enum EndpointNotice<'a> {
         /// What was the matter.
         why: &'a str,
     },
+    /// The end has come, and these connections had a request that wasn't answered in the time that there was.
+    CutOff {
+        /// How many.
+        connections: usize,
+    },
     /// A file that says who may call can't be used. What it said before counts.
     FileKept {
         /// Which one, and why.
@@ -109,6 +114,7 @@ impl EndpointNotice<'_> {
                 tracing::info!(until = until.map(tracing::field::display), "a certificate is served");
             }
             Self::CertificatesRemade { why } => tracing::warn!(why, "certificates are made anew"),
+            Self::CutOff { connections } => tracing::warn!(connections, "requests were cut off at the end"),
             Self::FileKept { why } => tracing::warn!(why, "a file can't be used; what it said before counts"),
             Self::NotConnected { reason, is_news: true } => tracing::warn!(
                 reason,

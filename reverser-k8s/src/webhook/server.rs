@@ -80,7 +80,7 @@ impl Server {
             shared.routes.are_done().await;
         };
         if timeout_at(deadline, finished).await.is_err() {
-            tracing::warn!("requests were cut off at the end");
+            shared.routes.report(EndpointNotice::CutOff { connections: connections.len() });
         }
         connections.shutdown().await;
         Ok(())

@@ -109,6 +109,8 @@ async fn a_request_that_does_not_end_is_cut_off_at_the_end() {
     let mut stream = running.connect().await;
     let request = post(&running.token.path(), "expect: 100-continue\r\n", "{}");
     assert_eq!(exchange(&mut stream, &request[..request.len() - 2]).await.unwrap().status, 100);
+    let told = Arc::clone(&running.told);
     running.end().await;
     is_closed(&mut stream).await;
+    assert!(told.has("CutOff { connections: 1 }"), "{}", told.all());
 }

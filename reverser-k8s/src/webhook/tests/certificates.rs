@@ -14,8 +14,8 @@ async fn no_request_is_lost_while_certificates_and_authorities_are_renewed() {
     let told = Arc::new(Told::default());
     let token = Token::open(&*store).await.unwrap();
     let issue = Issue {
-        authority_life: Duration::from_secs(5),
-        leaf_life: Duration::from_secs(3),
+        authority_life: Duration::from_secs(6),
+        leaf_life: Duration::from_secs(4),
         settle: Duration::from_millis(100),
         ..Issue::to(["127.0.0.1"])
     };
@@ -45,7 +45,7 @@ async fn no_request_is_lost_while_certificates_and_authorities_are_renewed() {
     let (mut served, mut requests) = (HashSet::new(), 0);
     let deadline = Instant::now() + LIMIT;
     // Three certificates after the first, and an authority that signs in the place of another.
-    while served.len() < 4 || trusted.lock().unwrap().contains(first.trim()) {
+    while served.len() < 4 || trusted.lock().unwrap().contains(first.trim()) || requests < 300 {
         assert!(Instant::now() < deadline, "{} certificates, told of\n{}", served.len(), told.all());
         let trusted = trusted.lock().unwrap().clone();
         let mut stream = connect(address, &trusted, None).await.expect("what is trusted is served");
@@ -55,7 +55,6 @@ async fn no_request_is_lost_while_certificates_and_authorities_are_renewed() {
             requests += 1;
         }
     }
-    assert!(requests > 300, "{requests}");
     assert!(told.has("AuthorityAdded"));
     assert!(!told.has("CertificateFailed") && !told.has("CertificatesRemade"), "{}", told.all());
     for task in [server.abort_handle(), keeper.abort_handle(), registration.abort_handle()] {
