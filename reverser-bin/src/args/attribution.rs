@@ -33,7 +33,7 @@ pub(crate) struct AttributionArgs {
     /// A port alone is for all addresses of this machine, unless the URL's host is this machine itself, as 127.0.0.1 is.
     #[arg(long, help_heading = ATTRIBUTION, value_name = "[ADDRESS:]PORT", value_parser = url::listen)]
     pub(crate) admission_listen: Option<url::Listen>,
-    /// What the ValidatingWebhookConfiguration is called [default: reverser-<hash>]
+    /// The ValidatingWebhookConfiguration's name [default: reverser-<hash>]
     ///
     /// By default the name stands for repository, branch, folder and state folder: what a killed run has left is taken over by
     /// the next one, and two reversers don't get in each other's way.

@@ -1,7 +1,7 @@
 //! `reverser watch --attribution admission`, and what `reverser check` says of it.
 
 use kube::runtime::{conditions::is_crd_established, wait::await_condition};
-use reverser_testbed::LoggedCommit;
+use reverser_testbed::{ControlPlaneOptions, LoggedCommit};
 
 use super::*;
 use crate::{
@@ -152,6 +152,42 @@ fn a_check_tells_what_the_api_server_would_take_and_what_is_in_the_way() {
 }
 
 #[test]
+fn audit_events_that_an_api_server_sends_name_authors_beside_admission_and_alone() {
+    run(async {
+        let (listen, folder) = (address(), tempfile::tempdir().unwrap());
+        let (token, webhook) = (folder.path().join("token"), folder.path().join("webhook.kubeconfig"));
+        std::fs::write(&token, "a-secret-of-the-test").unwrap();
+        let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "reverser",
+            "clusters": [{"name": "reverser", "cluster": {
+                "server": format!("https://{listen}/audit"), "insecure-skip-tls-verify": true}}],
+            "users": [{"name": "reverser", "user": {"tokenFile": token}}],
+            "contexts": [{"name": "reverser", "context": {"cluster": "reverser", "user": "reverser"}}]});
+        std::fs::write(&webhook, config.to_string()).unwrap();
+        let flags =
+            [format!("--audit-webhook-config-file={}", text(&webhook)), "--audit-webhook-batch-max-wait=1s".into()];
+        let options = ControlPlaneOptions { api_server_flags: flags.into(), ..ControlPlaneOptions::default() };
+        let scene = Scene::with("audited", options).await;
+        let ann = user(&scene, "ann").await;
+        let audit = ["--audit-listen", &listen, "--audit-token-file", text(&token)];
+        let alone = scene.watch(&audit).await;
+        create(&ann, config_map("alone", "1")).await;
+        let log = scene.history(2).await;
+        assert_eq!(told_by(&log[1..]), ["ann [CREATE] v1/configmaps/alone"]);
+        assert!(log[1].message.contains("Reverser-Evidence: audit"), "{}", log[1].message);
+        let said = alone.terminate().await.exits_with(0);
+        assert!(said.contains("webhook/ca.crt"), "{said}");
+
+        let url = url();
+        let both = ["--attribution", "admission,audit", "--admission-url", &url];
+        let watch = scene.watch(&[&both[..], &audit].concat()).await;
+        create(&ann, config_map("both", "1")).await;
+        let log = scene.history(3).await;
+        assert_eq!(told_by(&log[2..]), ["ann [CREATE] v1/configmaps/both"]);
+        watch.terminate().await.exits_with(0);
+    });
+}
+
+#[test]
 fn flags_that_do_not_go_together_are_wrong_usage() {
     run(async {
         let scene = Scene::shared("admission-usage").await;
@@ -170,10 +206,13 @@ fn flags_that_do_not_go_together_are_wrong_usage() {
     });
 }
 
-/// Returns an address of this machine that nobody listens at.
 fn url() -> String {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("https://{}", free.local_addr().unwrap())
+    format!("https://{}", address())
+}
+
+/// Returns an address of this machine that nobody listens at.
+fn address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 fn admission(url: &str) -> [&str; 4] {

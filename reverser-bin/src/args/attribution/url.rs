@@ -43,14 +43,15 @@ impl FromStr for AdmissionUrl {
         if url.path() != "/" || url.query().is_some() || text.contains('#') {
             return Err(format!("the path is chosen here; {EXAMPLE}"));
         }
-        let port = match authority.port() {
-            Some(port) => port.as_str().parse().map_err(|_| format!("{port} is no port; {EXAMPLE}"))?,
-            None => 443,
+        let host = authority.host();
+        let port = match authority.as_str().strip_prefix(host).unwrap_or_default() {
+            "" => 443,
+            // What is no port counts as none to the parser.
+            port => authority.port_u16().ok_or_else(|| format!("{port:?} is no port; {EXAMPLE}"))?,
         };
         if port == 0 {
             return Err(format!("the API server needs a port that stays the same; {EXAMPLE}"));
         }
-        let host = authority.host();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         Ok(Self { host: host.to_owned(), port })
     }
@@ -120,7 +121,8 @@ mod tests {
             ("https://reverser.example.com:9443/hook", "the path is chosen here"),
             ("https://reverser.example.com:9443/?a=b", "the path is chosen here"),
             ("https://reverser.example.com:9443#a", ""),
-            ("https://reverser.example.com:99999", ""),
+            ("https://reverser.example.com:99999", "is no port"),
+            ("https://reverser.example.com:", "is no port"),
             ("https://reverser.example.com:0", "stays the same"),
             ("https://", ""),
             ("", ""),
