@@ -11,7 +11,8 @@ mod review;
 
 use std::{fmt::Debug, time::Duration};
 
-use reverser_core::{Attribution, Change};
+use reverser_core::{Attribution, Change, ObjectRef};
+use serde_json::Value;
 
 pub use self::{
     admission::{Admission, Counts, Lesson, Reviewed},
@@ -44,6 +45,9 @@ pub trait ActorSource: Debug + Send + Sync {
     /// Takes note of a change, whether or not anybody will ask who made it; of each object in the order in which they
     /// happened, and before [`attribute`](Self::attribute). It has its body. Default: nothing.
     fn saw(&self, _change: &Change) {}
+
+    /// Takes note of an object of a complete list, which comes before the changes that follow it. Default: nothing.
+    fn listed(&self, _object: &ObjectRef, _body: &Value) {}
 
     /// Returns when something has been learned since this returned last. Default: never. Only one may wait at a time.
     async fn learned(&self) {

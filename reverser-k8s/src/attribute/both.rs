@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reverser_core::{Actor, Attribution, Change, Evidence, RequestInfo};
+use reverser_core::{Actor, Attribution, Change, Evidence, ObjectRef, RequestInfo};
+use serde_json::Value;
 
 use super::ActorSource;
 use crate::{
@@ -130,6 +131,11 @@ impl<A: ActorSource, B: ActorSource> ActorSource for Both<A, B> {
         self.audit.saw(change);
     }
 
+    fn listed(&self, object: &ObjectRef, body: &Value) {
+        self.admission.listed(object, body);
+        self.audit.listed(object, body);
+    }
+
     async fn learned(&self) {
         tokio::select! {
             () = self.admission.learned() => {}
@@ -182,7 +188,7 @@ fn enriched(admission: &RequestInfo, audit: &RequestInfo) -> RequestInfo {
 
 #[cfg(test)]
 mod tests {
-    use reverser_core::{ObjectRef, Operation};
+    use reverser_core::Operation;
     use serde_json::json;
     use tokio::sync::Notify;
 

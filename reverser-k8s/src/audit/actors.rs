@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reverser_core::{Attribution, Change};
+use reverser_core::{Attribution, Change, ObjectRef};
+use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::{
@@ -140,6 +141,12 @@ impl ActorSource for Audit {
 
     fn saw(&self, change: &Change) {
         self.facts().saw(change, Instant::now());
+    }
+
+    fn listed(&self, object: &ObjectRef, body: &Value) {
+        if let Some(uid) = &object.uid {
+            self.facts().listed(uid, body);
+        }
     }
 
     async fn learned(&self) {

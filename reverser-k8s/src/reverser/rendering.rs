@@ -93,6 +93,7 @@ impl Reverser {
 
     /// Renders an object of a list.
     pub(super) fn render_object(&self, object: &ObjectRef, body: Value) -> Rendered {
+        self.actors.listed(object, &body);
         self.writers.lock().unwrap_or_else(PoisonError::into_inner).listed(object, &body);
         self.pipeline.render_listed(object, body)
     }

@@ -1,6 +1,9 @@
 use serde_json::json;
 
-use super::*;
+use super::{
+    deletion::{CONTROLLER_MANAGER, GARBAGE_COLLECTOR, NAMESPACE_CONTROLLER},
+    *,
+};
 use crate::fixture::configmaps;
 
 mod properties;
@@ -244,6 +247,12 @@ fn a_scaling_leaves_no_mark_but_changes_the_replicas() {
     }
     assert_eq!(who(&facts, &seen(5, 4000, 3)), "alice");
     assert_eq!(who(&facts, &seen(6, 4000, 3)), "nobody");
+    // What was listed is a version before, too.
+    let mut listed = Facts::default();
+    listed.listed("u", seen(4, 4000, 1).body.as_ref().unwrap());
+    listed.learn(&serde_json::from_value(scale("bob", 5, 30_000).0).unwrap(), Instant::now());
+    listed.saw(&seen(5, 4000, 3), Instant::now());
+    assert_eq!(who(&listed, &seen(5, 4000, 3)), "bob");
     // With a precondition it is as certain as any update.
     let autoscaler =
         scale("hpa", 7, 7000).with("/verb", "update".into()).with("/objectRef/resourceVersion", "6".into());
