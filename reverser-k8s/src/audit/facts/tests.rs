@@ -191,6 +191,24 @@ fn a_patch_that_changes_nothing_is_nobodys_write_whenever_it_is_told() {
 }
 
 #[test]
+fn a_manager_that_is_spelled_in_another_way_may_be_any() {
+    let by = |manager: &str| patch("alice", 5, 5000).by_manager(manager);
+    let agent = |agent: &str| patch("alice", 5, 5000).with("/userAgent", agent.into());
+    for (event, expected) in [
+        (by("kubectl"), "alice"),
+        (by("other"), "nobody"),
+        (by("kube%63tl"), "alice"),
+        (by(""), "alice"),
+        (agent("kubectl"), "alice"),
+        (agent("other/1.0 kubectl/1.0"), "nobody"),
+        (agent(""), "alice"),
+        (agent(&"k".repeat(129)), "alice"),
+    ] {
+        assert_eq!(who(&facts([&event]), &update(5)), expected, "{event:?}");
+    }
+}
+
+#[test]
 fn of_the_same_write_at_the_same_time_the_first_one_counts_and_else_both_are_named() {
     let alice = patch("alice", 5, 5100);
     let later = Told::new("bob", "patch", 5103, 5110).answered(object(5, "kubectl", 5100));
