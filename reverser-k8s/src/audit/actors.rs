@@ -28,7 +28,7 @@ const CORRECTABLE: Duration = Duration::from_secs(10 * 60);
 
 /// Names authors from audit events, however they come; clones share what they know.
 ///
-/// It keeps 64 MiB of facts, for an hour: the oldest go first. What an event proves is in `docs/ATTRIBUTION.md`.
+/// It keeps 64 MiB of facts, for an hour: the oldest go first. What an event proves is in `docs/AUDIT.md`.
 ///
 /// ```
 /// use reverser_core::{Attribution, Change, ObjectRef, Operation, Resource};

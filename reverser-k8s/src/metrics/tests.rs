@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
-use reverser_core::{Actor, Change, ObjectRef, Operation, message::Synced};
+use reverser_core::{Actor, Attribution, Change, ObjectRef, Operation, message::Synced};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -87,6 +87,31 @@ fn what_api_servers_ask_is_counted_by_endpoint_and_status_and_the_certificates_e
         (r#"reverser_endpoint_failed_connections_total{reason="untrusted"}"#, 1.0),
         ("reverser_endpoint_certificate_failures_total", 1.0),
         ("reverser_endpoint_certificate_expiry_timestamp_seconds", 1_767_225_600.0),
+    ] {
+        assert_eq!(value(&registry, series), Some(expected), "{series}");
+    }
+}
+
+#[test]
+fn what_audit_events_told_is_measured_and_disagreements_are_counted() {
+    let (registry, metrics) = registered();
+    assert_eq!(value(&registry, "reverser_audit_facts"), None);
+    let audit = Audit::default();
+    metrics.measure_audit(audit.clone());
+    let event = r#"{"kind": "Event", "apiVersion": "audit.k8s.io/v1", "stage": "ResponseComplete", "verb": "create",
+        "user": {"username": "ann"}, "responseStatus": {"code": 201},
+        "responseObject": {"metadata": {"uid": "u", "resourceVersion": "1"}}}"#;
+    audit.receive(event.as_bytes()).unwrap();
+    let (admission, audited) = (Attribution::Unknown, Attribution::Unknown);
+    for is_news in [true, false] {
+        let object = &object("a");
+        metrics.report(Notice::Disagreed { object, admission: &admission, audit: &audited, is_news });
+    }
+    for (series, expected) in [
+        ("reverser_audit_facts", 1.0),
+        ("reverser_audit_facts_bytes", audit.kept().bytes as f64),
+        ("reverser_audit_facts_dropped_total", 0.0),
+        ("reverser_attribution_disagreements_total", 2.0),
     ] {
         assert_eq!(value(&registry, series), Some(expected), "{series}");
     }
