@@ -10,6 +10,7 @@
 mod audit_webhook;
 mod authors;
 mod authors_admission;
+mod blame;
 mod capture;
 mod changes;
 mod check;

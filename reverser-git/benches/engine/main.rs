@@ -3,7 +3,7 @@
 //!
 //! `cargo bench -p reverser-git` prints a line for each bar: the figure, its ratio and the limit. Ratios, because the
 //! machine's own speed is no property of ours. Words behind `--` choose: `commits`, `rollouts`, `wide`, `mixed`, `fsync`,
-//! `flat`, `memory`, `compare`, `push`. A slow machine is no failure; a missing commit, or a repository that `git fsck` doesn't like, is one.
+//! `flat`, `memory`, `compare`, `history`, `push`. A slow machine is no failure; a missing commit, or a repository that `git fsck` doesn't like, is one.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't go on says so by a panic")]
 
@@ -17,6 +17,7 @@ mod bed;
 mod commits;
 mod compare;
 mod fast_import;
+mod history;
 mod machine;
 mod memory;
 mod push;
@@ -72,6 +73,9 @@ async fn main() {
     }
     if is_chosen("compare") {
         compare::unchanged(size).await;
+    }
+    if is_chosen("history") {
+        history::of_one_file(size).await;
     }
     if is_chosen("push") {
         push::beside_git(size).await;

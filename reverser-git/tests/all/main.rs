@@ -8,6 +8,7 @@ mod conflict;
 mod conformance;
 mod crash;
 mod dying;
+mod history;
 mod hostile;
 mod keys;
 mod local;

@@ -34,6 +34,8 @@ pub struct Facts {
     pub uid: Option<String>,
     /// What was noted about the commit.
     pub note: Option<String>,
+    /// Whether the commit is of changes as they happened, and not of what was found, or by somebody's hand.
+    pub(super) is_of_changes: bool,
 }
 
 impl Facts {
@@ -60,6 +62,7 @@ impl Facts {
             audit_id: None,
             uid,
             note,
+            is_of_changes: !values(&trailers, "Reverser-Evidence").is_empty(),
         };
         facts.take(&trailers);
         let paragraphs: Vec<_> = facts.note.iter().flat_map(|note| note.split("\n\n")).map(str::to_owned).collect();

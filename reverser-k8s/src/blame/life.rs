@@ -103,12 +103,15 @@ impl<'a> Life<'a> {
     async fn step(&mut self, version: Version) -> Result<Option<Step>, ReadError> {
         let mut body = self.read(version.content).await?;
         let mut before = self.read(version.before).await?;
+        if body == before {
+            return Ok(None);
+        }
         let file = self.file.clone();
+        let facts = Facts::read(self.history, &version.commit, &self.object).await?;
         let change = match (&body, &before) {
-            (Some(now), Some(before)) if now == before => return Ok(None),
             (None, None) => return Ok(None),
             (Some(_), Some(_)) => Change::Updated,
-            (Some(_), None) => match self.elsewhere_before(&version).await? {
+            (Some(_), None) => match self.elsewhere_before(&version, &facts).await? {
                 Some((from, was)) => {
                     before = Some(was);
                     // Whatever was at this place before is another life of the file.
@@ -120,7 +123,7 @@ impl<'a> Life<'a> {
                     Change::Created
                 }
             },
-            (None, Some(_)) => match (self.elsewhere_since(&version).await?, self.before_creation.take()) {
+            (None, Some(_)) => match (self.elsewhere_since(&version, &facts).await?, self.before_creation.take()) {
                 // It was moved there, and deleted there before it was made again here.
                 (Some((file, _)), Some(from)) => {
                     self.go_on(file, Some(from));
@@ -134,7 +137,6 @@ impl<'a> Life<'a> {
                 (None, _) => Change::Deleted,
             },
         };
-        let facts = Facts::read(self.history, &version.commit, &self.object).await?;
         Ok(Some(Step { change, facts, file, body, before }))
     }
 
@@ -150,19 +152,24 @@ impl<'a> Life<'a> {
     }
 
     /// Returns where the object stood before the commit that made this file: in one that the commit removed, or that was there
-    /// besides.
-    async fn elsewhere_before(&self, version: &Version) -> Result<Option<(RepoPath, Value)>, ReadError> {
+    /// besides. The latter only where the commit isn't of changes: files of another layout stay where they are, and a change that made
+    /// the object tells that it wasn't there.
+    async fn elsewhere_before(&self, version: &Version, facts: &Facts) -> Result<Option<(RepoPath, Value)>, ReadError> {
         let Some(parent) = &version.parent else { return Ok(None) };
         let removed = self.history.changes(&version.commit).await?.into_iter();
         let removed = removed.filter(|change| change.content.is_none() || !self.object.may_be_at(&change.path));
         let removed: Vec<_> =
             removed.filter_map(|change| Some((change.path, change.before?))).take(MOST_FILES).collect();
-        let beside = self.history.files_of(parent).await?.into_iter().filter(|(path, _)| self.object.may_be_at(path));
+        let beside = if facts.is_of_changes { Vec::new() } else { self.history.files_of(parent).await? };
+        let beside = beside.into_iter().filter(|(path, _)| self.object.may_be_at(path));
         self.find_among(removed.into_iter().chain(beside)).await
     }
 
     /// Returns where the object stands after the commit that removed it from this file.
-    async fn elsewhere_since(&self, version: &Version) -> Result<Option<(RepoPath, Value)>, ReadError> {
+    async fn elsewhere_since(&self, version: &Version, facts: &Facts) -> Result<Option<(RepoPath, Value)>, ReadError> {
+        if facts.is_of_changes {
+            return Ok(None);
+        }
         let added = self.history.files_of(&version.commit).await?.into_iter();
         self.find_among(added.filter(|(path, _)| self.object.may_be_at(path))).await
     }
