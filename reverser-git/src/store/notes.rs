@@ -118,6 +118,12 @@ impl Store {
         self.waiting.count
     }
 
+    /// Returns whether there is anything to send: notes about what is on the remote's branch.
+    pub(crate) fn has_notes_to_send(&mut self) -> Result<bool, SinkError> {
+        self.refresh()?;
+        Ok(!self.sendable()?.is_empty())
+    }
+
     /// Returns what is to be sent of the notes on the remote's branch, whose notes are at `onto`.
     pub(crate) fn notes_to_send(&mut self, onto: Option<Id>, now: Timestamp) -> Result<NotesToSend, SinkError> {
         let made = self.try_notes_to_send(onto, now);
@@ -253,16 +259,22 @@ impl Store {
         Ok(files)
     }
 
-    fn try_notes_to_send(&mut self, onto: Option<Id>, now: Timestamp) -> Result<NotesToSend, SinkError> {
-        self.refresh()?;
+    /// Returns commits on the remote's branch, each with what waits about it.
+    fn sendable(&self) -> Result<Vec<(Id, Id)>, SinkError> {
         // What the remote had isn't there.
         if self.waiting.count == 0 || self.lost.is_some() {
-            return Ok(NotesToSend::Nothing);
+            return Ok(Vec::new());
         }
         let unpushed: HashSet<_> = self.unpushed.iter().map(|unpushed| unpushed.id).collect();
-        let mut sent = self.waiting_files()?;
-        sent.retain(|(commit, _)| !unpushed.contains(commit));
-        sent.truncate(MOST_SENT);
+        let mut sendable = self.waiting_files()?;
+        sendable.retain(|(commit, _)| !unpushed.contains(commit));
+        sendable.truncate(MOST_SENT);
+        Ok(sendable)
+    }
+
+    fn try_notes_to_send(&mut self, onto: Option<Id>, now: Timestamp) -> Result<NotesToSend, SinkError> {
+        self.refresh()?;
+        let sent = self.sendable()?;
         if sent.is_empty() {
             return Ok(NotesToSend::Nothing);
         }

@@ -20,7 +20,7 @@ use crate::{
     objects::Id,
     remote::{NotesPushed, Remote, RemoteError},
     sink::{CommitId, SinkError},
-    store::{NotesToSend, Sent},
+    store::{NotesToSend, Sent, Store},
     writer::owner::{Owner, gits::Gits},
 };
 
@@ -141,25 +141,21 @@ impl Owner {
         };
         let Some(tip) = self.notes.tip.clone() else {
             // Not before there is something to send: it may all be about commits that aren't pushed.
-            if self.notes_to_send(None).await? == NotesToSend::Nothing {
-                self.notes.is_due = false;
-            } else {
+            if self.with_store(Store::has_notes_to_send).await? {
                 self.ask_for_notes(look(remote, self.gits.clone()));
+            } else {
+                self.notes.is_due = false;
             }
             return Ok(());
         };
-        match self.notes_to_send(tip.clone()).await? {
+        let id = tip.as_ref().map(Id::try_from).transpose()?;
+        match self.with_store(move |store| store.notes_to_send(id, Timestamp::now())).await? {
             NotesToSend::Lacking(texts) => self.ask_for_notes(fetch(remote, texts, self.gits.clone())),
             NotesToSend::Nothing => self.notes.is_due = false,
             NotesToSend::Present(sent) => self.note_sent(sent).await?,
             NotesToSend::Push(commit, sent) => self.ask_for_notes(push(remote, commit, tip, sent)),
         }
         Ok(())
-    }
-
-    async fn notes_to_send(&self, tip: Option<CommitId>) -> Result<NotesToSend, SinkError> {
-        let tip = tip.as_ref().map(Id::try_from).transpose()?;
-        self.with_store(move |store| store.notes_to_send(tip, Timestamp::now())).await
     }
 
     fn ask_for_notes(&mut self, ask: impl Future<Output = Answer> + Send + 'static) {
