@@ -207,7 +207,8 @@ impl Facts {
                 out.is_some_and(|(_, evicted)| evicted.took.get().is_none())
             }
         };
-        self.dropped += u64::from(is_lost);
+        // The file of facts goes back further than memory does.
+        self.dropped += u64::from(is_lost && !is_recalled);
     }
 
     /// Returns whether another one had to go that nothing had joined.

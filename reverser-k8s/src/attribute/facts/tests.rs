@@ -369,6 +369,9 @@ fn what_is_too_old_or_too_many_is_forgotten_and_counted() {
     script.updates("carol", 8, "d");
     assert_eq!((script.facts.len(), script.facts.dropped()), (2, 1));
     assert_eq!(script.who(Operation::Update, data(7, "b"), Some(6)), "unknown");
+    let fact = script.fact(&review("alice", "UPDATE", Some(data(9, "a")), Some(data(9, "b")), &json!({})));
+    (0..5).for_each(|_| script.facts.recall(script.now, &fact));
+    assert_eq!((script.facts.len(), script.facts.dropped()), (2, 1), "what is read back is no news");
 }
 
 /// The arithmetic of [`Limits`]. A map grows when it is 7/8 full, and, where entries come and go, when it is 7/16 full.
