@@ -111,6 +111,25 @@ fn who_finds_their_write_done_lost() {
     assert_eq!(script.who(Operation::Update, data(7, "a"), Some(6)), "unknown", "nothing was written");
 }
 
+/// Both replace the same version by the same. One is told of the conflict, and the other patches later what is so already.
+#[test]
+fn a_replacement_that_lost_does_not_come_again_so_that_nobody_is_known_to_have_won() {
+    let mut script = Script::new();
+    let put = json!({"options": {"kind": "UpdateOptions"}});
+    for user in ["alice", "bob"] {
+        script.asks(user, "UPDATE", Some(data(5, "before")), Some(data(5, "a")), &put);
+    }
+    script.asks("alice", "UPDATE", Some(data(6, "a")), Some(data(6, "a")), &json!({}));
+    assert_eq!(script.who(Operation::Update, data(6, "a"), Some(5)), "alice or bob");
+    // Who would have come again has won.
+    let mut script = Script::new();
+    script.asks("alice", "UPDATE", Some(data(5, "before")), Some(data(5, "a")), &put);
+    script.updates("bob", 5, "a");
+    assert_eq!(script.who(Operation::Update, data(6, "a"), Some(5)), "alice or bob");
+    script.asks("alice", "UPDATE", Some(data(6, "a")), Some(data(6, "a")), &json!({}));
+    assert_eq!(script.who(Operation::Update, data(6, "a"), Some(5)), "bob, admission");
+}
+
 #[test]
 fn without_the_replaced_version_only_the_last_request_counts() {
     let mut script = Script::new();

@@ -99,7 +99,11 @@ impl Facts {
             let again: Vec<_> =
                 self.same(event, common).filter(|it| it.is_noop && it.replaced == event.version).collect();
             let has_lost = |actor: &Actor| again.iter().any(|it| *it.actor == *actor);
+            // Who won may ask for it again as well, so that others have won only if they would have come again, too.
+            let may_vanish =
+                |actor: &Actor| self.asked(event, common, may).any(|it| *it.actor == *actor && !it.is_retried);
             let winners: Vec<_> = actors.iter().copied().filter(|actor| !has_lost(actor)).collect();
+            let winners = if winners.iter().any(|actor| may_vanish(actor)) { vec![] } else { winners };
             actors = if winners.is_empty() { actors } else { winners };
         }
         if event.replaced.is_some() {

@@ -636,6 +636,7 @@ fn review(request: &Request, old: Option<&Object>, new: Option<&Object>) -> Vec<
         "operation": match request.wish { Wish::Create { .. } => "CREATE", Wish::Delete => "DELETE", _ => "UPDATE" },
         "name": name(request.key), "namespace": namespace(request.key), "userInfo": {"username": USERS[request.user]},
         "oldObject": old.map(|old| old.json(request.key)), "object": new.map(|new| new.json(request.key)), "dryRun": request.is_dry_run,
+        "options": {"kind": "PatchOptions"},
     });
     if let (Wish::Create { .. }, Some(metadata)) = (request.wish, body["object"]["metadata"].as_object_mut()) {
         metadata.remove("resourceVersion");
