@@ -332,7 +332,7 @@ fn uid(number: usize) -> String {
     format!("00000000-0000-4000-8000-{number:012}")
 }
 
-/// Some 3 KB, as they are with probes, volumes and managed fields.
+/// As they are, with probes and volumes.
 fn deployment(number: usize) -> Value {
     let labels = json!({"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "shop"});
     let probe = json!({"httpGet": {"path": "/healthz", "port": 8080, "scheme": "HTTP"}, "periodSeconds": 10});
