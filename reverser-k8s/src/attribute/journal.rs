@@ -271,7 +271,7 @@ impl Reader {
             text => text?,
         };
         for line in text.split_inclusive(|&byte| byte == b'\n') {
-            match line.strip_suffix(b"\n").and_then(parse) {
+            match parse(line.strip_suffix(b"\n").unwrap_or(line)) {
                 Some(Line::User { number, name, groups, extra }) => {
                     self.next_user = self.next_user.max(number.saturating_add(1));
                     self.users.insert(number, Actor { name, groups, extra });
