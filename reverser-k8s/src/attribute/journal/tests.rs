@@ -131,6 +131,19 @@ fn a_disk_that_fails_costs_facts_and_names_nobody_else() {
 }
 
 #[test]
+fn a_line_whose_end_alone_is_missing_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    read(folder.path(), 1000).0.append(1000, &fact("alice", 1));
+    let path = folder.path().join(FACTS);
+    let text = fs::read(&path).unwrap();
+    fs::write(&path, text.strip_suffix(b"\n").unwrap()).unwrap();
+    let (journal, facts) = read(folder.path(), 1000);
+    same(&facts, &[(1000, fact("alice", 1))]);
+    journal.append(1001, &fact("bob", 2));
+    same(&read(folder.path(), 1001).1, &[(1000, fact("alice", 1)), (1001, fact("bob", 2))]);
+}
+
+#[test]
 fn a_key_stays_secret_and_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state/admission");
