@@ -35,9 +35,11 @@ enum What {
     Named { group: &'static str, plural: &'static str, namespace: &'static str, names: &'static [&'static str] },
     /// As [`What::Named`], while nobody has added anything to them.
     Untouched { plural: &'static str, namespace: &'static str, names: &'static [&'static str] },
+    /// Webhook configurations whose webhooks are called so: in their domain.
+    Webhooks { plural: &'static str, domain: &'static str },
 }
 
-use What::{All, Controlled, Marked, Named, Untouched};
+use What::{All, Controlled, Marked, Named, Untouched, Webhooks};
 
 /// Everything that a cluster makes for itself. Secrets aren't here: whether they may be written is the business of
 /// [`Seal`](crate::Seal).
@@ -187,6 +189,12 @@ pub const NOISE: &[Noise] = &[
         ]),
     },
     Noise {
+        name: "reverser-registrations",
+        reason: "how reverser has the API server ask it, put right by itself; in the URL is a secret",
+        // By what nobody has a reason to edit: a label goes more easily.
+        what: Webhooks { plural: "validatingwebhookconfigurations", domain: ".reverser.configbutler.ai" },
+    },
+    Noise {
         name: "storageversions",
         reason: "which API server encodes what, written by the servers themselves",
         what: All(&[("internal.apiserver.k8s.io", "storageversions")]),
@@ -231,6 +239,12 @@ impl Noise {
                     && is_in(namespace)
                     && is_named(names)
                     && is_untouched(body)
+            }
+            Webhooks { plural, domain } => {
+                let is_ours = |webhook: &Value| webhook["name"].as_str().is_some_and(|name| name.ends_with(domain));
+                resource.group == "admissionregistration.k8s.io"
+                    && resource.plural == plural
+                    && body["webhooks"].as_array().is_some_and(|webhooks| webhooks.iter().any(is_ours))
             }
         }
     }
@@ -280,5 +294,17 @@ mod tests {
         assert!(row.is_object(&object, &body));
         body["imagePullSecrets"] = json!([{"name": "registry"}]);
         assert!(!row.is_object(&object, &body));
+    }
+
+    #[test]
+    fn a_registration_of_ours_is_known_by_its_webhooks_and_those_of_others_are_captured() {
+        let group = "admissionregistration.k8s.io";
+        let plural = "validatingwebhookconfigurations";
+        let resource = Arc::new(Resource::new(group, "v1", "ValidatingWebhookConfiguration", plural));
+        let row = NOISE.iter().find(|row| row.name == "reverser-registrations").unwrap();
+        for (name, is_ours) in [("namespaced.reverser.configbutler.ai", true), ("policy.example.com", false)] {
+            let body = json!({"metadata": {"name": "x", "uid": "1"}, "webhooks": [{"name": name}]});
+            assert_eq!(row.is_object(&ObjectRef::of(&resource, &body).unwrap(), &body), is_ours, "{name}");
+        }
     }
 }
