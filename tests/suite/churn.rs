@@ -123,7 +123,7 @@ fn coalescing_without_a_way_to_know_service_accounts_is_a_usage_error() {
         let repo = scene.repo.url();
         let arguments = [&["watch", "--repo", &repo, "--coalesce", "1m"][..], &scene.cluster()].concat();
         let said = scene.home.run(&arguments).await.exits_with(2);
-        assert!(said.contains("--coalesce needs --audit-log"), "{said}");
+        assert!(said.contains("--coalesce needs --attribution"), "{said}");
     });
 }
 

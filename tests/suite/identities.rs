@@ -150,7 +150,7 @@ fn an_ignored_user_makes_no_commit_and_nothing_is_lost() {
         let repo = scene.repo.url();
         let without = [&["watch", "--repo", &repo][..], &scene.cluster(), &flags].concat();
         let said = scene.home.run(&without).await.exits_with(2);
-        assert!(said.contains("--ignore-user needs --audit-log"), "{said}");
+        assert!(said.contains("--ignore-user needs --attribution"), "{said}");
 
         let flags = [&flags[..], &["--audit-log", text(&audit_log)]].concat();
         let watch = scene.watch(&flags).await;

@@ -67,7 +67,7 @@ impl ValueEnum for GroupingName {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.0.name()).help(match self.0 {
-            Grouping::Actor => "what one user changes in one go; needs --audit-log, as nobody is known without",
+            Grouping::Actor => "what one user changes in one go; needs --attribution, as nobody is known without",
             Grouping::Change => "each change: the history is the audit trail",
             Grouping::Interval => "all that changes within --group-max-age, whoever did it; the trailers name them",
         }))

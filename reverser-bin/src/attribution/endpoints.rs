@@ -60,11 +60,11 @@ impl Ports {
     }
 }
 
-async fn bind(address: Option<SocketAddr>, flag: &str) -> anyhow::Result<Option<Server>> {
+async fn bind(address: Option<SocketAddr>, flag: &'static str) -> anyhow::Result<Option<Server>> {
     match address {
         Some(address) => {
             let bound = Server::bind(address).await;
-            Ok(Some(bound.with_context(|| format!("{flag}: is another program using {address}?"))?))
+            Ok(Some(bound.context(flag)?))
         }
         None => Ok(None),
     }

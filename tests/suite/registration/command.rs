@@ -142,7 +142,7 @@ fn a_check_tells_what_the_api_server_would_take_and_what_is_in_the_way() {
         let address = taken.local_addr().unwrap().to_string();
         let elsewhere = ["--attribution", "admission", "--admission-url", "https://no-such-host.invalid:9443"];
         let said = check(&[&elsewhere[..], &["--admission-listen", &address]].concat()).await.exits_with(1);
-        assert!(said.contains("FAIL  --admission-listen: is another program using"), "{said}");
+        assert!(said.contains("FAIL  --admission-listen: could not listen at"), "{said}");
         assert!(said.contains("hint  admission: no-such-host.invalid can't be resolved here"), "{said}");
 
         let system = [&admission(&url)[..], &["-n", "kube-system"]].concat();
