@@ -18,8 +18,8 @@ pub struct Limits {
     /// How long a body takes, with the wait for its turn. It is answered with 408 after that. Default: 10 s, which is the
     /// longest that API servers wait for a webhook by default.
     pub body: Duration,
-    /// How large an admission request is, in bytes. It is answered with 413 beyond. Default: 8 MiB: the object and the one
-    /// before, of 3 MiB each, which is the largest body that API servers take.
+    /// How large an admission request is, in bytes. It is answered with 413 beyond. Default: 20 MiB: the object and the one
+    /// before, of the 1.5 MiB each that etcd takes, in JSON, where API servers write a `<`, of which HTML is full, in six bytes.
     pub admission_bytes: usize,
     /// How large a batch of audit events is, in bytes. It is answered with 413 beyond. Default: 32 MiB; API servers send 10
     /// MiB at most by default (`--audit-webhook-truncate-max-batch-size`), where that is on at all.
@@ -39,7 +39,7 @@ impl Default for Limits {
             introduction: Duration::from_secs(10),
             idle: Duration::from_secs(180),
             body: Duration::from_secs(10),
-            admission_bytes: 8 * MIB,
+            admission_bytes: 20 * MIB,
             audit_bytes: 32 * MIB,
             bytes_in_flight: 64 * MIB,
             farewell: Duration::from_secs(5),

@@ -108,3 +108,15 @@ fn admission_webhooks_and_policies_reach_no_webhook_and_nobody_is_named() {
         watched.ends().await;
     });
 }
+
+#[test]
+fn an_object_that_takes_six_bytes_a_character_to_send_has_its_authors() {
+    run(async {
+        let watched = Attributed::namespaced(Scene::shared("escaped").await, &[]).await;
+        // As HTML has them: one byte each for who writes and for etcd, `\u003c` in a review, which has two such objects.
+        create(&watched.alices(), config_map("web", &"<".repeat(1_000_000))).await;
+        patch(&watched.bobs(), "web", json!({"metadata": {"labels": {"a": "b"}}})).await;
+        watched.tells("web", &["alice admission [CREATE]", "bob admission [UPDATE]"]).await;
+        watched.ends().await;
+    });
+}

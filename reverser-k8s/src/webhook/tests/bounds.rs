@@ -25,9 +25,9 @@ async fn a_body_that_is_too_large_is_not_read() {
 #[tokio::test]
 async fn the_largest_review_that_an_api_server_sends_is_read() {
     let running = serve(Limits::default(), |routes, token| routes.admission(token, echo)).await;
-    let body = "x".repeat(8 << 20);
+    let body = "x".repeat(20 << 20);
     let answer = exchange(&mut running.connect().await, &post(&running.token.path(), "", &body)).await.unwrap();
-    assert_eq!(answer.body, format!("{{\"bytes\":{}}}", 8 << 20));
+    assert_eq!(answer.body, format!("{{\"bytes\":{}}}", 20 << 20));
     running.end().await;
 }
 
