@@ -1,7 +1,7 @@
 //! Facts that come after the commit: they become notes on it.
 //!
 //! ```text
-//! committed ─► remembered ─► something is learned ─► asked again ─┬─► another answer: a note
+//! committed ─► remembered ─► something is learned ─► asked again ─┬─► somebody else, or by another's hand: a note
 //!                  ▲                                              │
 //!                  └───────── for as long as it may change ◄──────┘
 //! ```
@@ -109,7 +109,7 @@ impl Late {
                 return false;
             }
             let (answer, until) = ask(remembered);
-            if answer.actor().is_some() && answer.actor() != remembered.change.attribution.actor() {
+            if says_more(&answer, &remembered.change.attribution) {
                 let before = std::mem::replace(&mut remembered.change.attribution, answer);
                 remembered.until = until;
                 let Remembered { change, commit, of, .. } = remembered;
@@ -119,6 +119,13 @@ impl Late {
         });
         facts
     }
+}
+
+/// Returns whether an answer is to be noted: it names somebody else than the one before, or who impersonated the same one.
+fn says_more(answer: &Attribution, before: &Attribution) -> bool {
+    let is_impersonated = |attribution: &Attribution| matches!(attribution, Attribution::Known { request, .. } if request.impersonator.is_some());
+    answer.actor().is_some()
+        && (answer.actor() != before.actor() || is_impersonated(answer) && !is_impersonated(before))
 }
 
 impl Reverser {
@@ -167,7 +174,7 @@ impl Reverser {
         let Fact { change, before, commit, of } = fact;
         let note = Note { commit: commit.clone(), text: self.pipeline.note(&change, of) };
         self.persist(|| self.sink.note(note.clone())).await?;
-        if let Some(committed) = before.actor() {
+        if let Some(committed) = before.actor().filter(|committed| change.attribution.actor() != Some(*committed)) {
             self.reporter.report(Notice::Contradicted { change: &change, committed, commit: &commit });
         }
         self.reporter.report(Notice::Noted { change: &change, commit: &commit });

@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use reverser_core::{Coalescing, Grouping, Selector};
+use reverser_core::{Coalescing, Grouping, RequestInfo, Selector};
 
 use super::{
     grouping::{by, run_for, sources, told},
@@ -70,7 +70,13 @@ impl ActorSource for Lines {
         let version: u32 = change.resource_version.as_ref().unwrap().parse().unwrap();
         let now = self.0.since.elapsed().as_secs_f64();
         let known = self.0.lines.get(&version).and_then(|lines| lines.iter().rev().find(|(at, _)| *at <= now));
-        known.map_or(Attribution::Unknown, |(_, user)| Attribution::known(Actor::user(*user), Evidence::Audit))
+        let Some((_, who)) = known else { return Attribution::Unknown };
+        let (user, impersonator) = match who.split_once(" for ") {
+            Some((user, impersonator)) => (user, Some(impersonator.to_owned())),
+            None => (*who, None),
+        };
+        let request = Box::new(RequestInfo { impersonator, ..RequestInfo::default() });
+        Attribution::Known { actor: Actor::user(user), evidence: Evidence::Audit, request }
     }
 
     fn patience(&self, attribution: &Attribution) -> Duration {
@@ -386,6 +392,18 @@ async fn a_fact_that_comes_after_the_commit_becomes_one_note_on_it() {
     ] {
         assert!(numbers.contains(&format!("\nreverser_attribution_{name} {value}")), "{name}: {numbers}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_impersonated_the_one_that_a_commit_names_is_noted_and_contradicts_nothing() {
+    let (sink, heard) = (MemorySink::new(), Heard::default());
+    let lines = Lines::late(0, 30, [(0.0, 101, "bob"), (5.0, 101, "bob for alice"), (6.0, 101, "bob for alice")]);
+    let reverser = waits(&sink, &lines).reporter(heard.clone()).build();
+    run_for(&reverser, sources([unknown("a", 101)]), 20).await;
+    assert_eq!(told(&sink), [update("bob", "a")]);
+    let note = "Reverser-Actor: bob\nReverser-Evidence: audit\nReverser-Impersonator: alice\n";
+    assert_eq!(sink.note_of(&sink.commits()[0].id).as_deref(), Some(note));
+    assert_eq!(heard.lines(), ["noted a bob"]);
 }
 
 #[tokio::test(start_paused = true)]
