@@ -69,7 +69,7 @@ impl Leaves {
         self.0.iter().map(|(parts, value)| (path(parts), value))
     }
 
-    /// Returns what has one `label` as a whole: paths with the number of leaves at or below them, and the label. The object itself and
+    /// Returns what has one `label` as a whole: paths with the number of leaves below them, or 1 at a leaf, and the label. The object itself and
     /// its top-level fields that are told apart inside are left to their parts.
     pub fn folded<T: PartialEq + Clone>(&self, label: impl Fn(&str) -> Option<T>) -> Vec<(String, usize, T)> {
         let rows: Vec<_> = self.0.keys().filter_map(|parts| Some((parts.as_slice(), label(&path(parts))?))).collect();
@@ -124,7 +124,11 @@ impl Leaves {
 /// Adds rows of one label as one; those that differ by their next part on.
 fn fold<T: PartialEq + Clone>(rows: &[(&[Part], T)], depth: usize, folded: &mut Vec<(String, usize, T)>) {
     let Some((first, label)) = rows.first() else { return };
-    if depth > 0 && (rows.len() == 1 && first.len() == depth || rows.iter().all(|(_, other)| other == label)) {
+    if rows.len() == 1 {
+        folded.push((path(first), 1, label.clone()));
+        return;
+    }
+    if depth > 0 && rows.iter().all(|(_, other)| other == label) {
         folded.push((path(&first[..depth]), rows.len(), label.clone()));
         return;
     }
@@ -207,12 +211,13 @@ mod tests {
 
     #[test]
     fn what_has_one_label_is_one_row() {
-        let leaves =
-            Leaves::of(&json!({"data": {"a": 1, "b": {"c": 2, "d": [3, 4]}}, "kind": "X", "m": {"x": 1, "y": 1}}));
+        let leaves = Leaves::of(
+            &json!({"data": {"a": 1, "b": {"c": 2, "d": [3, 4]}}, "kind": "X", "m": {"x": 1, "y": 1}, "n": {"only": {"z": 1}}}),
+        );
         let label = |path: &str| Some(if path.starts_with(".data.b") { 2 } else { 1 });
         let folded: Vec<_> =
             leaves.folded(label).into_iter().map(|(path, count, label)| format!("{path} {count} {label}")).collect();
-        assert_eq!(folded, [".data.a 1 1", ".data.b 3 2", ".kind 1 1", ".m 2 1"]);
+        assert_eq!(folded, [".data.a 1 1", ".data.b 3 2", ".kind 1 1", ".m 2 1", ".n.only.z 1 1"]);
         assert!(leaves.folded(|_| None::<u8>).is_empty());
     }
 

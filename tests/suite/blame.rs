@@ -56,7 +56,9 @@ fn each_field_is_of_who_wrote_it_also_through_another_layout_and_in_commits_of_m
         scene.history(5).await;
         watch.terminate().await.exits_with(0);
         let said = blame(&scene.repo, &["configmap/web", "-n", "blamed", "--field", "data.key"]).await;
-        assert_eq!(said, [&["ben or ann audit \"4\""][..], &values].concat());
+        assert_eq!(said, [&["ben audit \"4\""][..], &values].concat());
+        let said = blame(&scene.repo, &["configmap/db", "--field", "data.key"]).await;
+        assert_eq!(said, ["ben or ann audit \"2\"  (object created)"]);
 
         // It is gone, and comes back as another object.
         let watch = scene.watch(&flags).await;
@@ -82,8 +84,11 @@ fn what_becomes_known_later_counts_and_what_is_missing_is_told_apart() {
         let commit = async |path: &str, content: &str| repo.commit_as_other("main", path, content).await.unwrap();
         commit("v1/configmaps/a/web.yaml", &put("web", "a", "1")).await;
         commit("v1/configmaps/b/web.yaml", &put("web", "b", "1")).await;
+        let said =
+            home().run(&["blame", "--repo", &repo.url(), "cm/web", "-n", "b", "--field", ".data"]).await.exits_with(0);
+        assert!(said.ends_with("  {\"key\":\"1\"}  (first recorded)\n"), "{said}");
         let tip = commit("v1/configmaps/a/web.yaml", &put("web", "a", "2")).await;
-        let note = "Reverser-Actor: ann\nReverser-Evidence: audit\nReverser-Audit-Id: 7f";
+        let note = "Reverser-Actor: ann\nReverser-Evidence: audit\nReverser-Impersonator: ben\nReverser-Audit-Id: 7f";
         let identity = ["-c", "user.name=bot", "-c", "user.email=bot@example.com"];
         repo.git(&[&identity[..], &["notes", "--ref=reverser", "add", "-m", note, &tip]].concat()).await.unwrap();
         let url = server.url("blamed");
@@ -95,8 +100,9 @@ fn what_becomes_known_later_counts_and_what_is_missing_is_told_apart() {
             assert_eq!(latest["commit"], json!(tip));
             assert_eq!(
                 (&latest["value"], &latest["who"], &latest["how"]),
-                (&json!("2"), &json!("ann"), &json!("audit (late)"))
+                (&json!("2"), &json!("ben as ann"), &json!("audit (late)"))
             );
+            assert_eq!((&latest["actors"], &latest["impersonator"]), (&json!(["ann"]), &json!("ben")));
             assert_eq!((&latest["auditId"], latest["note"].as_str()), (&json!("7f"), Some(&*format!("{note}\n"))));
             assert_eq!(document["history"].as_array().map(Vec::len), Some(2));
             let said = ask(&["configmap/web"]).await.exits_with(2);

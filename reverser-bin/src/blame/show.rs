@@ -106,6 +106,7 @@ fn step_json(step: &Step) -> Value {
         "how": facts.how(),
         "actors": facts.actors,
         "evidence": facts.evidence,
+        "impersonator": facts.impersonator,
         "isLate": facts.is_late,
         "userAgent": facts.user_agent,
         "auditId": facts.audit_id,
@@ -123,6 +124,8 @@ fn without_fields(blame: &Blame) -> Option<&Step> {
 /// What happened to the object, in words.
 fn what(step: &Step) -> String {
     match &step.change {
+        // A list shows what is there, not since when; so does somebody's file.
+        Change::Created if step.facts.evidence.is_none() => "first recorded".to_owned(),
         Change::Created => "object created".to_owned(),
         Change::Deleted => "object deleted".to_owned(),
         Change::Moved { from } => format!("file moved from {from}"),
@@ -138,7 +141,7 @@ fn value_words(path: &FieldPath, step: &FieldStep) -> String {
         None if step.values.is_empty() => return "(removed)".to_owned(),
         None => values_words(path, &step.values),
     };
-    if step.step.change == Change::Created { format!("{value}  (object created)") } else { value }
+    if step.step.change == Change::Created { format!("{value}  ({})", what(&step.step)) } else { value }
 }
 
 fn values_words(path: &FieldPath, values: &Leaves) -> String {

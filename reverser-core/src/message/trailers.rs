@@ -53,9 +53,12 @@ pub fn with_trailers(message: &str, change: &Change) -> String {
 }
 
 /// Returns `message` made safe as [`with_trailers`] does it, with trailers for a commit of several changes: how many they
-/// were; each who made some of them, and how that is known; the uid and resourceVersion of each object after its last
-/// change; and `co_authors`, where no one actor is the author of all, each as `Co-authored-by`, which forges show. What is
-/// about one request alone is left out: user agent, audit id, match.
+/// were; who made them, and how that is known; the uid and resourceVersion of each object after its last change; and
+/// `co_authors`, where no one actor is the author of all, each as `Co-authored-by`, which forges show. What is about one
+/// request alone is left out: user agent, audit id, match.
+///
+/// Who made all of them, or some of one object, stands above the uids. Where objects are of several, who changed an object
+/// stands below its uid, up to the next one.
 ///
 /// ```
 /// use reverser_core::{
@@ -82,12 +85,17 @@ pub fn with_trailers(message: &str, change: &Change) -> String {
 pub fn with_group_trailers(message: &str, group: &Grouped<'_>, co_authors: &[Signature]) -> String {
     let mut text = Text::new(message, || DefaultMessage.group(group));
     text.trailer("Reverser-Changes", &group.changes.to_string());
-    for attribution in &group.attributions {
-        text.attribution(attribution);
+    // What is below a uid belongs to it: where one has none, it would seem to be another object's.
+    let have_uids = group.objects.iter().all(|object| object.object.uid.is_some());
+    let is_by_object = have_uids && group.objects.len() > 1 && group.attributions.len() > 1;
+    if !is_by_object {
+        group.attributions.iter().for_each(|attribution| text.attribution(attribution));
     }
     for object in &group.objects {
-        // A version belongs to the uid above it: without one it would seem to be another object's.
         text.version(object.object, object.resource_version.filter(|_| object.object.uid.is_some()));
+        if is_by_object {
+            object.attributions.iter().for_each(|attribution| text.attribution(attribution));
+        }
     }
     for author in co_authors {
         text.trailer("Co-authored-by", &author.to_string());

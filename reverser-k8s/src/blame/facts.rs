@@ -19,11 +19,13 @@ pub struct Facts {
     pub at: Timestamp,
     /// When it was committed.
     pub committed_at: Timestamp,
-    /// The users of the API; several where one commit has changes of several and doesn't tell whose this is, and where
-    /// nothing does (`ambiguous`).
+    /// The users of the API; several where several changed the object in one commit, where that doesn't tell whose changes were of
+    /// this object, and where nothing does (`ambiguous`).
     pub actors: Vec<String>,
     /// How that is known, such as `audit`; `None` in a commit that wasn't made by a writer of ours, or isn't of single changes.
     pub evidence: Option<String>,
+    /// Who impersonated the actor.
+    pub impersonator: Option<String>,
     /// Whether that became known after the commit, and stands in its note.
     pub is_late: bool,
     /// The program, where that is known.
@@ -57,6 +59,7 @@ impl Facts {
             commit: commit.id,
             actors: Vec::new(),
             evidence: None,
+            impersonator: None,
             is_late: false,
             user_agent: None,
             audit_id: None,
@@ -64,7 +67,7 @@ impl Facts {
             note,
             is_of_changes: !values(&trailers, "Reverser-Evidence").is_empty(),
         };
-        facts.take(&trailers);
+        facts.take(facts.uid.as_ref().and_then(|uid| below(&trailers, uid)).unwrap_or(&trailers));
         let paragraphs: Vec<_> = facts.note.iter().flat_map(|note| note.split("\n\n")).map(str::to_owned).collect();
         for paragraph in paragraphs {
             // As the last paragraph of a message, which they are read from.
@@ -83,23 +86,34 @@ impl Facts {
     /// Takes in what trailers say, in the place of what was known before.
     fn take(&mut self, trailers: &[(&str, String)]) {
         let first = |key| values(trailers, key).into_iter().next();
-        self.actors = values(trailers, "Reverser-Actor");
-        self.actors.extend(values(trailers, "Reverser-Candidate"));
-        self.actors.extend(values(trailers, "Reverser-Manager"));
-        let mut evidence = values(trailers, "Reverser-Evidence");
-        evidence.dedup();
-        self.evidence = Some(evidence.join(", ")).filter(|evidence| !evidence.is_empty());
+        let names = ["Reverser-Actor", "Reverser-Candidate", "Reverser-Manager"];
+        self.actors = unique(names.into_iter().flat_map(|key| values(trailers, key)));
+        let evidence = values(trailers, "Reverser-Evidence");
+        // Of several changes it isn't said which one was made so.
+        self.impersonator = first("Reverser-Impersonator").filter(|_| evidence.len() == 1);
+        self.evidence = Some(unique(evidence).join(", ")).filter(|evidence| !evidence.is_empty());
         self.user_agent = first("Reverser-User-Agent");
         self.audit_id = first("Reverser-Audit-Id");
     }
 
-    /// Returns who it was, in words.
+    /// Returns who it was, in words: `alice as bob` where alice impersonated bob.
     pub fn who(&self) -> String {
         let author = || self.author.as_ref().map_or_else(|| "nobody".to_owned(), |author| author.name().to_owned());
         match &self.actors[..] {
             [] if self.is_unknown() => "unknown".to_owned(),
             [] => author(),
-            [one] => one.clone(),
+            // Of several changes, some of which nobody is known for.
+            some if self
+                .evidence
+                .as_deref()
+                .is_some_and(|evidence| evidence.split(", ").any(|how| how == "unknown")) =>
+            {
+                format!("{} or unknown", some.join(" or "))
+            }
+            [one] => match &self.impersonator {
+                Some(impersonator) => format!("{impersonator} as {one}"),
+                None => one.clone(),
+            },
             several => several.join(" or "),
         }
     }
@@ -122,6 +136,24 @@ impl Facts {
     }
 }
 
+/// Returns what stands below an object's uid, where that is who changed it.
+fn below<'a, 't>(trailers: &'a [(&'t str, String)], uid: &str) -> Option<&'a [(&'t str, String)]> {
+    let is_uid = |(key, _): &(&str, String)| key.eq_ignore_ascii_case("Reverser-Uid");
+    let start = trailers.iter().position(|trailer| is_uid(trailer) && trailer.1 == uid)? + 1;
+    let end = trailers[start..].iter().position(is_uid).map_or(trailers.len(), |length| start + length);
+    Some(&trailers[start..end]).filter(|below| !values(below, "Reverser-Evidence").is_empty())
+}
+
+fn unique(texts: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut unique = Vec::new();
+    texts.into_iter().for_each(|text| {
+        if !unique.contains(&text) {
+            unique.push(text)
+        }
+    });
+    unique
+}
+
 fn values(trailers: &[(&str, String)], key: &str) -> Vec<String> {
     let of_key = trailers.iter().filter(|(found, _)| found.eq_ignore_ascii_case(key));
     of_key.map(|(_, value)| value.clone()).collect()
@@ -133,17 +165,19 @@ fn uid(message: &str, trailers: &[(&str, String)], object: &Identity) -> Option<
     if uids.len() <= 1 {
         return uids.pop();
     }
-    let lines: Vec<_> = message.lines().filter_map(|line| line.strip_prefix("- ")?.split_once(' ')).collect();
+    // `- CREATE, DELETE v1/configmaps/shop/web by alice, bob`: no word before the object's has a slash.
+    let named = |line: &'_ str| line.strip_prefix("- ")?.split(' ').find(|word| word.contains('/')).map(str::to_owned);
+    let lines: Vec<_> = message.lines().filter_map(named).collect();
     if lines.len() != uids.len() {
         return None;
     }
     let place = format!("/{}", object.place());
-    let is_it = |(_, named): &(&str, &str)| {
+    let is_it = |named: &str| {
         let resource = named.strip_suffix(&place);
         resource
             .is_some_and(|resource| resource.rsplit('/').next() == Some(&*plural(&object.kind.to_ascii_lowercase())))
     };
-    let mut found = lines.iter().enumerate().filter(|(_, line)| is_it(line));
+    let mut found = lines.iter().enumerate().filter(|(_, named)| is_it(named));
     match (found.next(), found.next()) {
         (Some((index, _)), None) => Some(uids.swap_remove(index)),
         _ => None,
