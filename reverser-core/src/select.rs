@@ -223,7 +223,7 @@ impl Selector {
     }
 
     /// Returns whether this change of a captured object is recorded, as its operation and its user are asked for. Who made
-    /// it is a question for later while its attribution is [`Attribution::Unknown`].
+    /// it is a question for later while its attribution isn't [`Attribution::Known`].
     ///
     /// ```
     /// use reverser_core::{Actor, Change, ObjectRef, Operation, Resource, Selector, Wanted};
@@ -260,9 +260,9 @@ impl Selector {
         let users = Users { only, except };
         match &change.attribution {
             _ if users.only.is_empty() && users.except.is_empty() => Wanted::Yes,
-            Attribution::Unknown => Wanted::By(users),
-            attribution if users.include(attribution.actor()) => Wanted::Yes,
-            _ => Wanted::No,
+            Attribution::Known { actor, .. } if users.include(Some(actor)) => Wanted::Yes,
+            Attribution::Known { .. } => Wanted::No,
+            Attribution::Ambiguous(_) | Attribution::Manager(_) | Attribution::Unknown => Wanted::By(users),
         }
     }
 
@@ -565,6 +565,9 @@ mod tests {
             let selector = select(only, except);
             let is_wanted = |actor: Option<&Actor>| {
                 let late = selector.change(&change(Operation::Update)).by(actor);
+                let attribution = Attribution::Manager("kubectl-create".into());
+                let managed = selector.change(&Change { attribution, ..change(Operation::Update) });
+                assert_eq!(managed.by(actor), late, "a manager is no user: {only:?} {except:?}");
                 if let Some(actor) = actor {
                     let at_once = selector.change(&change(Operation::Update).by(actor.clone()));
                     assert_eq!(at_once, if late { Wanted::Yes } else { Wanted::No }, "{only:?} {except:?}");

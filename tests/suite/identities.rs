@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt};
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::PostParams;
 use reverser_testbed::{BareRepo, LoggedCommit};
 use serde_json::json;
 
@@ -157,7 +158,9 @@ fn an_ignored_user_makes_no_commit_and_nothing_is_lost() {
         create(&ann, config_map("web", "1")).await;
         create(&ann, config_map("old", "1")).await;
         scene.history(2).await;
-        create(&bot, config_map("cache", "1")).await;
+        // Its field manager is known at once, and is no user.
+        let by_flux = PostParams { field_manager: Some("kustomize-controller".into()), ..PostParams::default() };
+        bot.create(&by_flux, &config_map("cache", "1")).await.unwrap();
         patch(&bot, "web", json!({"data": {"bot": "1"}})).await;
         delete(&bot, "old").await;
         patch(&ann, "web", json!({"data": {"key": "2"}})).await;
