@@ -8,6 +8,8 @@
 //!             reverser, killed ──► GitHttp, away ──► log ───┘
 //! ```
 //!
+//! Authors come from the audit log, or from admission; `REVERSER_SOAK_FEED=both` makes that both of them.
+//!
 //! `REVERSER_SOAK=1` makes it ten minutes, `REVERSER_SOAK_MINUTES` so many; `REVERSER_SOAK_SEED` repeats the choices of a run,
 //! though not what came of them.
 
@@ -37,7 +39,7 @@ use kube::{
     runtime::{conditions::is_crd_established, wait::await_condition},
 };
 use reverser_testbed::{BareRepo, ControlPlane, ControlPlaneOptions, GitHttp, TcpProxy, client_for, eventually, rule};
-use reverser_tests::LIMIT;
+use reverser_tests::{LIMIT, free_port};
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::Instant};
 
@@ -47,41 +49,60 @@ use crate::scene::{create, home, object, run};
 
 #[test]
 fn whatever_fails_each_authored_change_is_one_commit_and_git_ends_as_the_cluster_is() {
-    run(async {
-        let (seed, length) = (seed(), length(Duration::from_secs(25), 10.0));
-        eprintln!("soak: REVERSER_SOAK_SEED={seed}, {length:?}");
-        let soak = Soak::begin(seed).await;
-        let stop = Arc::new(AtomicBool::new(false));
-        let clients = soak.clients(&stop).await;
-        let mut bed = Bed::new(&soak.plane, &soak.server, &soak.way, soak.reverser());
-        bed.is_watching().await;
-        let mut working: JoinSet<()> = clients.into_iter().map(Client::work).collect();
-        let (begun, mut random) = (Instant::now(), Random::new(seed));
-        while begun.elapsed() < length {
-            bed.fail_once(&mut random).await;
-        }
-        stop.store(true, Ordering::Relaxed);
-        while let Some(worked) = working.join_next().await {
-            worked.unwrap();
-        }
-        bed.heal().await;
-        soak.is_caught_up(&mut bed).await;
-        let differences = soak.differences().await;
-        let log = soak.repo.log("main").await.unwrap();
-        let said = bed.end().await;
-        let audit = std::fs::read_to_string(soak.plane.audit_log().unwrap()).unwrap();
-        let verdict = oracle::judge(&audit, &said, &log, bed.faults());
-        eprintln!("soak: seed {seed}, {:?}\n{}\n{verdict}", begun.elapsed(), bed.told());
-        if !differences.is_empty() || !verdict.is_sound() {
-            let kept = soak.keep(&said);
-            panic!("seed {seed}, all kept in {kept}: Git differs from the cluster in {differences:#?}, {verdict:#?}");
-        }
-        soak.is_sound().await;
-    });
+    run(soak(Feed::Audit));
+}
+
+#[test]
+fn whatever_fails_admission_names_nobody_wrong_and_everybody_who_wrote_while_reverser_was_there() {
+    let both = env::var("REVERSER_SOAK_FEED").is_ok_and(|feed| feed == "both");
+    run(soak(if both { Feed::Both } else { Feed::Admission }));
+}
+
+/// Where authors are known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Feed {
+    Admission,
+    Audit,
+    Both,
+}
+
+async fn soak(feed: Feed) {
+    let (seed, length) = (seed(), length(Duration::from_secs(25), 10.0));
+    eprintln!("soak: REVERSER_SOAK_SEED={seed}, {length:?}, {feed:?}");
+    let soak = Soak::begin(seed, feed).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients = soak.clients(&stop).await;
+    let mut bed = Bed::new(&soak.plane, &soak.server, &soak.way, soak.reverser());
+    bed.is_watching().await;
+    let mut working: JoinSet<()> = clients.into_iter().map(Client::work).collect();
+    let (begun, mut random) = (Instant::now(), Random::new(seed));
+    while begun.elapsed() < length {
+        bed.fail_once(&mut random).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    while let Some(worked) = working.join_next().await {
+        worked.unwrap();
+    }
+    bed.heal().await;
+    soak.is_caught_up(&mut bed).await;
+    let differences = soak.differences().await;
+    let log = soak.repo.log("main").await.unwrap();
+    let said = bed.end().await;
+    let audit = std::fs::read_to_string(soak.plane.audit_log().unwrap()).unwrap();
+    let verdict = oracle::judge(&audit, &said, &log, bed.faults(), feed, bed.away());
+    eprintln!("soak: seed {seed}, {:?}\n{}\n{verdict}", begun.elapsed(), bed.told());
+    if !differences.is_empty() || !verdict.is_sound() {
+        let kept = soak.keep(&said);
+        panic!("seed {seed}, all kept in {kept}: Git differs from the cluster in {differences:#?}, {verdict:#?}");
+    }
+    soak.is_sound().await;
 }
 
 struct Soak {
     seed: u64,
+    feed: Feed,
+    /// For admission.
+    port: u16,
     plane: ControlPlane,
     server: GitHttp,
     repo: BareRepo,
@@ -90,7 +111,7 @@ struct Soak {
 }
 
 impl Soak {
-    async fn begin(seed: u64) -> Self {
+    async fn begin(seed: u64, feed: Feed) -> Self {
         let options = ControlPlaneOptions {
             // In MB: the oracle reads it as one file.
             api_server_flags: vec!["--audit-log-maxsize=4000".into()],
@@ -106,7 +127,7 @@ impl Soak {
         let server = GitHttp::start().await.unwrap();
         let repo = server.create("team.git").await.unwrap();
         let way = TcpProxy::start(plane.address()).await.unwrap();
-        Self { seed, plane, server, repo, way, home: home() }
+        Self { seed, feed, port: free_port().unwrap(), plane, server, repo, way, home: home() }
     }
 
     async fn clients(&self, stop: &Arc<AtomicBool>) -> Vec<Client> {
@@ -135,8 +156,6 @@ impl Soak {
             .args(["--verify-interval", "3s"])
             .arg("--kubeconfig")
             .arg(kubeconfig)
-            .arg("--audit-log")
-            .arg(audit_log)
             .arg("--state-dir")
             .arg(state)
             // Which gaps had nothing in them is told at that level.
@@ -144,6 +163,14 @@ impl Soak {
                 "RUST_LOG",
                 "warn,kube_client=off,reverser_bin=info,reverser_core=info,reverser_git=info,reverser_k8s=debug",
             );
+        if self.feed != Feed::Admission {
+            command.arg("--audit-log").arg(audit_log);
+        }
+        if self.feed != Feed::Audit {
+            let attribution = if self.feed == Feed::Both { "admission,audit" } else { "admission" };
+            let url = format!("https://127.0.0.1:{}", self.port);
+            command.args(["--attribution", attribution, "--admission-url", &url]);
+        }
         command
     }
 

@@ -33,8 +33,12 @@ const SLACK: SignedDuration = SignedDuration::from_millis(500);
 pub(super) struct Verdict {
     pub(super) commits: usize,
     pub(super) named: usize,
+    /// Of how many commits the oracle knows who it was.
+    pub(super) certain: usize,
     pub(super) ambiguous: usize,
     pub(super) unlogged: usize,
+    /// The most memory that reverser took, as it ran last.
+    pub(super) peak_mib: f64,
     /// Commits that name somebody whose write it was not.
     pub(super) wrong: Vec<String>,
     /// Commits that name nobody.
@@ -53,46 +57,79 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} commits, {} named ({:.3} %), {} wrong, {} without a name, {} of them ambiguous, {} not in the audit log",
+            "{} commits ({} of them certain), {} named ({:.3} %), {} wrong, {} without a name, {} of them ambiguous, {} not in the audit log, {:.0} MiB",
             self.commits,
+            self.certain,
             self.named,
             self.named_share() * 100.0,
             self.wrong.len(),
             self.unnamed.len(),
             self.ambiguous,
             self.unlogged,
+            self.peak_mib,
         )
     }
 }
 
 /// Who may have made a version.
 #[derive(Debug, Default)]
-struct Claims {
-    users: BTreeSet<String>,
-    /// Whether the only one of them was it for certain.
+struct Claims(Vec<Claim>);
+
+#[derive(Debug)]
+struct Claim {
+    user: String,
+    received: Timestamp,
+    answered: Timestamp,
+    /// Whether nobody else can have been it.
     is_certain: bool,
-    /// When the first of them was answered.
-    at: Option<Timestamp>,
 }
 
 impl Claims {
-    fn add(&mut self, user: &str, is_certain: bool, at: Timestamp) {
-        if is_certain && !self.is_certain {
-            self.users.clear();
-        }
-        if is_certain || !self.is_certain {
-            self.users.insert(user.to_owned());
-        }
-        self.is_certain |= is_certain;
-        self.at = Some(self.at.map_or(at, |earlier| earlier.min(at)));
+    /// Returns when it was there.
+    fn at(&self) -> Option<Timestamp> {
+        self.0.iter().map(|claim| claim.answered).min()
+    }
+
+    /// Returns who may have been it: nobody who asked when it was there already.
+    fn users(&self) -> BTreeSet<&str> {
+        let (at, is_certain) = (self.at(), self.0.iter().any(|claim| claim.is_certain));
+        let may = |claim: &&Claim| if is_certain { claim.is_certain } else { Some(claim.received) <= at };
+        self.0.iter().filter(may).map(|claim| &*claim.user).collect()
     }
 }
 
-/// By uid, and the version; a deletion has none.
-type All = HashMap<(String, Option<String>), Claims>;
+/// What the audit log tells.
+#[derive(Debug, Default)]
+struct Told {
+    /// By uid and version.
+    writes: HashMap<(String, String), Claims>,
+    /// By uid.
+    deletions: HashMap<String, Claims>,
+    owners: HashMap<String, String>,
+}
 
-pub(super) fn judge(audit: &str, namespace: &str, log: &[LoggedCommit], away: &[Away]) -> Verdict {
-    let claims = claims(audit, namespace);
+impl Told {
+    /// Returns who deleted an object, or made the garbage collector do so.
+    fn deleters(&self, uid: &str) -> BTreeSet<&str> {
+        let users = self.deletions.get(uid).map(Claims::users).unwrap_or_default();
+        if !users.contains(COLLECTOR) {
+            return users;
+        }
+        let owners = self.owners.get(uid).map(|owner| self.deleters(owner)).unwrap_or_default();
+        let others = users.iter().copied().filter(|user| *user != COLLECTOR);
+        if owners.is_empty() { users } else { others.chain(owners).collect() }
+    }
+
+    /// Returns when the object went that this one belonged to.
+    fn owner_went(&self, uid: &str) -> Option<Timestamp> {
+        self.deletions.get(self.owners.get(uid)?)?.at()
+    }
+}
+
+const COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
+
+pub(super) fn judge(audit: &str, namespaces: &[String], log: &[LoggedCommit], away: &[Away]) -> Verdict {
+    let told = read(audit, namespaces);
     let mut verdict = Verdict::default();
     for commit in log {
         let all = trailers(&commit.message);
@@ -104,28 +141,34 @@ pub(super) fn judge(audit: &str, namespace: &str, log: &[LoggedCommit], away: &[
             continue;
         };
         let is_deletion = commit.subject().starts_with("[DELETE]");
-        let Some(claims) = claims.get(&(uid.clone(), (!is_deletion).then(|| version.clone()))) else {
+        let found =
+            if is_deletion { told.deletions.get(uid) } else { told.writes.get(&(uid.clone(), version.clone())) };
+        let Some(claims) = found else {
             verdict.unlogged += 1;
             continue;
         };
+        let users = if is_deletion { told.deleters(uid) } else { claims.users() };
+        verdict.certain += usize::from(users.len() == 1);
         verdict.commits += 1;
-        let text = format!("{} {version} {uid} by {}, not {:?}", commit.subject(), commit.author, claims.users);
+        let text = format!("{} {version} {uid} by {}, not {:?}", commit.subject(), commit.author, users);
         match trailers.get("Reverser-Actor") {
             Some(actor) => {
                 assert_eq!(*actor, commit.author, "the author is who the trailer names");
                 verdict.named += 1;
-                if !claims.users.contains(actor) {
+                // Where who made the owner go was not told, the controller is named itself.
+                let is_missed = || told.owner_went(uid).is_some_and(|at| away.iter().any(|away| away.has(at)));
+                if !users.contains(&**actor) && !(actor == COLLECTOR && is_missed()) {
                     verdict.wrong.push(text);
                 }
             }
             None => {
                 if !candidates.is_empty() {
                     verdict.ambiguous += 1;
-                    if !candidates.iter().any(|user| claims.users.contains(*user)) {
+                    if !candidates.iter().any(|user| users.contains(&***user)) {
                         verdict.wrong.push(format!("{text}, of {candidates:?}"));
                     }
-                } else if !claims.at.is_some_and(|at| away.iter().any(|away| away.has(at))) {
-                    verdict.unexplained.push(format!("{text} at {:?}", claims.at));
+                } else if !claims.at().is_some_and(|at| away.iter().any(|away| away.has(at))) {
+                    verdict.unexplained.push(format!("{text} at {:?}", claims.at()));
                 }
                 verdict.unnamed.push(commit.message.clone());
             }
@@ -134,44 +177,57 @@ pub(super) fn judge(audit: &str, namespace: &str, log: &[LoggedCommit], away: &[
     verdict
 }
 
-fn claims(audit: &str, namespace: &str) -> All {
-    let mut all = All::new();
-    let mut deleted = HashMap::<String, (Timestamp, String)>::new();
+fn read(audit: &str, namespaces: &[String]) -> Told {
+    let mut told = Told::default();
     for line in audit.lines() {
         let Ok(event) = serde_json::from_str::<Value>(line) else { continue };
         let at = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
         let is_accepted = event["responseStatus"]["code"].as_u64().is_some_and(|code| (200..300).contains(&code))
             && event["stage"] == "ResponseComplete"
-            && at("/objectRef/namespace") == Some(namespace)
+            && at("/objectRef/namespace").is_some_and(|namespace| namespaces.iter().any(|it| it == namespace))
             && !at("/requestURI").unwrap_or_default().contains("dryRun=");
-        let (Some(user), Some(verb), Some(when)) = (at("/user/username"), at("/verb"), at("/stageTimestamp")) else {
-            continue;
-        };
-        let when: Timestamp = when.parse().unwrap();
+        let (Some(user), Some(verb), true) = (at("/user/username"), at("/verb"), is_accepted) else { continue };
+        let time = |pointer: &str| at(pointer).unwrap().parse::<Timestamp>().unwrap();
+        let (received, answered) = (time("/requestReceivedTimestamp"), time("/stageTimestamp"));
+        let claim = |is_certain| Claim { user: user.to_owned(), received, answered, is_certain };
         let answer = &event["responseObject"];
-        if !is_accepted {
-            continue;
-        }
-        if verb == "delete" {
-            let uid = answer["details"]["uid"].as_str().or(answer["metadata"]["uid"].as_str());
-            let earlier = deleted.entry(uid.unwrap().to_owned()).or_insert((when, user.to_owned()));
-            // With a finalizer several are accepted; the first was it.
-            if when < earlier.0 {
-                *earlier = (when, user.to_owned());
+        let metadata = &answer["metadata"];
+        match verb {
+            "delete" => {
+                // With a finalizer several are accepted, and answered with the object.
+                let is_gone = answer["details"]["uid"].as_str();
+                let uid = is_gone.or(metadata["uid"].as_str()).unwrap();
+                told.deletions.entry(uid.to_owned()).or_default().0.push(claim(is_gone.is_some()));
             }
-            continue;
+            // Lists also what somebody else has deleted meanwhile.
+            "deletecollection" => {
+                for item in answer["items"].as_array().into_iter().flatten() {
+                    let uid = item["metadata"]["uid"].as_str().unwrap();
+                    told.deletions.entry(uid.to_owned()).or_default().0.push(claim(false));
+                }
+            }
+            _ => {
+                let (Some(uid), Some(version)) = (metadata["uid"].as_str(), metadata["resourceVersion"].as_str())
+                else {
+                    continue;
+                };
+                if let Some(owner) = metadata["ownerReferences"][0]["uid"].as_str() {
+                    told.owners.insert(uid.to_owned(), owner.to_owned());
+                }
+                let value = at("/requestObject/data/value").or(at("/requestObject/spec/value"));
+                let is_own = value.is_some_and(|value| value.starts_with(&format!("{user}/")));
+                let is_scale =
+                    at("/objectRef/resource") == Some("widgets") && at("/objectRef/subresource") == Some("scale");
+                let key = (uid.to_owned(), version.to_owned());
+                told.writes.entry(key).or_default().0.push(claim(is_own || is_scale || verb == "create"));
+            }
         }
-        let (Some(uid), Some(version)) =
-            (at("/responseObject/metadata/uid"), at("/responseObject/metadata/resourceVersion"))
-        else {
-            continue;
-        };
-        let own = format!("{user}/");
-        let is_own = at("/requestObject/data/value").is_some_and(|value| value.starts_with(&own));
-        all.entry((uid.to_owned(), Some(version.to_owned()))).or_default().add(user, is_own || verb == "create", when);
     }
-    for (uid, (when, user)) in deleted {
-        all.entry((uid, None)).or_default().add(&user, true, when);
+    for Claims(claims) in told.deletions.values_mut() {
+        // Who is told that it is gone may have ended what somebody else began.
+        if claims.iter().any(|claim| !claim.is_certain) {
+            claims.iter_mut().for_each(|claim| claim.is_certain = false);
+        }
     }
-    all
+    told
 }

@@ -5,32 +5,28 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    core::{ApiResource, GroupVersionKind},
 };
 use serde_json::{Value, json};
 
-use crate::{scene::object, soak::Random};
+use crate::{scene, soak::Random};
 
 pub(super) struct User {
-    name: String,
-    configs: Api<ConfigMap>,
-    deployments: Api<Deployment>,
-    random: Random,
-    stop: Arc<AtomicBool>,
+    pub(super) name: String,
+    /// It is told apart by it in the replicas that it sets, below [`OF_USER`].
+    pub(super) number: u64,
+    pub(super) client: Client,
+    pub(super) namespaces: Vec<String>,
+    pub(super) random: Random,
+    pub(super) stop: Arc<AtomicBool>,
     /// How many values it has made up.
-    made: u64,
+    pub(super) made: u64,
 }
 
 impl User {
-    pub(super) fn new(name: String, client: Client, namespace: &str, random: Random, stop: Arc<AtomicBool>) -> Self {
-        let configs = Api::namespaced(client.clone(), namespace);
-        let deployments = Api::namespaced(client, namespace);
-        Self { name, configs, deployments, random, stop, made: 0 }
-    }
-
     /// Works until it is stopped. What is refused is as good as what is not: the audit log tells.
     pub(super) async fn work(mut self) {
         while !self.stop.load(Ordering::Relaxed) {
@@ -46,70 +42,140 @@ impl User {
         let name = format!("object-{}", self.random.below(OBJECTS));
         // Nobody else writes this value.
         let value = format!("{}/{}", self.name, self.made);
-        let data = |value: &str| json!({"data": {"value": value}});
+        let namespace = self.random.one_of(&self.namespaces).clone();
+        let [configs, widgets, deployments] =
+            kinds().map(|kind| Api::<DynamicObject>::namespaced_with(self.client.clone(), &namespace, &kind));
+        let is_widget = self.random.below(4) == 0;
+        let (kind, objects) = if is_widget { (&kinds()[1], &widgets) } else { (&kinds()[0], &configs) };
         let (params, dry) = (PatchParams::default(), PatchParams { dry_run: true, ..PatchParams::default() });
-        let configs = &self.configs;
+        let merge = async |params: &PatchParams, change: Value| {
+            objects.patch(&name, params, &Patch::Merge(change)).await.map(drop)
+        };
         match self.random.below(100) {
-            0..20 => configs.create(&PostParams::default(), &of(&name, &value)).await.map(drop),
-            20..50 => configs.patch(&name, &params, &Patch::Merge(data(&value))).await.map(drop),
+            0..17 => create(objects, of(kind, &json!({"name": name}), &value)).await,
+            17..40 => merge(&params, content(kind, &value)).await,
             // What another one may write at the same time, too.
-            50..54 => configs.patch(&name, &params, &Patch::Merge(data("the same"))).await.map(drop),
-            54..62 => {
+            40..46 => merge(&params, content(kind, SAME)).await,
+            46..53 => {
                 let apply = PatchParams::apply(&self.name).force();
-                configs.patch(&name, &apply, &Patch::Apply(of(&name, &value))).await.map(drop)
+                let patch = Patch::Apply(of(kind, &json!({"name": name}), &value));
+                objects.patch(&name, &apply, &patch).await.map(drop)
             }
             // Read, changed, and refused when somebody was quicker.
-            62..72 => {
-                let mut read = configs.get(&name).await?;
-                read.data.get_or_insert_default().insert("value".into(), value);
-                configs.replace(&name, &PostParams::default(), &read).await.map(drop)
-            }
-            72..75 => configs.patch(&name, &dry, &Patch::Merge(data(&value))).await.map(drop),
+            53..61 => replace(objects, &name, content(kind, &value)).await,
+            61..65 => replace(objects, &name, content(kind, SAME)).await,
+            65..67 => merge(&dry, content(kind, &value)).await,
             // Changes nothing: it is there from the beginning.
-            75..79 => configs.patch(&name, &params, &Patch::Merge(json!({"data": {"kind": "crowd"}}))).await.map(drop),
-            79..82 => configs.patch(&name, &params, &Patch::Merge(json!({"data": {"bad key": value}}))).await.map(drop),
-            82..85 => {
-                let made = json!({"metadata": {"generateName": "made-"}, "data": {"value": value}});
-                configs.create(&PostParams::default(), &object(made)).await.map(drop)
+            67..70 => merge(&params, json!({"metadata": {"labels": {"kind": "crowd"}}})).await,
+            70..72 => merge(&params, json!({"metadata": {"labels": {"bad key": value}}})).await,
+            72..75 => {
+                create(objects, of(kind, &json!({"generateName": "made-", "labels": {"made": "yes"}}), &value)).await
             }
-            85..90 => self.scale().await,
-            90..93 => self.release(&name).await,
-            _ => configs.delete(&name, &DeleteParams::default()).await.map(drop),
+            75..77 => self.adopt(objects, kind, &name, &value).await,
+            77..82 => self.scale(&deployments).await,
+            82..86 => {
+                // Nobody else sets this number.
+                let replicas = self.made * OF_USER + self.number;
+                widgets
+                    .patch_scale(&name, &params, &Patch::Merge(json!({"spec": {"replicas": replicas}})))
+                    .await
+                    .map(drop)
+            }
+            86..87 => {
+                widgets.patch_status(&name, &params, &Patch::Merge(json!({"status": {"value": value}}))).await.map(drop)
+            }
+            87..91 => release(objects, &name).await,
+            91..92 => {
+                let made = ListParams::default().labels("made=yes");
+                objects.delete_collection(&DeleteParams::default(), &made).await.map(drop)
+            }
+            92..94 => objects.delete(&name, &DeleteParams::foreground()).await.map(drop),
+            _ => objects.delete(&name, &DeleteParams::default()).await.map(drop),
         }
     }
 
-    async fn scale(&mut self) -> Result<(), kube::Error> {
+    /// Makes an object that goes with another one.
+    async fn adopt(
+        &self,
+        objects: &Api<DynamicObject>,
+        kind: &ApiResource,
+        owner: &str,
+        value: &str,
+    ) -> Result<(), kube::Error> {
+        let uid = objects.get(owner).await?.metadata.uid;
+        let owner = json!({"apiVersion": kind.api_version, "kind": kind.kind, "name": owner, "uid": uid});
+        let metadata = json!({"generateName": "child-", "ownerReferences": [owner]});
+        create(objects, of(kind, &metadata, value)).await
+    }
+
+    async fn scale(&mut self, deployments: &Api<DynamicObject>) -> Result<(), kube::Error> {
         let name = format!("web-{}", self.random.below(3));
         if self.random.below(4) == 0 {
-            let made = self.deployments.create(&PostParams::default(), &object(deployment(&name))).await;
-            return made.map(drop);
+            return create(deployments, deployment(&name)).await;
         }
-        let replicas = json!({"spec": {"replicas": self.random.below(50)}});
-        self.deployments.patch_scale(&name, &PatchParams::default(), &Patch::Merge(replicas)).await.map(drop)
-    }
-
-    /// Lets an object go that waits for a finalizer.
-    async fn release(&self, name: &str) -> Result<(), kube::Error> {
-        let found = self.configs.get(name).await?.metadata;
-        let finalizers = match found.deletion_timestamp {
-            Some(_) => Value::Null,
-            None => json!(["crowd.example.com/hold"]),
-        };
-        // Of this one alone, not of one that has taken its name.
-        let change = json!({"metadata": {"uid": found.uid, "finalizers": finalizers}});
-        self.configs.patch(name, &PatchParams::default(), &Patch::Merge(change)).await.map(drop)
+        let replicas = json!({"spec": {"replicas": self.random.below(3)}});
+        deployments.patch_scale(&name, &PatchParams::default(), &Patch::Merge(replicas)).await.map(drop)
     }
 }
 
-fn of(name: &str, value: &str) -> ConfigMap {
-    object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name},
-        "data": {"value": value, "kind": "crowd"}}))
+/// Returns what is changed.
+pub(super) fn kinds() -> [ApiResource; 3] {
+    [("", "v1", "ConfigMap"), ("crowd.example.com", "v1", "Widget"), ("apps", "v1", "Deployment")]
+        .map(|(group, version, kind)| ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind)))
+}
+
+/// Returns an object of a kind.
+pub(super) fn of(kind: &ApiResource, metadata: &Value, value: &str) -> Value {
+    let mut object = if kind.kind == "Deployment" { deployment("") } else { content(kind, value) };
+    object["apiVersion"] = json!(kind.api_version);
+    object["kind"] = json!(kind.kind);
+    object["metadata"] = metadata.clone();
+    if object["metadata"]["labels"].is_null() {
+        object["metadata"]["labels"] = json!({"kind": "crowd"});
+    }
+    object
+}
+
+/// Returns the part of an object that holds a value.
+fn content(kind: &ApiResource, value: &str) -> Value {
+    let field = if kind.kind == "ConfigMap" { "data" } else { "spec" };
+    json!({field: {"value": value}})
 }
 
 fn deployment(name: &str) -> Value {
-    json!({"metadata": {"name": name}, "spec": {"replicas": 0, "selector": {"matchLabels": {"app": name}},
-        "template": {"metadata": {"labels": {"app": name}},
-            "spec": {"containers": [{"name": "web", "image": "registry.invalid/web"}]}}}})
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+        "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "web", "image": "registry.invalid/web"}]}}}})
 }
 
-const OBJECTS: u64 = 50;
+async fn create(objects: &Api<DynamicObject>, made: Value) -> Result<(), kube::Error> {
+    objects.create(&PostParams::default(), &scene::object(made)).await.map(drop)
+}
+
+async fn replace(objects: &Api<DynamicObject>, name: &str, content: Value) -> Result<(), kube::Error> {
+    let mut read = objects.get(name).await?;
+    for (field, value) in content.as_object().into_iter().flatten() {
+        read.data[field]["value"] = value["value"].clone();
+    }
+    objects.replace(name, &PostParams::default(), &read).await.map(drop)
+}
+
+/// Lets an object go that waits for a finalizer; or gives it one.
+async fn release(objects: &Api<DynamicObject>, name: &str) -> Result<(), kube::Error> {
+    let found = objects.get(name).await?.metadata;
+    let finalizers = match found.deletion_timestamp {
+        Some(_) => Value::Null,
+        None => json!(["crowd.example.com/hold"]),
+    };
+    // Of this one alone, not of one that has taken its name.
+    let change = json!({"metadata": {"uid": found.uid, "finalizers": finalizers}});
+    objects.patch(name, &PatchParams::default(), &Patch::Merge(change)).await.map(drop)
+}
+
+const OBJECTS: u64 = 20;
+
+/// More than there are users.
+pub(super) const OF_USER: u64 = 16;
+
+const SAME: &str = "the same";

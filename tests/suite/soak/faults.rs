@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, num::NonZeroU32};
 
+use jiff::Timestamp;
 use reverser_testbed::{ControlPlane, Ending, Faults, GitHttp, Outage, TcpProxy};
 use reverser_tests::{LIMIT, Running};
 use tokio::process::Command;
 
-use super::random::Random;
+use super::{oracle::Away, random::Random};
 use crate::scene::WATCHING;
 
 /// All that can fail, and reverser, which is started again whenever it has ended.
@@ -21,6 +22,7 @@ pub(super) struct Bed<'a> {
     /// Which have still their turn.
     deck: Vec<Fault>,
     counts: BTreeMap<Fault, usize>,
+    away: Vec<Away>,
     /// What it said last whenever it ended by itself.
     ended: Vec<String>,
 }
@@ -36,6 +38,7 @@ impl<'a> Bed<'a> {
             said: String::new(),
             deck: vec![],
             counts: BTreeMap::new(),
+            away: vec![],
             ended: vec![],
         };
         bed.start();
@@ -61,6 +64,7 @@ impl<'a> Bed<'a> {
 
     async fn fail(&mut self, fault: Fault, random: &mut Random) {
         let moment = random.millis(200, 2_000);
+        let from = Timestamp::now();
         match fault {
             Fault::BadConnections => {
                 let slow = NonZeroU32::new(2_000 + random.below(50_000) as u32);
@@ -91,8 +95,10 @@ impl<'a> Bed<'a> {
                 self.running().pause().await;
                 tokio::time::sleep(moment).await;
                 self.running().resume().await;
+                self.away.push(Away { from, until: Some(Timestamp::now()) });
             }
             Fault::Kill => {
+                self.away.push(Away { from, until: None });
                 let ended = self.take().kill().await;
                 self.said += &ended.said;
                 tokio::time::sleep(moment).await;
@@ -115,6 +121,7 @@ impl<'a> Bed<'a> {
                 self.plane.start_api_server().await.unwrap();
             }
             Fault::Termination => {
+                self.away.push(Away { from, until: None });
                 let ended = self.take().terminate().await;
                 self.said += &ended.said;
                 tokio::time::sleep(moment).await;
@@ -155,6 +162,11 @@ impl<'a> Bed<'a> {
     /// Returns how many faults there were.
     pub(super) fn faults(&self) -> usize {
         self.counts.values().sum()
+    }
+
+    /// Returns when reverser could not be told of requests.
+    pub(super) fn away(&self) -> &[Away] {
+        &self.away
     }
 
     /// Returns how often what has failed.

@@ -31,12 +31,24 @@ pub(super) struct Life {
     /// By resourceVersion; until it is deleted.
     pub(super) changes: BTreeMap<u64, Change>,
     pub(super) gone: Option<Gone>,
+    /// Who deleted it, if nothing held it.
+    pub(super) deleted: Option<Certain>,
 }
 
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) user: String,
     pub(super) authored: Value,
+    /// Who it was for certain: it has a value that nobody else writes.
+    pub(super) certain: Option<Certain>,
+}
+
+/// Who it was, and when.
+#[derive(Clone, Debug)]
+pub(super) struct Certain {
+    pub(super) user: String,
+    pub(super) received: String,
+    pub(super) answered: String,
 }
 
 /// A deletion, which has no version in the log.
@@ -88,7 +100,9 @@ impl History {
         let gone = || Gone { received: write.received.to_owned(), answered: write.answered.to_owned() };
         if answer["kind"] == "Status" {
             if let Some(uid) = answer["details"]["uid"].as_str() {
-                self.life(uid, write, write.name).gone.get_or_insert_with(gone);
+                let life = self.life(uid, write, write.name);
+                life.gone.get_or_insert_with(gone);
+                life.deleted = Some(write.certain());
             }
             return;
         }
@@ -116,7 +130,8 @@ impl History {
             // A finalizer holds it; the answer of a plain deletion is what it was.
             let is_held = answer["metadata"]["deletionTimestamp"].is_string();
             if is_held {
-                life.changes.entry(version).or_insert(Change { user: write.user.to_owned(), authored: Value::Null });
+                let change = Change { user: write.user.to_owned(), authored: Value::Null, certain: None };
+                life.changes.entry(version).or_insert(change);
             }
         } else if write.subresource == "scale" {
             if self.made.contains(&version) {
@@ -127,9 +142,12 @@ impl History {
             let (uid, user, answered) = (uid.to_owned(), write.user.to_owned(), write.answered.to_owned());
             scales.push(Scaled { uid, version, replicas, user, answered });
         } else {
-            let change = Change { user: write.user.to_owned(), authored: authored(answer) };
+            let change = Change { user: write.user.to_owned(), authored: authored(answer), certain: None };
             // One that changes nothing answers with the version that was there.
-            self.life(uid, write, name).changes.entry(version).or_insert(change);
+            let change = self.life(uid, write, name).changes.entry(version).or_insert(change);
+            if write.is_own {
+                change.certain = Some(write.certain());
+            }
         }
         // What changes nothing answers with a version that was made earlier.
         if self.made.insert(version) {
@@ -154,7 +172,7 @@ impl History {
             let before = life.changes.range(..version).next_back().map(|(_, change)| change.authored.clone());
             let Some(mut authored) = before.filter(|before| !before.is_null()) else { continue };
             authored["spec"]["replicas"] = json!(replicas);
-            life.changes.entry(version).or_insert(Change { user, authored });
+            life.changes.entry(version).or_insert(Change { user, authored, certain: None });
         }
     }
 
@@ -179,6 +197,8 @@ struct Accepted<'a> {
     received: &'a str,
     answered: &'a str,
     answer: &'a Value,
+    /// Whether it wrote a value that nobody else writes.
+    is_own: bool,
 }
 
 impl<'a> Accepted<'a> {
@@ -210,7 +230,15 @@ impl<'a> Accepted<'a> {
             received: at("/requestReceivedTimestamp")?,
             answered: at("/stageTimestamp")?,
             answer: &event["responseObject"],
+            is_own: ["/data/value", "/spec/value", "/spec/template/metadata/annotations/value"]
+                .iter()
+                .any(|path| event["requestObject"].pointer(path).is_some()),
         })
+    }
+
+    fn certain(&self) -> Certain {
+        let [user, received, answered] = [self.user, self.received, self.answered].map(str::to_owned);
+        Certain { user, received, answered }
     }
 }
 
