@@ -2,6 +2,7 @@
 
 mod admission;
 mod both;
+pub(crate) mod controllers;
 mod fact;
 mod facts;
 #[cfg(test)]

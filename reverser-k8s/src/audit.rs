@@ -25,7 +25,6 @@ use reverser_core::{Actor, RequestInfo};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-pub(crate) use self::facts::acts_for_others;
 pub use self::{
     actors::{Audit, Kept, LOG_PATIENCE, WEBHOOK_PATIENCE},
     log::AuditLog,

@@ -13,11 +13,8 @@ use std::{
 use reverser_core::{Actor, Attribution, Change, Evidence, ObjectRef, RequestInfo};
 use serde_json::Value;
 
-use super::ActorSource;
-use crate::{
-    audit::acts_for_others,
-    report::{LogReporter, Notice, Reporter},
-};
+use super::{ActorSource, controllers::acts_for_others};
+use crate::report::{LogReporter, Notice, Reporter};
 
 /// How many changes are remembered that both have told different actors of, so that each counts once.
 const REMEMBERED: usize = 1024;
@@ -197,7 +194,7 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
-    use crate::fixture::configmaps;
+    use crate::{attribute::controllers::GARBAGE_COLLECTOR, fixture::configmaps};
 
     /// Says always the same.
     #[derive(Debug)]
@@ -257,9 +254,8 @@ mod tests {
     #[test]
     fn audit_is_right_and_what_it_does_not_know_admission_does() {
         use Evidence::{Admission, Cascade};
-        let collector = "system:serviceaccount:kube-system:generic-garbage-collector";
         let (alice, bob, unknown) = (known("alice", Admission), audit_of("bob"), Attribution::Unknown);
-        let by_collector = known(collector, Evidence::Audit);
+        let by_collector = known(GARBAGE_COLLECTOR, Evidence::Audit);
         let for_alice = known("alice", Cascade);
         for (admission, audit, expected, disagreements) in [
             (&unknown, &unknown, &unknown, 0),
@@ -267,7 +263,7 @@ mod tests {
             (&unknown, &bob, &bob, 0),
             (&alice, &bob, &bob, 1),
             (&for_alice, &by_collector, &for_alice, 0),
-            (&known(collector, Admission), &for_alice, &for_alice, 0),
+            (&known(GARBAGE_COLLECTOR, Admission), &for_alice, &for_alice, 0),
             (&by_collector, &bob, &bob, 1),
             (&alice, &one_of(&["alice", "bob"]), &alice, 0),
             (&alice, &one_of(&["carol", "bob"]), &one_of(&["carol", "bob"]), 1),

@@ -9,11 +9,8 @@ use reverser_core::{Attribution, Change, ObjectRef};
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use super::{
-    AuditEvent,
-    facts::{Facts, acts_for_others},
-};
-use crate::attribute::ActorSource;
+use super::{AuditEvent, facts::Facts};
+use crate::attribute::{ActorSource, controllers::acts_for_others};
 
 /// How long a change waits for a batch of events that an API server sends: it gathers for one second
 /// (`--audit-webhook-batch-max-wait=1s`), and sending takes a moment.

@@ -15,7 +15,6 @@ use std::{
 use reverser_core::{Actor, Attribution, Change, Evidence, ObjectRef, Operation};
 use serde_json::Value;
 
-pub(crate) use self::deletion::acts_for_others;
 use self::seen::{Scalable, Seen};
 use super::{
     AuditEvent,

@@ -17,12 +17,11 @@ use reverser_core::{Attribution, Change, Evidence, ObjectRef, Operation, Resourc
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{
-    AuditEvent, AuditRef,
-    facts::{Facts, acts_for_others},
-    text,
+use super::{AuditEvent, AuditRef, facts::Facts, text};
+use crate::{
+    attribute::controllers::acts_for_others,
+    source::{Event, Source},
 };
-use crate::source::{Event, Source};
 
 /// How many writes are held back to be put in order. A server writes its lines within milliseconds of their time; 512
 /// writes are a third of a second at full speed.
@@ -566,6 +565,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::attribute::controllers::NAMESPACE_CONTROLLER;
 
     fn event(second: u32, user: &str, verb: &str, code: u16, more: Value) -> Value {
         let mut event = json!({"kind": "Event", "apiVersion": "audit.k8s.io/v1", "auditID": format!("id-{second}"),
@@ -785,11 +785,10 @@ mod tests {
                 "deletionTimestamp": "2026-03-23T10:00:02Z"}}});
         let mut contents = web("1", 1);
         contents["responseObject"] = json!({"kind": "DeploymentList", "items": [contents["responseObject"].take()]});
-        let controller = "system:serviceaccount:kube-system:namespace-controller";
         let times = |second: u32| json!(format!("2026-03-23T10:00:{second:02}.000000Z"));
         let mut delete = event(2, "bob", "delete", 200, namespace);
         delete["requestReceivedTimestamp"] = times(2);
-        let mut collection = event(3, controller, "deletecollection", 200, contents);
+        let mut collection = event(3, NAMESPACE_CONTROLLER, "deletecollection", 200, contents);
         collection["requestReceivedTimestamp"] = times(3);
         let mut replay = replay(&[lines(&[event(1, "alice", "create", 201, web("1", 1)), delete, collection])]);
         let last = std::iter::from_fn(|| replay.next_write()).last().unwrap().change;

@@ -76,7 +76,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{attribute::ActorSource, audit::Kept, fixture::configmaps};
+    use crate::{
+        attribute::{ActorSource, controllers::GARBAGE_COLLECTOR},
+        audit::Kept,
+        fixture::configmaps,
+    };
 
     fn object() -> Value {
         json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "7"}})
@@ -148,7 +152,7 @@ mod tests {
         assert_eq!(audit.correctable(&Attribution::Unknown), Duration::from_secs(600));
         assert_eq!(audit.correctable(&known("alice")), Duration::ZERO);
         // Whom it did it for may come later.
-        let collector = known("system:serviceaccount:kube-system:generic-garbage-collector");
+        let collector = known(GARBAGE_COLLECTOR);
         assert_eq!(audit.correctable(&collector), Duration::from_secs(600));
         assert_eq!(audit.waiting(Duration::ZERO).patience(&Attribution::Unknown), Duration::ZERO);
     }

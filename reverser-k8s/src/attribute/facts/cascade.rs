@@ -8,6 +8,7 @@ use std::sync::Arc;
 use reverser_core::Actor;
 
 use super::{Deleted, Event, Facts, Kind, Root, Uid};
+use crate::attribute::controllers::Controller;
 
 /// How many deletions may follow from one another: more is no chain but a circle.
 const LONGEST_CHAIN: u8 = 16;
@@ -15,27 +16,6 @@ const LONGEST_CHAIN: u8 = 16;
 /// How long a definition takes its instances along that hasn't been seen to go, in seconds: until then its removal may have been
 /// refused.
 const UNSEEN_SECONDS: u32 = 60;
-
-/// Who deletes on behalf of others.
-#[derive(Clone, Copy)]
-enum Controller {
-    GarbageCollector,
-    Namespace,
-    /// Any of the controllers, which share one user without `--use-service-account-credentials`: of these many delete on
-    /// their own behalf.
-    Some,
-}
-
-impl Controller {
-    fn of(actor: &Actor) -> Option<Self> {
-        match &*actor.name {
-            "system:kube-controller-manager" => Some(Self::Some),
-            "system:serviceaccount:kube-system:generic-garbage-collector" => Some(Self::GarbageCollector),
-            "system:serviceaccount:kube-system:namespace-controller" => Some(Self::Namespace),
-            _ => None,
-        }
-    }
-}
 
 fn is_cleaner(actor: &Actor) -> bool {
     matches!(Controller::of(actor), Some(Controller::GarbageCollector | Controller::Namespace))
@@ -84,7 +64,7 @@ impl Facts {
             None => vec![],
             Some(Controller::GarbageCollector) => self.behind(owners(), depth),
             Some(Controller::Namespace) => self.behind(namespace(), depth),
-            Some(Controller::Some) => {
+            Some(Controller::Any) => {
                 let going = |roots: Vec<Uid>| if roots.iter().all(|&uid| self.is_going(uid)) { roots } else { vec![] };
                 let behind = self.behind(going(namespace()), depth);
                 if behind.is_empty() { self.behind(going(owners()), depth) } else { behind }

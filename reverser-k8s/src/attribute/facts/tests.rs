@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::attribute::{
+    controllers::{GARBAGE_COLLECTOR, NAMESPACE_CONTROLLER},
     fixture::{change, object, of, review, uid},
     review::Request,
 };
@@ -9,8 +10,6 @@ use crate::attribute::{
 mod model;
 
 const CONFIGMAPS: (&str, &str) = ("", "configmaps");
-const COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
-const EMPTIER: &str = "system:serviceaccount:kube-system:namespace-controller";
 
 struct Script {
     facts: Facts,
@@ -290,16 +289,16 @@ fn namespace(uid: u8, version: u64) -> Value {
 fn what_is_in_a_namespace_goes_for_who_deleted_it() {
     let mut script = Script::new();
     script.deletes("alice", namespace(9, 3), &of("", "namespaces"));
-    script.deletes(EMPTIER, data(5, "a"), &json!({}));
+    script.deletes(NAMESPACE_CONTROLLER, data(5, "a"), &json!({}));
     assert_eq!(script.who(Operation::Delete, data(6, "a"), Some(5)), "alice, cascade");
     // A later namespace of that name is another one.
     script.deletes("bob", namespace(10, 20), &of("", "namespaces"));
     assert_eq!(script.who(Operation::Delete, data(6, "a"), Some(5)), "alice, cascade");
-    script.deletes(EMPTIER, object(2, 21, &json!({})), &json!({}));
+    script.deletes(NAMESPACE_CONTROLLER, object(2, 21, &json!({})), &json!({}));
     assert_eq!(script.who(Operation::Delete, object(2, 22, &json!({})), Some(21)), "bob, cascade");
-    let unasked = "system:serviceaccount:kube-system:namespace-controller, admission";
+    let unasked = format!("{NAMESPACE_CONTROLLER}, admission");
     let mut script = Script::new();
-    script.deletes(EMPTIER, data(5, "a"), &json!({}));
+    script.deletes(NAMESPACE_CONTROLLER, data(5, "a"), &json!({}));
     assert_eq!(script.who(Operation::Delete, data(6, "a"), Some(5)), unasked);
 }
 
@@ -312,19 +311,19 @@ fn what_is_owned_goes_for_who_deleted_the_owner() {
     let mut script = Script::new();
     // Deployment, ReplicaSet, Pod.
     script.deletes("alice", object(1, 5, &json!({})), &of("apps", "deployments"));
-    script.deletes(COLLECTOR, owned(2, 4, &[1]), &of("apps", "replicasets"));
-    script.deletes(COLLECTOR, owned(3, 3, &[2]), &of("", "pods"));
+    script.deletes(GARBAGE_COLLECTOR, owned(2, 4, &[1]), &of("apps", "replicasets"));
+    script.deletes(GARBAGE_COLLECTOR, owned(3, 3, &[2]), &of("", "pods"));
     assert_eq!(script.who(Operation::Delete, owned(3, 9, &[2]), Some(3)), "alice, cascade");
 
     script.deletes("bob", object(4, 5, &json!({})), &json!({}));
-    script.deletes(COLLECTOR, owned(5, 5, &[1, 4]), &json!({}));
+    script.deletes(GARBAGE_COLLECTOR, owned(5, 5, &[1, 4]), &json!({}));
     assert_eq!(script.who(Operation::Delete, owned(5, 9, &[1, 4]), Some(5)), "alice or bob");
-    let itself = format!("{COLLECTOR}, admission");
-    script.deletes(COLLECTOR, owned(6, 5, &[1, 77]), &json!({}));
+    let itself = format!("{GARBAGE_COLLECTOR}, admission");
+    script.deletes(GARBAGE_COLLECTOR, owned(6, 5, &[1, 77]), &json!({}));
     assert_eq!(script.who(Operation::Delete, owned(6, 9, &[1, 77]), Some(5)), itself);
     // Two that own each other.
-    script.deletes(COLLECTOR, owned(7, 5, &[8]), &json!({}));
-    script.deletes(COLLECTOR, owned(8, 5, &[7]), &json!({}));
+    script.deletes(GARBAGE_COLLECTOR, owned(7, 5, &[8]), &json!({}));
+    script.deletes(GARBAGE_COLLECTOR, owned(8, 5, &[7]), &json!({}));
     assert_eq!(script.who(Operation::Delete, owned(7, 9, &[8]), Some(5)), itself);
 }
 

@@ -1,9 +1,12 @@
 //! Who deleted something, or what it belonged to.
 
-use reverser_core::{Actor, Change};
+use reverser_core::Change;
 
 use super::{Facts, Verdict, version_of};
-use crate::audit::fact::{Deletion, Fact, Place, Request};
+use crate::{
+    attribute::controllers::Controller,
+    audit::fact::{Deletion, Fact, Place, Request},
+};
 
 impl Facts {
     pub(super) fn deleter(&self, change: &Change, uid: &str) -> Verdict<'_> {
@@ -62,11 +65,11 @@ impl Facts {
     fn origin<'a>(&'a self, direct: Verdict<'a>, uid: &str, namespace: Option<&str>, depth: usize) -> Verdict<'a> {
         let Verdict::One { by, cascade: false } = direct else { return direct };
         let of_namespace = || namespace.map_or(Verdict::Nobody, |namespace| self.namespace_deleter(namespace, by));
-        let origin = match &*by.actor.name {
-            NAMESPACE_CONTROLLER => of_namespace(),
-            GARBAGE_COLLECTOR => self.owners_deleter(uid, depth),
-            CONTROLLER_MANAGER => self.owners_deleter(uid, depth).or(of_namespace),
-            _ => Verdict::Nobody,
+        let origin = match Controller::of(&by.actor) {
+            Some(Controller::Any) => self.owners_deleter(uid, depth).or(of_namespace),
+            Some(Controller::GarbageCollector) => self.owners_deleter(uid, depth),
+            Some(Controller::Namespace) => of_namespace(),
+            None => Verdict::Nobody,
         };
         origin.cascade().or(|| direct)
     }
@@ -100,14 +103,3 @@ impl Facts {
 
 /// How long a chain of owners may be: a Pod's is Deployment, ReplicaSet.
 const OWNERS: usize = 8;
-
-/// The controllers that delete what belongs to something that is deleted; the last one stands for all of them where they
-/// have no accounts of their own (`--use-service-account-credentials=false`).
-pub(super) const NAMESPACE_CONTROLLER: &str = "system:serviceaccount:kube-system:namespace-controller";
-pub(super) const GARBAGE_COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
-pub(super) const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
-
-/// Returns whether it may still be found out whom this one did it for.
-pub(crate) fn acts_for_others(actor: &Actor) -> bool {
-    [NAMESPACE_CONTROLLER, GARBAGE_COLLECTOR, CONTROLLER_MANAGER].contains(&&*actor.name)
-}

@@ -1,10 +1,10 @@
 use serde_json::json;
 
-use super::{
-    deletion::{CONTROLLER_MANAGER, GARBAGE_COLLECTOR, NAMESPACE_CONTROLLER},
-    *,
+use super::*;
+use crate::{
+    attribute::controllers::{CONTROLLER_MANAGER, GARBAGE_COLLECTOR, NAMESPACE_CONTROLLER},
+    fixture::configmaps,
 };
-use crate::fixture::configmaps;
 
 mod properties;
 

@@ -9,15 +9,9 @@ use proptest::{collection::vec, prelude::*};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::attribute::review::Request as Review;
+use crate::attribute::{controllers, review::Request as Review};
 
-const USERS: [&str; 5] = [
-    "alice",
-    "bob",
-    "carol",
-    "system:serviceaccount:kube-system:namespace-controller",
-    "system:serviceaccount:kube-system:generic-garbage-collector",
-];
+const USERS: [&str; 5] = ["alice", "bob", "carol", controllers::NAMESPACE_CONTROLLER, controllers::GARBAGE_COLLECTOR];
 const NAMESPACE_CONTROLLER: usize = 3;
 const GARBAGE_COLLECTOR: usize = 4;
 
