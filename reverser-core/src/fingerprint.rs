@@ -5,10 +5,7 @@
 
 use std::{fmt, hash::Hasher};
 
-use serde::{
-    Deserialize,
-    de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor},
-};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
@@ -24,8 +21,6 @@ pub struct Fingerprint {
     pub managed: Option<u128>,
     /// Of `spec.replicas`, where there is one: what the scale subresource changes.
     pub replicas: Option<u128>,
-    /// The uids in `metadata.ownerReferences`.
-    pub owners: Vec<String>,
     /// Whether it has a `metadata.deletionTimestamp`.
     pub is_terminating: bool,
 }
@@ -238,7 +233,6 @@ impl<'de> Visitor<'de> for Map<'_> {
                     managed.add(&name, digest);
                 }
                 (Level::Metadata, "deletionTimestamp") => found.is_terminating = text != "null",
-                (Level::Metadata, "ownerReferences") => found.owners = owners(text).map_err(A::Error::custom)?,
                 (Level::Spec, "replicas") => found.replicas = Some(digest),
                 _ => {}
             }
@@ -249,15 +243,6 @@ impl<'de> Visitor<'de> for Map<'_> {
         }
         Ok(entries.end())
     }
-}
-
-fn owners(text: &str) -> Result<Vec<String>, serde_json::Error> {
-    #[derive(Deserialize)]
-    struct Owner {
-        uid: String,
-    }
-    let owners = serde_json::from_str::<Option<Vec<Owner>>>(text)?;
-    Ok(owners.into_iter().flatten().map(|owner| owner.uid).collect())
 }
 
 #[cfg(test)]
@@ -311,12 +296,12 @@ mod tests {
     fn what_joins_beside_the_content_is_found() {
         let object = |replicas: u32, time: &str| {
             of(&format!(
-                r#"{{"metadata":{{"generation":2,"managedFields":[{{"time":"{time}"}}],"deletionTimestamp":"2026-11-27T08:00:00Z",
-                "ownerReferences":[{{"uid":"u-1","kind":"ReplicaSet"}},{{"uid":"u-2"}}]}},"spec":{{"replicas":{replicas}}}}}"#
+                r#"{{"metadata":{{"generation":2,"managedFields":[{{"time":"{time}"}}],"deletionTimestamp":"2026-11-27T08:00:00Z"}},
+                "spec":{{"replicas":{replicas}}}}}"#
             ))
         };
         let one = object(1, "a");
-        assert_eq!((&*one.owners, one.is_terminating), (&["u-1".to_owned(), "u-2".to_owned()][..], true));
+        assert!(one.is_terminating);
         let two = object(2, "a");
         assert_eq!(one.managed, two.managed);
         assert_ne!((one.replicas, one.content), (two.replicas, two.content));
