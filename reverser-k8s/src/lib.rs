@@ -67,6 +67,7 @@ pub mod webhook;
 mod hub;
 mod queue;
 mod request;
+mod uuid;
 
 pub use api_error::ApiError;
 pub use attribute::{ActorSource, Both, Nobody};

@@ -3,6 +3,8 @@
 use reverser_core::{Actor, Fingerprinter};
 use serde::{Deserialize, Serialize};
 
+use crate::uuid::uuid;
+
 /// Names an object for ever: `metadata.uid`, which is a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Uid(u128);
@@ -15,19 +17,6 @@ impl Uid {
             fingerprinter.of(&object).map_or(0, |fingerprint| fingerprint.content)
         }))
     }
-}
-
-/// Reads the one way in which Kubernetes writes a UUID (RFC 9562), so that two texts are never one uid.
-fn uuid(text: &str) -> Option<u128> {
-    let bytes = text.as_bytes();
-    (bytes.len() == 36).then_some(())?;
-    bytes.iter().enumerate().try_fold(0, |uuid, (index, &byte)| match (index, byte) {
-        (8 | 13 | 18 | 23, b'-') => Some(uuid),
-        (8 | 13 | 18 | 23, _) => None,
-        (_, b'0'..=b'9') => Some(uuid << 4 | u128::from(byte - b'0')),
-        (_, b'a'..=b'f') => Some(uuid << 4 | u128::from(byte - b'a' + 10)),
-        _ => None,
-    })
 }
 
 /// A request that would write something, if the API server goes on to do it.
