@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    hash::{Hash, Hasher},
+    hash::{BuildHasher, Hash, Hasher, RandomState},
     sync::Arc,
 };
 
@@ -296,6 +296,12 @@ impl ObjectRef {
     pub fn is_same_place(&self, other: &Self) -> bool {
         (&self.resource.group, &self.resource.plural, &self.namespace, &self.name)
             == (&other.resource.group, &other.resource.plural, &other.namespace, &other.name)
+    }
+
+    /// Returns what stands for the object in memory, whatever version serves it: another uid is another object.
+    pub(crate) fn digest(&self, hasher: &RandomState) -> u64 {
+        let Self { resource, namespace, name, uid } = self;
+        hasher.hash_one((&resource.group, &resource.plural, namespace, name, uid))
     }
 }
 

@@ -224,8 +224,7 @@ impl Reasons {
     }
 
     fn key(&self, object: &ObjectRef) -> u64 {
-        let ObjectRef { resource, namespace, name, uid } = object;
-        self.hasher.hash_one((&resource.group, &resource.plural, namespace, name, uid))
+        object.digest(&self.hasher)
     }
 }
 

@@ -8,10 +8,7 @@
 //! Source: <https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management>, and
 //! `ManagedFieldsEntry.time` in the API reference.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
-};
+use std::{collections::HashMap, hash::RandomState};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -119,8 +116,7 @@ impl Writers {
     }
 
     fn key(&self, object: &ObjectRef) -> u64 {
-        let ObjectRef { resource, namespace, name, uid } = object;
-        self.hasher.hash_one((&resource.group, &resource.plural, namespace, name, uid))
+        object.digest(&self.hasher)
     }
 }
 
