@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use jiff::Timestamp;
 use reverser_core::{FieldPath, RepoPath};
-use reverser_git::{At, AtError, BranchName, RemoteUrl};
+use reverser_git::{At, BranchName, RemoteUrl};
 use reverser_k8s::blame::ObjectName;
 
 use super::{
     clean::field_path,
     heading::{OUTPUT, REPOSITORY, SELECTION},
-    place::{folder, transfer_limit},
+    place::{at, folder, transfer_limit},
 };
 use crate::access::AccessArgs;
 
@@ -63,8 +62,4 @@ pub(crate) enum BlameFormat {
     /// A line for each field, or for what came as a whole
     #[default]
     Table,
-}
-
-fn at(text: &str) -> Result<At, AtError> {
-    At::parse(text, Timestamp::now())
 }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use jiff::Timestamp;
-use reverser_git::{At, AtError, RemoteUrl};
+use reverser_git::{At, RemoteUrl};
 
 use super::{
     CleanArgs, ClusterArgs, FilesArgs, SelectArgs, duration,
     heading::{CLUSTER, OUTPUT, REPOSITORY},
+    place::at,
 };
 
 #[derive(Debug, Args)]
@@ -67,8 +67,4 @@ pub(crate) enum ColorChoice {
     #[default]
     Auto,
     Never,
-}
-
-fn at(text: &str) -> Result<At, AtError> {
-    At::parse(text, Timestamp::now())
 }

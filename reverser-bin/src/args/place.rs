@@ -3,8 +3,9 @@
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
+use jiff::Timestamp;
 use reverser_core::{MessageTemplateError, RepoPath, Signature, TemplateLayout, TemplateMessage};
-use reverser_git::{BranchName, CompressionLevel, OnConflict, RemoteUrl};
+use reverser_git::{At, AtError, BranchName, CompressionLevel, OnConflict, RemoteUrl};
 
 use super::{
     duration,
@@ -113,6 +114,11 @@ pub(crate) struct PlaceArgs {
     /// So many commits don't wait for --push-interval [default: it alone counts]
     #[arg(long, help_heading = COMMITS, value_name = "COMMITS")]
     pub(crate) push_max_commits: Option<NonZeroUsize>,
+}
+
+/// What `2h ago` says is counted from now on.
+pub(super) fn at(text: &str) -> Result<At, AtError> {
+    At::parse(text, Timestamp::now())
 }
 
 /// Zero would end every fetch.

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use jiff::Timestamp;
 use reverser_core::{LabelSelector, RepoPath};
-use reverser_git::{At, AtError, BranchName, RemoteUrl};
+use reverser_git::{At, BranchName, RemoteUrl};
 
 use super::{
     CleanArgs, ClusterArgs, FilterArgs, SelectArgs,
     heading::{CLUSTER, OUTPUT, REPOSITORY, SELECTION},
-    place::{folder, transfer_limit},
+    place::{at, folder, transfer_limit},
 };
 use crate::access::AccessArgs;
 
@@ -104,8 +103,4 @@ pub(crate) enum RestoreFormat {
     /// A line for each object, and a summary
     #[default]
     Text,
-}
-
-fn at(text: &str) -> Result<At, AtError> {
-    At::parse(text, Timestamp::now())
 }
