@@ -8,15 +8,12 @@ mod restarts;
 mod subresources;
 mod writes;
 
-use std::{
-    net::{Ipv4Addr, TcpListener},
-    path::Path,
-};
+use std::path::Path;
 
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::ConfigMap};
 use kube::{Api, Client, Resource};
 use reverser_testbed::{LoggedCommit, client_for, eventually};
-use reverser_tests::{LIMIT, Running};
+use reverser_tests::{LIMIT, Running, free_port};
 use serde_json::json;
 
 use crate::{
@@ -141,7 +138,7 @@ impl Killed {
 
 /// Starts to watch with these flags and attribution by admission, and returns once it watches.
 async fn start(scene: &Scene, flags: &[String]) -> Running {
-    let url = format!("https://127.0.0.1:{}", free_port());
+    let url = format!("https://127.0.0.1:{}", free_port().unwrap());
     let repo = scene.repo.url();
     let mut arguments = vec!["watch", "--log-format", "json", "--repo", &repo];
     arguments.extend(["--attribution", "admission", "--admission-url", &url]);
@@ -172,9 +169,4 @@ fn trailers(commit: &LoggedCommit, key: &str) -> Vec<String> {
 /// Returns a client of a user who may do everything.
 async fn user(scene: &Scene, name: &str) -> Client {
     client_for(&scene.plane.user(name, &["system:masters"]).unwrap()).await.unwrap()
-}
-
-/// Returns a port of this machine that nobody listened at a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }

@@ -1,11 +1,9 @@
 //! What can't work says so: which flag, file or URL it is, and what to do about it.
 
-use std::{
-    net::TcpListener,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use reverser_testbed::GitHttp;
+use reverser_tests::free_port;
 use serde_json::{Value, json};
 
 use crate::scene::{Scene, home, run};
@@ -61,8 +59,7 @@ fn without_a_kubeconfig_it_says_where_one_is_looked_for() {
 #[test]
 fn an_api_server_that_cannot_be_reached_is_named() {
     run(async {
-        // Bound and let go: nobody listens there.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = format!("127.0.0.1:{}", free_port().unwrap());
         let home = home();
         let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {"server": format!("https://{address}")}}],
@@ -70,7 +67,7 @@ fn an_api_server_that_cannot_be_reached_is_named() {
             "users": [{"name": "u", "user": {"token": "t"}}]});
         std::fs::write(home.path().join("config"), kubeconfig.to_string()).unwrap();
         let said = home.run(&["watch", "--repo", "./cluster.git", "--kubeconfig", "config"]).await.exits_with(1);
-        assert!(said.contains(&address.to_string()) && said.contains("could not reach the API server"), "{said}");
+        assert!(said.contains(&address) && said.contains("could not reach the API server"), "{said}");
     });
 }
 

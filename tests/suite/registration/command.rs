@@ -2,6 +2,7 @@
 
 use kube::runtime::{conditions::is_crd_established, wait::await_condition};
 use reverser_testbed::{ControlPlaneOptions, LoggedCommit};
+use reverser_tests::free_port;
 
 use super::*;
 use crate::{
@@ -212,7 +213,7 @@ fn url() -> String {
 
 /// Returns an address of this machine that nobody listens at.
 fn address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", free_port().unwrap())
 }
 
 fn admission(url: &str) -> [&str; 4] {
