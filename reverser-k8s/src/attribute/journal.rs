@@ -15,8 +15,9 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap, VecDeque},
-    fs::{self, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError, TryLockError,
@@ -300,7 +301,7 @@ fn parse(line: &[u8]) -> Option<Line<'_>> {
 pub(super) fn key(folder: &Path) -> Result<[u8; 16], AdmissionError> {
     let path = folder.join(KEY);
     let read = || -> io::Result<[u8; 16]> {
-        make_folder(folder)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         match fs::read(&path) {
             Ok(key) if key.len() == 16 => {
                 restrict(&File::open(&path)?)?;
@@ -325,30 +326,16 @@ pub(super) fn key(folder: &Path) -> Result<[u8; 16], AdmissionError> {
     read().map_err(AdmissionError::of("read or make", &path))
 }
 
-#[cfg(unix)]
-fn make_folder(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
-#[cfg(not(unix))]
-fn make_folder(folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)
-}
-
 /// Returns options for a file that only its owner may read: it has names.
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.mode(0o600);
     options
 }
 
 /// Takes from others what an older or copied file allows them.
 fn restrict(file: &File) -> io::Result<()> {
-    #[cfg(unix)]
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    Ok(())
+    file.set_permissions(Permissions::from_mode(0o600))
 }
 
 #[cfg(test)]

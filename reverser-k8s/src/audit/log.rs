@@ -3,6 +3,7 @@
 use std::{
     fs::{File, Metadata},
     io::{self, BufRead, BufReader, Seek, SeekFrom},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -143,15 +144,8 @@ async fn blocking<T: Send + 'static, R: Send + 'static>(
     }
 }
 
-#[cfg(unix)]
 fn is_same_file(a: &Metadata, b: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
     (a.dev(), a.ino()) == (b.dev(), b.ino())
-}
-
-#[cfg(not(unix))]
-fn is_same_file(a: &Metadata, b: &Metadata) -> bool {
-    a.created().ok() == b.created().ok()
 }
 
 #[cfg(test)]

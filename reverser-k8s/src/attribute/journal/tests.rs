@@ -1,5 +1,3 @@
-use std::{fs, os::unix::fs::PermissionsExt};
-
 use proptest::prelude::*;
 
 use super::*;
