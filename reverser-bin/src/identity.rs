@@ -2,8 +2,8 @@
 
 use std::{
     convert::Infallible,
-    fs::{File, OpenOptions},
-    io::{self, ErrorKind, Read, Write},
+    fs::OpenOptions,
+    io::{self, ErrorKind, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
@@ -74,7 +74,7 @@ fn pseudonyms(path: &Path, output: &Output) -> anyhow::Result<Pseudonyms> {
 /// 32 bytes by chance, in hex: a line that other programs can take, too.
 fn make_key(path: &Path) -> io::Result<Vec<u8>> {
     let mut chance = [0; 32];
-    File::open("/dev/urandom")?.read_exact(&mut chance)?;
+    getrandom::fill(&mut chance).map_err(io::Error::other)?;
     let mut key: String = chance.iter().map(|byte| format!("{byte:02x}")).collect();
     key.push('\n');
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;

@@ -1,9 +1,8 @@
 //! The part of the admission endpoint's path that only those know who can read the webhook's registration.
 
-use std::{fmt, str};
+use std::{fmt, io, str};
 
 use subtle::ConstantTimeEq;
-use tokio_rustls::rustls::crypto::{GetRandomFailed, aws_lc_rs};
 
 use super::{Store, StoreError};
 
@@ -20,7 +19,7 @@ pub struct Token(String);
 pub enum TokenError {
     /// The system has no randomness.
     #[error("could not get random bytes for a token")]
-    Random,
+    Random(#[source] io::Error),
     /// It can't be kept.
     #[error("could not keep the endpoint's token")]
     Store(#[source] StoreError),
@@ -33,14 +32,14 @@ impl Token {
         if let Some(token) = kept.and_then(|bytes| Self::parse(&bytes)) {
             return Ok(token);
         }
-        let token = Self::random().map_err(|_no_reason| TokenError::Random)?;
+        let token = Self::random().map_err(TokenError::Random)?;
         store.put(NAME, token.0.as_bytes()).await.map_err(TokenError::Store)?;
         Ok(token)
     }
 
-    fn random() -> Result<Self, GetRandomFailed> {
+    fn random() -> io::Result<Self> {
         let mut bytes = [0; BYTES];
-        aws_lc_rs::default_provider().secure_random.fill(&mut bytes)?;
+        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
         Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
