@@ -47,8 +47,7 @@ const AUTHORITIES: &str = "ca.crt";
 
 impl Ports {
     pub(crate) async fn bind(feeds: &Feeds) -> anyhow::Result<Self> {
-        let admission = feeds.admission.as_ref().map(|feed| feed.listen);
-        let audit = feeds.audit.as_ref().and_then(|feed| feed.listen).filter(|audit| Some(*audit) != admission);
+        let (admission, audit) = feeds.addresses();
         Ok(Self {
             admission: bind(admission, "--admission-listen").await?,
             audit: bind(audit, "--audit-listen").await?,

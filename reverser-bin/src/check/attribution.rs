@@ -18,9 +18,11 @@ pub(super) async fn attribution(
     repo: &RepoArgs,
     findings: &mut Findings,
 ) {
-    if feeds.admission.is_some() || feeds.audit.as_ref().is_some_and(|audit| audit.listen.is_some()) {
+    let (admission_at, audit_at) = feeds.addresses();
+    let addresses: Vec<_> = admission_at.into_iter().chain(audit_at).map(|address| address.to_string()).collect();
+    if !addresses.is_empty() {
         match Ports::bind(feeds).await {
-            Ok(_ports) => findings.right(&format!("endpoint: {} can be listened at", addresses(feeds))),
+            Ok(_ports) => findings.right(&format!("endpoint: {} can be listened at", addresses.join(" and "))),
             Err(error) => findings.wrong(&chain(error.as_ref())),
         }
         match mounted(feeds, Arc::new(LogReporter)).await {
@@ -35,12 +37,6 @@ pub(super) async fn attribution(
     if let Some(feed) = &feeds.audit {
         audit(feed, findings).await;
     }
-}
-
-fn addresses(feeds: &Feeds) -> String {
-    let admission = feeds.admission.as_ref().map(|feed| feed.listen);
-    let audit = feeds.audit.as_ref().and_then(|feed| feed.listen).filter(|audit| Some(*audit) != admission);
-    admission.into_iter().chain(audit).map(|address| address.to_string()).collect::<Vec<_>>().join(" and ")
 }
 
 async fn admission(feed: &AdmissionFeed, connected: Option<&Connected>, repo: &RepoArgs, findings: &mut Findings) {

@@ -48,6 +48,13 @@ impl Feeds {
     pub(crate) fn is_empty(&self) -> bool {
         self.admission.is_none() && self.audit.is_none()
     }
+
+    /// Returns where requests of admission are taken, and audit events where that is somewhere else.
+    pub(crate) fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        let admission = self.admission.as_ref().map(|feed| feed.listen);
+        let audit = self.audit.as_ref().and_then(|feed| feed.listen);
+        (admission, audit.filter(|audit| Some(*audit) != admission))
+    }
 }
 
 impl AttributionArgs {
