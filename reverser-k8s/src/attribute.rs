@@ -1,4 +1,32 @@
 //! Who made a change: joins it with what is known from elsewhere.
+//!
+//! ```text
+//! admission reviews ─► Admission ─┐
+//!                                 ├─► Both ─► ActorSource ◄── change: who was it? ── Reverser
+//! audit events ──────► Audit ─────┘
+//! ```
+//!
+//! ```no_run
+//! use std::{path::Path, time::Duration};
+//!
+//! use reverser_core::Pipeline;
+//! use reverser_git::GitWriter;
+//! use reverser_k8s::{
+//!     Cluster, Reverser,
+//!     attribute::{Admission, Both},
+//!     audit::Audit,
+//! };
+//!
+//! # async fn example(client: kube::Client, git: GitWriter) -> Result<(), Box<dyn std::error::Error>> {
+//! let admission = Admission::open(Path::new("/state/admission"))?; // told by `review`
+//! let audit = Audit::default().waiting(Duration::ZERO); // told by `receive`; beside admission nothing waits for it
+//! // Its watches say what joins a change with its request.
+//! let cluster = Cluster::connect(client, "https://10.0.0.1", "platform").await?;
+//! let cluster = cluster.fingerprint_with(admission.fingerprinter());
+//! let watches = cluster.resume(&Pipeline::default(), &git).await?;
+//! let reverser = Reverser::new(git).actors(Both::new(admission, audit)).build();
+//! # Ok(()) }
+//! ```
 
 mod admission;
 mod both;
