@@ -287,13 +287,13 @@ pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) coalesce: CoalesceArgs,
     #[command(flatten)]
-    pub(crate) identity: IdentityArgs,
-    #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
     #[command(flatten)]
     pub(crate) attribution: AttributionArgs,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
     /// How often all that is captured is compared with Git: 1h; 0: never
     ///
     /// Each resource once in that time, one after the other. Nothing should differ: what does is told, and repaired by

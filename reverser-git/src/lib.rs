@@ -24,7 +24,8 @@
 //!
 //! [`GitWriter::open`] is for a repository with a remote and [`GitWriter::local`] for one without, [`DirectorySink`] for a plain
 //! folder and `MemorySink` (feature `testing`) for the tests of programs that embed this: all of them are a [`GitSink`].
-//! [`GitReader`] only reads a repository, as it is or was at a commit or a time, [`GitHistory`] what led there. What can be read of any of these is in [`Files`].
+//! [`GitReader`] only reads a repository, as it is or was at a commit or a time, [`GitHistory`] what led there. What can be
+//! read of any of these is in [`Files`]. What becomes known of a commit later is a [`Note`] on it ([`GitSink::note`]).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

@@ -3,8 +3,9 @@
 //! ```text
 //! Watch ─► hub ─► Source ──► Change ─► select ─► sanitize ─► place ─► render ─► seal ─► plan ─► GitSink
 //! Replay, you ────►                    └──────────── reverser-core ───────────┘         ▲     (reverser-git)
-//!                                                                           ActorSource ┘ who did it
+//! API server ─► webhook, audit log ─► Admission, Audit ─► ActorSource ─► who did it ────┘
 //! API server ◄─ Restore ◄─ Manifests ◄───────────────────────────────────────────────────────── Files
+//! you ◄──────── blame ◄──────────────────────────────────────────────────────────────────────── history, notes
 //! ```
 //!
 //! The front door is [`Reverser`]: a controller hands it the changes that its users make, or lets it follow sources of changes.
@@ -35,7 +36,10 @@
 //! |---|---|
 //! | to record what users of a controller do | [`Reverser::record`], [`change`] |
 //! | to follow a cluster, resumed where it stopped | [`Cluster`], [`Reverser::run`]; gaps in a [`Gap`] |
-//! | to name authors | [`ActorSource`], [`audit`], feature `webhook` to be called by API servers; [`identities`]: who is called how |
+//! | to name authors | [`ActorSource`]: [`attribute::Admission`], [`audit::Audit`], [`Both`]; in [`attribute`] how they are joined |
+//! | … to be called by API servers | [`registration`]; feature `webhook`: the endpoint and its certificates |
+//! | … to say who is called how | [`identities`], into [`reverser_core::Identities`] |
+//! | to see who made an object what it is | [`blame`] |
 //! | to see whether Git is right | [`ReverserBuilder::verify_every`], [`compare()`] |
 //! | to tell what happens | [`Reporter`], [`Metrics`] |
 //! | to make a cluster what Git says or said | [`Restore`] |

@@ -15,7 +15,7 @@ use super::{duration, heading::ATTRIBUTION, listen::address};
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct AttributionArgs {
-    /// From what authors are named [default: none, or audit with --audit-log]
+    /// From what authors are named [default: none, or audit with --audit-...]
     ///
     /// Several may be named, by repeating it or with commas. Nothing of it is needed to record changes: without an author
     /// the committer is named.
@@ -25,7 +25,7 @@ pub(crate) struct AttributionArgs {
     ///
     /// Goes with --attribution admission. A ValidatingWebhookConfiguration is made at the start and goes at the end; the API
     /// server is told to go on after one second without an answer. HOST is a name or address that the API server can reach,
-    /// and that the certificate is for; it needs nothing installed in the cluster.
+    /// and that the certificate is for. docs/ATTRIBUTION.md has networks and permissions.
     #[arg(long, help_heading = ATTRIBUTION, value_name = "URL")]
     pub(crate) admission_url: Option<AdmissionUrl>,
     /// Where to listen for it: 9443, 10.0.0.5:9443 [default: the port of the URL]
@@ -90,8 +90,8 @@ pub(crate) struct AttributionArgs {
     pub(crate) tls_name: Vec<String>,
     /// How long a change waits for its author: 2s [default: as the feed needs]
     ///
-    /// Only changes that nobody is known for, and later ones of the same object. By default 2 s when events are taken at
-    /// --audit-listen alone, a moment with --audit-log, and not at all with admission.
+    /// Only changes that nobody is known for, and later ones of the same object. By default 2 s with
+    /// --audit-listen alone, 250 ms with --audit-log alone, and not at all with admission. What comes later is a Git note.
     #[arg(long, help_heading = ATTRIBUTION, value_name = "DURATION", value_parser = duration)]
     pub(crate) attribution_wait: Option<Duration>,
 }

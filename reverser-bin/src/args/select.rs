@@ -51,7 +51,7 @@ pub(crate) struct FilterArgs {
     pub(crate) ignore_manager: Vec<Glob>,
     /// No changes by this user: system:serviceaccount:flux-system:*
     ///
-    /// May be repeated; * and ? are wildcards. It needs a source of authors, see --attribution. The file stays as it is,
+    /// May be repeated; * and ? are wildcards. It needs --attribution or --audit-log. The file stays as it is,
     /// also where the user deletes the object, until somebody else changes it, or until the next verification or complete
     /// list: nothing is lost. Changes of which nobody knows for certain who made them are recorded. It is short for
     /// --except 'user=...', and wins over --only.
