@@ -10,13 +10,13 @@ mod endpoints;
 mod registering;
 mod running;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use reverser_k8s::{
     Captured, Cluster, Metrics, Nobody, Reporter, ReverserBuilder,
     attribute::{Admission, Both},
-    audit::{Audit, AuditLog, LOG_PATIENCE, WEBHOOK_PATIENCE},
+    audit::{Audit, AuditLog},
 };
 
 use self::{endpoints::Endpoints, registering::not_registered};
@@ -24,11 +24,7 @@ pub(crate) use self::{
     endpoints::{Ports, access, mounted},
     registering::Registering,
 };
-use crate::{
-    args::{AuditFeed, Feeds},
-    connect::Connected,
-    output::Output,
-};
+use crate::{args::Feeds, connect::Connected, output::Output};
 
 /// What names authors, while it isn't needed yet.
 pub(crate) struct Attribution {
@@ -79,7 +75,11 @@ impl Attribution {
             Some(_) => Some(Admission::open(&state.join("admission")).context("--attribution admission")?),
             None => None,
         };
-        let audit = feeds.audit.as_ref().map(|audit| Audit::default().waiting(patience(audit, admission.is_some())));
+        let audit = feeds.audit.as_ref().map(|_| match &admission {
+            // Somebody else answers at once.
+            Some(_) => Audit::default().waiting(Duration::ZERO),
+            None => Audit::default(),
+        });
         let log = match (&audit, feeds.audit.as_ref().and_then(|audit| audit.log.as_deref())) {
             (Some(audit), Some(path)) => Some(open_audit_log(path, audit)?),
             _ => None,
@@ -119,15 +119,6 @@ impl Opened {
             (None, Some(audit)) => reverser.actors(audit),
             (None, None) => reverser.actors(Nobody),
         }
-    }
-}
-
-/// Returns how long a change waits for events: not at all where somebody else answers at once.
-fn patience(audit: &AuditFeed, has_admission: bool) -> std::time::Duration {
-    match (has_admission, audit.listen) {
-        (true, _) => std::time::Duration::ZERO,
-        (false, Some(_)) => WEBHOOK_PATIENCE,
-        (false, None) => LOG_PATIENCE,
     }
 }
 

@@ -26,7 +26,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 pub use self::{
-    actors::{Audit, Kept, LOG_PATIENCE, WEBHOOK_PATIENCE},
+    actors::{Audit, Kept},
     log::AuditLog,
     replay::{Replay, ReplayError, Skipped},
     webhook::{BodyError, Received},

@@ -91,7 +91,7 @@ pub(crate) struct AttributionArgs {
     /// How long a change waits for its author: 2s [default: as the feed needs]
     ///
     /// Only changes that nobody is known for, and later ones of the same object. By default 2 s with
-    /// --audit-listen alone, 250 ms with --audit-log alone, and not at all with admission. What comes later is a Git note.
+    /// --audit-log and --audit-listen, and not at all with admission beside them. What comes later is a Git note.
     #[arg(long, help_heading = ATTRIBUTION, value_name = "DURATION", value_parser = duration)]
     pub(crate) attribution_wait: Option<Duration>,
 }

@@ -12,13 +12,9 @@ use tokio::sync::Notify;
 use super::{AuditEvent, facts::Facts};
 use crate::attribute::{ActorSource, controllers::acts_for_others};
 
-/// How long a change waits for a batch of events that an API server sends: it gathers for one second
-/// (`--audit-webhook-batch-max-wait=1s`), and sending takes a moment.
-pub const WEBHOOK_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long a change waits for its line in a log: the server writes a watch event and the line of one request at the same
-/// time, in no order.
-pub const LOG_PATIENCE: Duration = Duration::from_millis(250);
+/// How long a change waits for its event: an API server gathers for one second (`--audit-webhook-batch-max-wait=1s`), and
+/// sending takes a moment. A log on the same machine has its line as early as the watch has its event, or a moment later.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long an event may be late: after the server's default of 30 s for a batch, and a few tries to send it again.
 const CORRECTABLE: Duration = Duration::from_secs(10 * 60);
@@ -75,7 +71,7 @@ pub struct Kept {
 impl Default for Audit {
     /// Returns one for events that an API server sends: a change waits for them for 2 s.
     fn default() -> Self {
-        Self { shared: Arc::default(), patience: WEBHOOK_PATIENCE }
+        Self { shared: Arc::default(), patience: PATIENCE }
     }
 }
 
