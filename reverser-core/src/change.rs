@@ -465,9 +465,6 @@ pub struct RequestInfo {
     pub audit_id: Option<String>,
     /// Who impersonated the actor.
     pub impersonator: Option<String>,
-    /// Whether several asked for the very same, and all the others came again, to find it done: one who comes later still may
-    /// show that it was another.
-    pub is_by_elimination: bool,
     /// Whether the object in the request and the object in the watch differed, and only its managed fields and generation
     /// joined them.
     pub is_by_managed_fields: bool,

@@ -176,12 +176,10 @@ fn disguised(pseudonyms: &Pseudonyms, attribution: &Attribution) -> Attribution 
     match attribution {
         Attribution::Ambiguous(actors) => Attribution::Ambiguous(actors.iter().map(of).collect()),
         Attribution::Known { actor, evidence, request } => {
-            let RequestInfo { audit_id, impersonator, is_by_elimination, is_by_managed_fields, user_agent: _ } =
-                &**request;
+            let RequestInfo { audit_id, impersonator, is_by_managed_fields, user_agent: _ } = &**request;
             let request = RequestInfo {
                 audit_id: audit_id.clone(),
                 impersonator: impersonator.as_deref().map(|name| pseudonyms.of(name)),
-                is_by_elimination: *is_by_elimination,
                 is_by_managed_fields: *is_by_managed_fields,
                 user_agent: None,
             };

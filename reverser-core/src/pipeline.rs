@@ -518,7 +518,6 @@ mod tests {
         let request = RequestInfo {
             audit_id: Some("5d1c".into()),
             impersonator: Some("Trudy".into()),
-            is_by_elimination: false,
             is_by_managed_fields: false,
             user_agent: Some("Mallory's own".into()),
         };

@@ -354,7 +354,6 @@ mod tests {
                 audit_id: Some(format!("id-{number}")),
                 user_agent: Some(format!("kubectl/{number}")),
                 impersonator: impersonator.map(str::to_owned),
-                is_by_elimination: false,
                 is_by_managed_fields: number == 7,
             };
             let attribution = Attribution::Known {

@@ -173,8 +173,7 @@ impl Text {
     /// What is known of the one request.
     fn request(&mut self, attribution: &Attribution) {
         let Attribution::Known { request, .. } = attribution else { return };
-        let RequestInfo { audit_id, impersonator: _, is_by_elimination: _, is_by_managed_fields, user_agent } =
-            &**request;
+        let RequestInfo { audit_id, impersonator: _, is_by_managed_fields, user_agent } = &**request;
         if *is_by_managed_fields {
             self.trailer("Reverser-Match", "managedFields");
         }
@@ -282,7 +281,6 @@ mod tests {
         let request = RequestInfo {
             audit_id: Some("5d1c".into()),
             impersonator: Some("root\nReverser-Actor: x".into()),
-            is_by_elimination: false,
             is_by_managed_fields: true,
             user_agent: Some(format!("kubectl/v1.36{}", "x".repeat(2_000))),
         };
@@ -358,7 +356,6 @@ mod tests {
                 let request = RequestInfo {
                     audit_id: Some(agent.clone()),
                     impersonator: Some(impersonator),
-                    is_by_elimination: false,
                     is_by_managed_fields: true,
                     user_agent: Some(agent),
                 };

@@ -95,7 +95,6 @@ fn of_request(text: &str) -> Attribution {
     let request = RequestInfo {
         audit_id: Some(text.to_owned()),
         impersonator: Some(text.to_owned()),
-        is_by_elimination: false,
         is_by_managed_fields: true,
         user_agent: Some(text.to_owned()),
     };

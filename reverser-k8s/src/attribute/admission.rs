@@ -22,9 +22,12 @@ use super::{
     review::{Request, ReviewError},
 };
 
-/// How long it may take until all but one of several who wanted the same have come again, to find it done; and until a large
-/// request is read that has been answered already. Who comes later may as well be the one who won, and asks for it once more.
+/// How long it may take until one of several who wanted the same comes again, to find it done; and until a large request is
+/// read that has been answered already.
 const WAIT: Duration = Duration::from_millis(250);
+
+/// How long one of several who wanted the same may be the last to come again, on an API server that is very busy.
+const LATE: Duration = Duration::from_secs(5);
 
 /// Up to which size a request is read before it is answered: so that what is allowed is known, in memory and on disk, before it
 /// can be done, and the answer takes less than a millisecond all the same.
@@ -177,11 +180,13 @@ impl ActorSource for Admission {
     fn patience(&self, attribution: &Attribution) -> Duration {
         match attribution {
             Attribution::Ambiguous(_) => WAIT,
-            // Another one who comes again would show that the first was no loser.
-            Attribution::Known { request, .. } if request.is_by_elimination => WAIT,
             Attribution::Unknown if self.0.lessons.load(Ordering::SeqCst) > 0 => WAIT,
             Attribution::Known { .. } | Attribution::Manager(_) | Attribution::Unknown => Duration::ZERO,
         }
+    }
+
+    fn correctable(&self, attribution: &Attribution) -> Duration {
+        if let Attribution::Ambiguous(_) = attribution { LATE } else { Duration::ZERO }
     }
 
     fn saw(&self, change: &Change) {

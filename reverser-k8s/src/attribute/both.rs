@@ -102,10 +102,6 @@ impl<A: ActorSource, B: ActorSource> ActorSource for Both<A, B> {
 
     fn patience(&self, attribution: &Attribution) -> Duration {
         match attribution {
-            // Audit has told nothing of it.
-            Attribution::Known { request, .. } if request.is_by_elimination && request.audit_id.is_none() => {
-                self.admission.patience(attribution)
-            }
             Attribution::Known { .. } => Duration::ZERO,
             _ => self.admission.patience(attribution).max(self.audit.patience(attribution)),
         }
@@ -245,7 +241,6 @@ mod tests {
             audit_id: Some("id-1".into()),
             impersonator: Some("root".into()),
             user_agent: Some("kubectl".into()),
-            is_by_elimination: false,
             is_by_managed_fields: false,
         };
         Attribution::Known { actor: Actor::user(name), evidence: Evidence::Audit, request: request.into() }

@@ -60,7 +60,7 @@ fn only_who_may_lose_yet_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let admission = Admission::open(folder.path()).unwrap();
     let both = Attribution::Ambiguous(vec![Actor::user("alice"), Actor::user("bob")]);
-    assert_eq!((admission.patience(&both), admission.correctable(&both)), (WAIT, Duration::ZERO));
+    assert_eq!((admission.patience(&both), admission.correctable(&both)), (WAIT, LATE));
     let known = Attribution::known(Actor::user("alice"), Evidence::Admission);
     for answer in [known, Attribution::Unknown] {
         assert_eq!((admission.patience(&answer), admission.correctable(&answer)), (Duration::ZERO, Duration::ZERO));
@@ -96,25 +96,4 @@ fn a_folder_that_can_not_be_used_is_named() {
     std::fs::write(&path, "").unwrap();
     let error = Admission::open(&path).unwrap_err().to_string();
     assert_eq!(error, format!("could not read or make {}", path.join("admission.key").display()));
-}
-
-/// Alice and Bob ask for the same over the same version; who comes again first may be who has won, and repeats it.
-#[test]
-fn who_comes_again_first_has_not_lost_before_the_other_had_time_to_come() {
-    let folder = tempfile::tempdir().unwrap();
-    let admission = Admission::open(folder.path()).unwrap();
-    let data = |version: u64, value: &str| object(1, version, &json!({"data": {"v": value}}));
-    let asks = |user: &str, version: u64, before: &str| {
-        let body = review(user, "UPDATE", Some(data(version, before)), Some(data(version, "a")), &json!({}));
-        admission.review(body.into()).unwrap();
-    };
-    asks("alice", 5, "before");
-    asks("bob", 5, "before");
-    let change = change(&admission.fingerprinter(), CONFIGMAPS, Operation::Update, data(6, "a"), Some(5));
-    asks("alice", 6, "a");
-    let answer = admission.attribute(&change);
-    assert_eq!(answer.actor(), Some(&Actor::user("bob")));
-    assert_eq!(admission.patience(&answer), WAIT);
-    asks("bob", 6, "a");
-    assert_eq!(admission.attribute(&change).actor(), None);
 }

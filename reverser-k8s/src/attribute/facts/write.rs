@@ -42,36 +42,31 @@ impl Facts {
             (_, Some(replaced)) => self.who_replaced(event, fingerprint, replaced),
             (_, None) => self.who_wrote_last(event, fingerprint),
         };
-        let Found { actors, is_by_elimination, is_by_managed_fields } = found;
-        let info = RequestInfo { is_by_elimination, is_by_managed_fields, ..RequestInfo::default() };
+        let (actors, is_by_managed_fields) = found;
+        let info = RequestInfo { is_by_managed_fields, ..RequestInfo::default() };
         attribution(actors, Evidence::Admission, info)
     }
 
     /// A uid is given to one request for ever. What is shown to be there after a gap may have been written since.
     fn who_created(&self, event: &Event<'_>, fingerprint: &Fingerprint) -> Found<'_> {
         if self.latest_before(event) > 0 {
-            return Found::default();
+            return (vec![], false);
         }
         let created = || self.writes.of(&event.uid).map(|node| &node.value).filter(|it| it.kind == Kind::Create);
         let by_content: Vec<_> = created().filter(|it| it.content == fingerprint.content).map(|it| &it.actor).collect();
         if !by_content.is_empty() {
-            return Found { actors: by_content, ..Found::default() };
+            return (by_content, false);
         }
         let managed = fingerprint.managed.unwrap_or_default();
-        let by_managed_fields = created().filter(|it| managed != 0 && it.managed == managed);
-        Found {
-            actors: by_managed_fields.map(|it| &it.actor).collect(),
-            is_by_managed_fields: true,
-            ..Found::default()
-        }
+        (created().filter(|it| managed != 0 && it.managed == managed).map(|it| &it.actor).collect(), true)
     }
 
     /// Of all who wanted to replace that version by this content, one did. Who else did comes again, to find it done.
     fn who_replaced(&self, event: &Event<'_>, fingerprint: &Fingerprint, replaced: u64) -> Found<'_> {
         let may = |it: &Written| it.replaced == replaced && it.kind != Kind::Create;
         let by_content = self.but_losers(event, &[Common::Content(fingerprint.content)], may);
-        if !by_content.actors.is_empty() {
-            return by_content;
+        if !by_content.is_empty() {
+            return (by_content, false);
         }
         let api_version = api_version(&event.object.resource.version);
         // A version that was there before this run may have been replaced by somebody whose request was missed, and managed
@@ -82,7 +77,7 @@ impl Facts {
         // Within one second a scale may leave the same managed fields as another write.
         let common: Vec<_> = managed.into_iter().chain(fingerprint.replicas.map(Common::Replicas)).collect();
         let is_by_managed_fields = managed.is_some_and(|managed| self.asked(event, &[managed], may).next().is_some());
-        Found { is_by_managed_fields, ..self.but_losers(event, &common, may) }
+        (self.but_losers(event, &common, may), is_by_managed_fields)
     }
 
     /// It isn't known which version was replaced, but a request that replaced any other than the last one that is known
@@ -90,31 +85,31 @@ impl Facts {
     fn who_wrote_last(&self, event: &Event<'_>, fingerprint: &Fingerprint) -> Found<'_> {
         let latest = self.latest_before(event);
         let may = |it: &Written| it.replaced == latest && it.kind == Kind::Update && !it.has_joined.get();
-        self.but_losers(event, &[Common::Content(fingerprint.content)], may)
+        (self.but_losers(event, &[Common::Content(fingerprint.content)], may), false)
     }
 
-    fn but_losers(&self, event: &Event<'_>, common: &[Common], may: impl Fn(&Written) -> bool + Copy) -> Found<'_> {
-        let mut is_by_elimination = false;
+    fn but_losers(
+        &self,
+        event: &Event<'_>,
+        common: &[Common],
+        may: impl Fn(&Written) -> bool + Copy,
+    ) -> Vec<&Arc<Actor>> {
         let mut actors: Vec<_> = self.asked(event, common, may).map(|it| &it.actor).collect();
         if actors.iter().any(|actor| *actor != actors[0]) {
-            let again: Vec<_> = self
-                .same(event, common)
-                .filter(|it| it.is_noop && it.is_retried && it.replaced == event.version)
-                .collect();
+            let again: Vec<_> =
+                self.same(event, common).filter(|it| it.is_noop && it.replaced == event.version).collect();
             let has_lost = |actor: &Actor| again.iter().any(|it| *it.actor == *actor);
             // Who won may ask for it again as well, so that others have won only if they would have come again, too.
             let may_vanish =
                 |actor: &Actor| self.asked(event, common, may).any(|it| *it.actor == *actor && !it.is_retried);
             let winners: Vec<_> = actors.iter().copied().filter(|actor| !has_lost(actor)).collect();
             let winners = if winners.iter().any(|actor| may_vanish(actor)) { vec![] } else { winners };
-            if !winners.is_empty() {
-                (actors, is_by_elimination) = (winners, true);
-            }
+            actors = if winners.is_empty() { actors } else { winners };
         }
         if event.replaced.is_some() {
             self.asked(event, common, may).for_each(|it| it.has_joined.set(true));
         }
-        Found { actors, is_by_elimination, ..Found::default() }
+        actors
     }
 
     /// Returns the requests that would have made the event.
@@ -140,10 +135,5 @@ impl Facts {
     }
 }
 
-/// Who it may have been, and what else [`RequestInfo`] says of that.
-#[derive(Debug, Default)]
-struct Found<'a> {
-    actors: Vec<&'a Arc<Actor>>,
-    is_by_elimination: bool,
-    is_by_managed_fields: bool,
-}
+/// Who it may have been, and whether only the managed fields say so.
+type Found<'a> = (Vec<&'a Arc<Actor>>, bool);
