@@ -22,12 +22,8 @@ use super::{
     review::{Request, ReviewError},
 };
 
-/// How long it may take until one of several who wanted the same comes again, to find it done; and until a large request is
-/// read that has been answered already.
+/// How long it may take until a large request is read that has been answered already.
 const WAIT: Duration = Duration::from_millis(250);
-
-/// How long one of several who wanted the same may be the last to come again, on an API server that is very busy.
-const LATE: Duration = Duration::from_secs(5);
 
 /// Up to which size a request is read before it is answered: so that what is allowed is known, in memory and on disk, before it
 /// can be done, and the answer takes less than a millisecond all the same.
@@ -179,14 +175,11 @@ impl ActorSource for Admission {
 
     fn patience(&self, attribution: &Attribution) -> Duration {
         match attribution {
-            Attribution::Ambiguous(_) => WAIT,
             Attribution::Unknown if self.0.lessons.load(Ordering::SeqCst) > 0 => WAIT,
-            Attribution::Known { .. } | Attribution::Manager(_) | Attribution::Unknown => Duration::ZERO,
+            Attribution::Known { .. } | Attribution::Ambiguous(_) | Attribution::Manager(_) | Attribution::Unknown => {
+                Duration::ZERO
+            }
         }
-    }
-
-    fn correctable(&self, attribution: &Attribution) -> Duration {
-        if let Attribution::Ambiguous(_) = attribution { LATE } else { Duration::ZERO }
     }
 
     fn saw(&self, change: &Change) {

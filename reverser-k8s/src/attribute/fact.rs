@@ -57,8 +57,6 @@ pub(super) struct Write {
     pub(super) may_differ: bool,
     /// Whether the object is what it was: then nothing is written, and there is no event.
     pub(super) is_noop: bool,
-    /// Whether it is tried again where another write comes first: a patch is, and a replacement fails.
-    pub(super) is_retried: bool,
     pub(super) is_terminating: bool,
     /// The name of a CustomResourceDefinition that is created.
     pub(super) defines: Option<String>,

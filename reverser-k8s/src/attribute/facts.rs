@@ -77,7 +77,6 @@ struct Written {
     kind: Kind,
     may_differ: bool,
     is_noop: bool,
-    is_retried: bool,
     is_terminating: bool,
     /// Whether it is from an earlier run: between it and this one others were missed.
     is_recalled: bool,
@@ -223,7 +222,6 @@ impl Facts {
             kind,
             may_differ: write.may_differ,
             is_noop: write.is_noop,
-            is_retried: write.is_retried,
             is_terminating: write.is_terminating,
             is_recalled,
             has_joined: Cell::new(false),

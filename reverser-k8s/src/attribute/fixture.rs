@@ -40,7 +40,7 @@ pub(super) fn review(user: &str, operation: &str, old: Option<Value>, new: Optio
         "requestKind": {"group": "", "version": "v1", "kind": "ConfigMap"}, "requestResource": resource,
         "name": "o1", "namespace": "shop", "operation": operation,
         "userInfo": {"username": user, "uid": "u", "groups": ["system:authenticated"], "extra": {"scopes": ["a", "b"]}},
-        "object": new, "oldObject": old, "dryRun": false, "options": {"kind": "PatchOptions", "apiVersion": "meta.k8s.io/v1"},
+        "object": new, "oldObject": old, "dryRun": false, "options": {"kind": "UpdateOptions", "apiVersion": "meta.k8s.io/v1"},
     });
     merge(&mut request, more);
     json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request}).to_string().into_bytes()

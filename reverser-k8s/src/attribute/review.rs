@@ -172,7 +172,6 @@ impl<'a> Request<'a> {
             // One that was converted for us has another version's defaults.
             may_differ: may_differ || requested != &self.resource,
             is_noop: false,
-            is_retried: self.is_patch(),
             is_terminating: fingerprint.is_terminating,
             defines: None,
         })
@@ -206,17 +205,6 @@ impl<'a> Request<'a> {
         let eviction: Eviction = serde_json::from_str(eviction.get())?;
         let is_dry_run = eviction.delete_options.is_some_and(|options| options.is_dry_run());
         Ok((!is_dry_run).then(|| Deed::Evict { namespace: namespace.to_string(), name: name.to_string() }))
-    }
-
-    /// Returns whether it is a patch, or a server-side apply.
-    fn is_patch(&self) -> bool {
-        #[derive(Deserialize)]
-        struct Typed<'a> {
-            #[serde(borrow)]
-            kind: Option<Cow<'a, str>>,
-        }
-        let options = self.options.and_then(|options| serde_json::from_str::<Option<Typed<'_>>>(options.get()).ok());
-        options.flatten().is_some_and(|options| options.kind.as_deref() == Some("PatchOptions"))
     }
 
     fn is_dry_run(&self) -> bool {

@@ -323,7 +323,7 @@ fn review(number: usize) -> Vec<u8> {
         "name": NAME, "namespace": "shop", "operation": "UPDATE", "dryRun": false,
         "userInfo": {"username": "ann", "groups": ["developers", "system:authenticated"]},
         "object": object(number + 1), "oldObject": object(number),
-        "options": {"kind": "PatchOptions", "apiVersion": "meta.k8s.io/v1", "fieldManager": "kubectl"},
+        "options": {"kind": "UpdateOptions", "apiVersion": "meta.k8s.io/v1", "fieldManager": "kubectl"},
     }});
     review.to_string().into_bytes()
 }

@@ -56,18 +56,6 @@ async fn a_large_request_is_answered_before_it_is_read() {
 }
 
 #[test]
-fn only_who_may_lose_yet_is_waited_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let admission = Admission::open(folder.path()).unwrap();
-    let both = Attribution::Ambiguous(vec![Actor::user("alice"), Actor::user("bob")]);
-    assert_eq!((admission.patience(&both), admission.correctable(&both)), (WAIT, LATE));
-    let known = Attribution::known(Actor::user("alice"), Evidence::Admission);
-    for answer in [known, Attribution::Unknown] {
-        assert_eq!((admission.patience(&answer), admission.correctable(&answer)), (Duration::ZERO, Duration::ZERO));
-    }
-}
-
-#[test]
 fn what_can_not_be_read_is_answered_and_counted_and_garbage_refused() {
     let folder = tempfile::tempdir().unwrap();
     let admission = Admission::open(folder.path()).unwrap();

@@ -61,10 +61,11 @@ impl Facts {
         (created().filter(|it| managed != 0 && it.managed == managed).map(|it| &it.actor).collect(), true)
     }
 
-    /// Of all who wanted to replace that version by this content, one did. Who else did comes again, to find it done.
+    /// Of all who wanted to replace that version by this content, one did. Who lost may come again, to find it done; but so may
+    /// who won, and a PUT that lost doesn't. No review says whether it is of a PUT or of a patch.
     fn who_replaced(&self, event: &Event<'_>, fingerprint: &Fingerprint, replaced: u64) -> Found<'_> {
         let may = |it: &Written| it.replaced == replaced && it.kind != Kind::Create;
-        let by_content = self.but_losers(event, &[Common::Content(fingerprint.content)], may);
+        let by_content = self.who_asked(event, &[Common::Content(fingerprint.content)], may);
         if !by_content.is_empty() {
             return (by_content, false);
         }
@@ -77,7 +78,7 @@ impl Facts {
         // Within one second a scale may leave the same managed fields as another write.
         let common: Vec<_> = managed.into_iter().chain(fingerprint.replicas.map(Common::Replicas)).collect();
         let is_by_managed_fields = managed.is_some_and(|managed| self.asked(event, &[managed], may).next().is_some());
-        (self.but_losers(event, &common, may), is_by_managed_fields)
+        (self.who_asked(event, &common, may), is_by_managed_fields)
     }
 
     /// It isn't known which version was replaced, but a request that replaced any other than the last one that is known
@@ -85,27 +86,16 @@ impl Facts {
     fn who_wrote_last(&self, event: &Event<'_>, fingerprint: &Fingerprint) -> Found<'_> {
         let latest = self.latest_before(event);
         let may = |it: &Written| it.replaced == latest && it.kind == Kind::Update && !it.has_joined.get();
-        (self.but_losers(event, &[Common::Content(fingerprint.content)], may), false)
+        (self.who_asked(event, &[Common::Content(fingerprint.content)], may), false)
     }
 
-    fn but_losers(
+    fn who_asked(
         &self,
         event: &Event<'_>,
         common: &[Common],
         may: impl Fn(&Written) -> bool + Copy,
     ) -> Vec<&Arc<Actor>> {
-        let mut actors: Vec<_> = self.asked(event, common, may).map(|it| &it.actor).collect();
-        if actors.iter().any(|actor| *actor != actors[0]) {
-            let again: Vec<_> =
-                self.same(event, common).filter(|it| it.is_noop && it.replaced == event.version).collect();
-            let has_lost = |actor: &Actor| again.iter().any(|it| *it.actor == *actor);
-            // Who won may ask for it again as well, so that others have won only if they would have come again, too.
-            let may_vanish =
-                |actor: &Actor| self.asked(event, common, may).any(|it| *it.actor == *actor && !it.is_retried);
-            let winners: Vec<_> = actors.iter().copied().filter(|actor| !has_lost(actor)).collect();
-            let winners = if winners.iter().any(|actor| may_vanish(actor)) { vec![] } else { winners };
-            actors = if winners.is_empty() { actors } else { winners };
-        }
+        let actors = self.asked(event, common, may).map(|it| &it.actor).collect();
         if event.replaced.is_some() {
             self.asked(event, common, may).for_each(|it| it.has_joined.set(true));
         }

@@ -52,7 +52,6 @@ fn each_deed_is_read_as_it_was_written() {
         api_version: 7,
         may_differ: true,
         is_noop: true,
-        is_retried: true,
         is_terminating: true,
         defines: Some("widgets.example.com".into()),
     };

@@ -552,22 +552,18 @@ impl World {
         })
     }
 
-    /// What can't be known: who wrote was missed, or not read yet, and somebody else asked for the same, in vain; or who won
-    /// asks for it again before who lost does.
+    /// What can't be known: who wrote was missed, or not read yet, and somebody else asked for the same, in vain.
     fn may_be_wrong(&self, happened: &Happened) -> bool {
         let replaced = happened.change.replaced.as_ref().map(|_| happened.replaced).filter(|_| !happened.is_deletion);
         let missed = |told: usize, replaced| !self.told[told].is_known && self.rivals(told, replaced).next().is_some();
-        let version: u64 = happened.change.resource_version.as_ref().unwrap().parse().unwrap();
-        let truth = &self.told[happened.told];
-        let mut again = self.told.iter().filter(|it| it.uid == truth.uid && it.replaced == version && it.is_noop);
         if !happened.is_deletion {
-            return missed(happened.told, replaced) || again.any(|told| told.user == truth.user);
+            return missed(happened.told, replaced);
         }
-        let chain = self.chain(truth.uid);
+        let chain = self.chain(self.told[happened.told].uid);
         chain.iter().any(|uid| self.deleters.get(uid).is_some_and(|&(told, _)| missed(told, None)))
     }
 
-    /// Whether everything is known that it takes, and nobody else asked for the same, or all who did came again.
+    /// Whether everything is known that it takes, and nobody else asked for the same.
     fn is_decidable(&self, happened: &Happened) -> bool {
         let told = &self.told[happened.told];
         let is_scale = matches!(told.wish, Wish::Scale(_));
@@ -588,21 +584,8 @@ impl World {
                 })
                 && self.behind(told.uid).is_empty();
         }
-        let version: u64 = happened.change.resource_version.as_ref().unwrap().parse().unwrap();
-        let came_again = |rival: &Told| {
-            let mut again = self.told.iter().filter(|it| it.uid == rival.uid && it.replaced == version && it.is_noop);
-            again.any(|it| {
-                it.user == rival.user
-                    && it.is_known
-                    && std::mem::discriminant(&it.wish) == std::mem::discriminant(&rival.wish)
-            })
-        };
         let known = told.is_known && (happened.change.replaced.is_some() || !is_scale && !is_job || told.replaced == 0);
-        let truth_again = self
-            .told
-            .iter()
-            .any(|it| it.uid == told.uid && it.replaced == version && it.is_noop && it.user == told.user);
-        known && !truth_again && self.rivals(happened.told, Some(happened.replaced)).all(came_again)
+        known && self.rivals(happened.told, Some(happened.replaced)).next().is_none()
     }
 }
 
@@ -630,7 +613,6 @@ fn review(request: &Request, old: Option<&Object>, new: Option<&Object>) -> Vec<
         "operation": match request.wish { Wish::Create { .. } => "CREATE", Wish::Delete => "DELETE", _ => "UPDATE" },
         "name": name(request.key), "namespace": namespace(request.key), "userInfo": {"username": USERS[request.user]},
         "oldObject": old.map(|old| old.json(request.key)), "object": new.map(|new| new.json(request.key)), "dryRun": request.is_dry_run,
-        "options": {"kind": "PatchOptions"},
     });
     if let (Wish::Create { .. }, Some(metadata)) = (request.wish, body["object"]["metadata"].as_object_mut()) {
         metadata.remove("resourceVersion");
