@@ -7,7 +7,7 @@ use kube::Api;
 use reverser_testbed::{LoggedCommit, client_for, rule};
 use serde_json::json;
 
-use crate::scene::{Scene, config_map, create, delete, patch, run};
+use crate::scene::{Scene, config_map, create, credits, delete, patch, run};
 
 #[test]
 fn with_an_audit_log_each_user_is_the_author_of_what_they_did() {
@@ -23,7 +23,7 @@ fn with_an_audit_log_each_user_is_the_author_of_what_they_did() {
         delete(&ann, "db").await;
         delete(&ben, "web").await;
         let log = scene.history(6).await;
-        let told: Vec<_> = log.iter().map(|commit| format!("{} {}", commit.author, commit.subject())).collect();
+        let told = credits(&log);
         assert_eq!(
             told,
             [

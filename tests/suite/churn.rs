@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     authors::{text, user},
-    scene::{Scene, config_map, create, patch, run},
+    scene::{Scene, config_map, create, credits, patch, run},
 };
 
 #[test]
@@ -137,7 +137,7 @@ async fn coalescing(scene: &Scene, more: &[&str]) -> Running {
 /// Returns author and subject of each commit, once there are so many.
 async fn told(scene: &Scene, commits: usize) -> Vec<String> {
     let log = scene.history(commits).await;
-    log.iter().map(|commit| format!("{} {}", commit.author, commit.subject())).collect()
+    credits(&log)
 }
 
 /// Changes an object over and over; makes it where it isn't there.

@@ -5,7 +5,7 @@ use std::{env, os::unix::fs::symlink, time::Duration};
 use reverser_testbed::{BareRepo, Tool, locate};
 use reverser_tests::{Home, Running};
 
-use crate::scene::{home, run};
+use crate::scene::{credits, home, run};
 
 /// People click for ten seconds in it, and it starts a control plane.
 const DEMO_LIMIT: Duration = Duration::from_secs(120);
@@ -98,5 +98,5 @@ fn the_demo_leaves_a_folder_alone_that_is_not_its_own() {
 async fn told(home: &Home) -> Vec<String> {
     let repo = BareRepo::existing(home.path().join("reverser-demo/repo.git"));
     let log = repo.log("main").await.unwrap();
-    log.iter().map(|commit| format!("{} {}", commit.author, commit.subject())).collect()
+    credits(&log)
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     authors::{text, user},
-    scene::{Scene, config_map, crd, create, delete, object, patch, run, subjects},
+    scene::{Scene, config_map, crd, create, credits, delete, object, patch, run, subjects},
 };
 
 #[test]
@@ -55,7 +55,7 @@ fn what_happened_while_nobody_watched_and_the_api_server_restarted_is_a_commit_e
         watch.says(r#""message":"history recovered""#).await;
         set(&ann, "changed", "after").await;
         let log = until_last(&scene, "[UPDATE] v1/configmaps/changed", 17).await;
-        let told: Vec<_> = log[6..].iter().map(|commit| format!("{} {}", commit.author, commit.subject())).collect();
+        let told = credits(&log[6..]);
         assert_eq!(
             told,
             [

@@ -6,7 +6,7 @@ use reverser_testbed::BareRepo;
 use reverser_tests::Home;
 use serde_json::Value;
 
-use crate::scene::{home, run};
+use crate::scene::{credits, home, run};
 
 /// What `reverser demo` falls back to, recorded from a real API server.
 const RECORDING: &str = include_str!("../../reverser-bin/demo/recording.audit.log");
@@ -125,7 +125,7 @@ fn only_the_changes_that_filters_take_become_history() {
         home.run(&[&replay, &filters[..]].concat()).await.exits_with(0);
         let repo = BareRepo::existing(home.path().join("replayed.git"));
         let log = repo.log("main").await.unwrap();
-        let told: Vec<_> = log.iter().map(|commit| format!("{} {}", commit.author, commit.subject())).collect();
+        let told = credits(&log);
         let subject = "[CREATE] examples.configbutler.ai/v1alpha1/quizsubmissions";
         let expected = ["voter-2", "voter-3", "voter-4"].map(|voter| format!("{voter} {subject}/{voter}"));
         assert_eq!(told, expected);

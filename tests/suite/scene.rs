@@ -171,6 +171,11 @@ pub(crate) async fn history(repo: &BareRepo, commits: usize) -> Vec<LoggedCommit
     .await
 }
 
+/// Returns author and subject of each commit.
+pub(crate) fn credits(log: &[LoggedCommit]) -> Vec<String> {
+    log.iter().map(|commit| format!("{} {}", commit.author, commit.subject())).collect()
+}
+
 /// Returns the commits' subjects.
 pub(crate) fn subjects(log: &[LoggedCommit]) -> impl Iterator<Item = &str> {
     log.iter().map(LoggedCommit::subject)

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     authors::{text, user},
-    scene::{Scene, WATCHING, apply_as, assert_subjects, config_map, create, delete, object, patch, run},
+    scene::{Scene, WATCHING, apply_as, assert_subjects, config_map, create, credits, delete, object, patch, run},
 };
 
 const READ: [&str; 3] = ["get", "list", "watch"];
@@ -208,7 +208,7 @@ fn a_user_who_is_left_out_makes_no_commit_and_the_next_change_of_the_object_brin
             .await;
         patch(&eve, "web", json!({"data": {"key": "2"}})).await;
         let log = scene.history(3).await;
-        let told: Vec<_> = log.iter().map(|commit| format!("{} {}", commit.author, commit.subject())).collect();
+        let told = credits(&log);
         assert_eq!(told[2], "eve [UPDATE] v1/configmaps/web");
         assert!(scene.file("v1/configmaps", "web").await.contains("bot: \"1\""));
         // Another selection begins with a complete list, which knows nothing of users.

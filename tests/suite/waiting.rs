@@ -6,13 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use reverser_testbed::{LoggedCommit, eventually};
+use reverser_testbed::eventually;
 use reverser_tests::LIMIT;
 use serde_json::{Value, json};
 
 use crate::{
     authors::{text, user},
-    scene::{Scene, config_map, create, delete, patch, run},
+    scene::{Scene, config_map, create, credits, delete, patch, run},
 };
 
 /// A copy of the API server's audit log that has the lines of an object once they are let through.
@@ -55,10 +55,6 @@ impl HeldBack {
     }
 }
 
-fn told(log: &[LoggedCommit]) -> Vec<String> {
-    log.iter().map(|commit| format!("{} {}", commit.author, commit.subject())).collect()
-}
-
 #[test]
 fn a_change_waits_for_its_line_and_other_objects_do_not_wait_for_it() {
     run(async {
@@ -81,7 +77,7 @@ fn a_change_waits_for_its_line_and_other_objects_do_not_wait_for_it() {
             "ann [CREATE] v1/configmaps/late",
             "ben [UPDATE] v1/configmaps/late",
         ];
-        assert_eq!(told(&scene.history(4).await), expected);
+        assert_eq!(credits(&scene.history(4).await), expected);
 
         // Killed while something waits, it commits that after the next start, and the rest not again.
         delete(&ann, "late").await;
@@ -95,13 +91,13 @@ fn a_change_waits_for_its_line_and_other_objects_do_not_wait_for_it() {
         let history = scene.history(7).await;
         let again =
             ["ben [UPDATE] v1/configmaps/one", "ann [UPDATE] v1/configmaps/one", "ann [DELETE] v1/configmaps/late"];
-        assert_eq!(told(&history)[4..], again);
+        assert_eq!(credits(&history)[4..], again);
 
         // At the end nothing waits any more.
         create(&ann, config_map("last", "1")).await;
         watch.terminate().await.exits_with(0);
         let history = scene.history(8).await;
-        assert_eq!(told(&history)[7..], ["reverser [CREATE] v1/configmaps/last"]);
+        assert_eq!(credits(&history)[7..], ["reverser [CREATE] v1/configmaps/last"]);
     });
 }
 
@@ -115,7 +111,7 @@ fn a_line_that_comes_after_the_commit_becomes_a_note_on_it() {
         let watch = scene.watch(&watch).await;
         create(&ann, config_map("web", "1")).await;
         let history = scene.history(1).await;
-        assert_eq!(told(&history), ["reverser [CREATE] v1/configmaps/web"]);
+        assert_eq!(credits(&history), ["reverser [CREATE] v1/configmaps/web"]);
         log.let_through("web", 1).await;
         let notes = ["notes", "--ref", "reverser", "show", &history[0].id];
         let note = eventually("a note", LIMIT, || scene.repo.git(&notes)).await;

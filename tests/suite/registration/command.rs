@@ -1,13 +1,13 @@
 //! `reverser watch --attribution admission`, and what `reverser check` says of it.
 
 use kube::runtime::{conditions::is_crd_established, wait::await_condition};
-use reverser_testbed::{ControlPlaneOptions, LoggedCommit};
+use reverser_testbed::ControlPlaneOptions;
 use reverser_tests::free_port;
 
 use super::*;
 use crate::{
     authors::{text, user},
-    scene::crd,
+    scene::{crd, credits},
 };
 
 #[test]
@@ -21,7 +21,7 @@ fn authors_are_named_without_an_audit_log_and_nothing_is_left_at_the_end() {
         delete(&ann, "web").await;
         let log = scene.history(4).await;
         assert_eq!(
-            told_by(&log[1..]),
+            credits(&log[1..]),
             ["ann [CREATE] v1/configmaps/web", "ben [UPDATE] v1/configmaps/web", "ann [DELETE] v1/configmaps/web"]
         );
         assert!(log[1..].iter().all(|commit| commit.message.contains("Reverser-Evidence: admission")), "{log:?}");
@@ -67,7 +67,7 @@ fn what_a_killed_run_has_left_does_not_stop_writes_and_the_next_run_takes_it_ove
         let log = scene.history(4).await;
         let committer = "reverser [CREATE] v1/configmaps/meanwhile";
         assert_eq!(
-            told_by(&log[1..]),
+            credits(&log[1..]),
             ["ann [CREATE] v1/configmaps/before", committer, "ann [CREATE] v1/configmaps/after"]
         );
         next.terminate().await.exits_with(0);
@@ -173,7 +173,7 @@ fn audit_events_that_an_api_server_sends_name_authors_beside_admission_and_alone
         let alone = scene.watch(&audit).await;
         create(&ann, config_map("alone", "1")).await;
         let log = scene.history(2).await;
-        assert_eq!(told_by(&log[1..]), ["ann [CREATE] v1/configmaps/alone"]);
+        assert_eq!(credits(&log[1..]), ["ann [CREATE] v1/configmaps/alone"]);
         assert!(log[1].message.contains("Reverser-Evidence: audit"), "{}", log[1].message);
         let said = alone.terminate().await.exits_with(0);
         assert!(said.contains("webhook/ca.crt"), "{said}");
@@ -183,7 +183,7 @@ fn audit_events_that_an_api_server_sends_name_authors_beside_admission_and_alone
         let watch = scene.watch(&[&both[..], &audit].concat()).await;
         create(&ann, config_map("both", "1")).await;
         let log = scene.history(3).await;
-        assert_eq!(told_by(&log[2..]), ["ann [CREATE] v1/configmaps/both"]);
+        assert_eq!(credits(&log[2..]), ["ann [CREATE] v1/configmaps/both"]);
         watch.terminate().await.exits_with(0);
     });
 }
@@ -218,8 +218,4 @@ fn address() -> String {
 
 fn admission(url: &str) -> [&str; 4] {
     ["--attribution", "admission", "--admission-url", url]
-}
-
-fn told_by(log: &[LoggedCommit]) -> Vec<String> {
-    log.iter().map(|commit| format!("{} {}", commit.author, commit.subject())).collect()
 }
