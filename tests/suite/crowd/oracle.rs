@@ -157,7 +157,8 @@ pub(super) fn judge(audit: &str, namespaces: &[String], log: &[LoggedCommit], aw
                 verdict.named += 1;
                 // Where who made the owner go was not told, the controller is named itself.
                 let is_missed = || told.owner_went(uid).is_some_and(|at| away.iter().any(|away| away.has(at)));
-                if !(users.contains(&**actor) || actor == COLLECTOR && is_missed()) {
+                let is_right = users.contains(&**actor) || actor == COLLECTOR && is_missed();
+                if !is_right {
                     verdict.wrong.push(text);
                 }
             }
