@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reverser_core::{Actor, Attribution, Evidence, RequestInfo};
+use reverser_core::{Actor, Attribution, Evidence, Operation, RequestInfo};
 
 use super::{Deleted, Event, Facts, Going, Uid, attribution};
 
@@ -17,11 +17,10 @@ impl Facts {
             return;
         }
         let definition = self.definition_of(now, event);
-        self.going.push(
-            event.uid,
-            (now, self.learned),
-            Going { replaced: event.replaced, version: event.version, definition },
-        );
+        // It was going already, which an earlier run has seen.
+        let was_going = event.operation == Operation::Delete && event.is_terminating();
+        let replaced = event.replaced.filter(|_| !was_going);
+        self.going.push(event.uid, (now, self.learned), Going { replaced, version: event.version, definition });
     }
 
     /// Returns who made an event that is a deletion.
@@ -41,11 +40,20 @@ impl Facts {
     /// Returns the requests of which one made an object go: those that found it as it was last.
     pub(super) fn causes(&self, uid: Uid) -> Vec<&Deleted> {
         let going = self.going.of(&uid).next().map(|node| &node.value);
-        let replaced = going.and_then(|going| going.replaced).or_else(|| {
+        let replaced = going.and_then(|going| going.replaced).filter(|&version| !self.was_going(uid, version));
+        let replaced = replaced.or_else(|| {
             let before = going.map_or(u64::MAX, |going| going.version);
             self.living_versions(uid).filter(|&version| version < before).max()
         });
         self.deletions_of(uid).filter(|deleted| Some(deleted.replaced) == replaced).collect()
+    }
+
+    /// Returns whether an object is known to have been going at a version.
+    fn was_going(&self, uid: Uid, version: u64) -> bool {
+        let writes = self.writes.of(&uid).map(|node| (node.value.is_terminating, node.value.replaced));
+        let deletions = self.deletions.of(&uid).chain(self.roots.of(&uid));
+        let deletions = deletions.map(|node| (node.value.is_terminating, node.value.replaced));
+        writes.chain(deletions).any(|it| it == (true, version))
     }
 
     fn who_evicted(&self, event: &Event<'_>) -> Vec<&Arc<Actor>> {

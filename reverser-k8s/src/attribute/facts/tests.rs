@@ -305,6 +305,27 @@ fn what_is_owned_goes_for_who_deleted_the_owner() {
     assert_eq!(script.who(Operation::Delete, owned(7, 9, &[8]), Some(5)), itself);
 }
 
+/// The owner waits for a finalizer while reverser is started again, which sees no more of it than its end.
+#[test]
+fn whoever_deleted_an_owner_before_a_restart_is_behind_what_goes_with_it() {
+    let owned = object(2, 4, &json!({"metadata": {"ownerReferences": [{"kind": "Any", "uid": uid(1)}]}}));
+    let released = json!({"metadata": {"deletionTimestamp": "2026-11-27T08:00:00Z"}});
+    for (operation, event) in [
+        (Operation::Delete, object(1, 12, &going())),
+        // Of two finalizers one is left.
+        (Operation::Update, object(1, 12, &going())),
+    ] {
+        let mut script = Script::new();
+        let body = review("alice", "DELETE", Some(object(1, 5, &json!({}))), None, &json!({}));
+        let fact = script.fact(&body);
+        script.facts.recall(script.now, &fact);
+        script.asks("bob", "UPDATE", Some(object(1, 11, &going())), Some(object(1, 11, &released)), &json!({}));
+        assert_eq!(script.who(operation, event, Some(11)), "alice, admission");
+        script.deletes(COLLECTOR, owned.clone(), &json!({}));
+        assert_eq!(script.who(Operation::Delete, owned.clone(), Some(4)), "alice, cascade");
+    }
+}
+
 #[test]
 fn controllers_that_share_a_user_cascade_only_from_what_is_seen_to_go() {
     let manager = "system:kube-controller-manager";
