@@ -80,7 +80,8 @@ impl EndpointMetrics {
             | EndpointNotice::CertificateServed { until: None }
             | EndpointNotice::CertificatesRemade { .. }
             | EndpointNotice::CutOff { .. }
-            | EndpointNotice::FileKept { .. } => {}
+            | EndpointNotice::FileKept { .. }
+            | EndpointNotice::NotAllowed => {}
         }
     }
 }

@@ -53,6 +53,9 @@ pub enum EndpointNotice<'a> {
         /// Which one, and why.
         why: &'a str,
     },
+    /// Audit events were refused, as whoever sent them has neither the token nor a certificate that counts. Told of once a
+    /// minute.
+    NotAllowed,
     /// A connection came to nothing before its first request.
     NotConnected {
         /// `handshake`, `silent` (nothing was asked for in time), or `untrusted` (the caller doesn't trust our certificate).
@@ -116,6 +119,9 @@ impl EndpointNotice<'_> {
             Self::CertificatesRemade { why } => tracing::warn!(why, "certificates are made anew"),
             Self::CutOff { connections } => tracing::warn!(connections, "requests were cut off at the end"),
             Self::FileKept { why } => tracing::warn!(why, "a file can't be used; what it said before counts"),
+            Self::NotAllowed => tracing::warn!(
+                "audit events are refused: their sender has neither the token nor a client certificate that counts"
+            ),
             Self::NotConnected { reason, is_news: true } => tracing::warn!(
                 reason,
                 "a caller doesn't trust our certificate: its caBundle is another one, or the address is not in it"

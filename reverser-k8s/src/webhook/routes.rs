@@ -4,9 +4,10 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -25,6 +26,8 @@ pub struct Routes {
     audit: Option<(Access, Target)>,
     limits: Limits,
     reporter: Arc<dyn Reporter>,
+    /// When people heard last of senders who may not.
+    told: Mutex<Option<Instant>>,
 }
 
 impl fmt::Debug for Routes {
@@ -51,7 +54,7 @@ impl Routes {
 
     /// The same, within other limits.
     pub fn within(limits: Limits, reporter: Arc<dyn Reporter>) -> Self {
-        Self { admission: None, audit: None, limits, reporter }
+        Self { admission: None, audit: None, limits, reporter, told: Mutex::default() }
     }
 
     /// `POST` at the token's path.
@@ -118,6 +121,7 @@ impl Routes {
             && path == "/audit"
         {
             if !access.admits(request.headers(), &caller.chain, &*self.reporter).await {
+                self.tell_not_allowed();
                 return (Endpoint::Audit, Err(Refusal::NotAllowed));
             }
             caller.is_known.store(true, Ordering::Relaxed);
@@ -128,6 +132,14 @@ impl Routes {
             return (Endpoint::Health, if is_asked { Ok(Answer::Healthy) } else { Err(Refusal::Method("GET, HEAD")) });
         }
         (Endpoint::Unknown, Err(Refusal::NotThere))
+    }
+
+    fn tell_not_allowed(&self) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= TELL_AGAIN) {
+            *told = Some(Instant::now());
+            self.report(EndpointNotice::NotAllowed);
+        }
     }
 
     async fn receive(
@@ -186,6 +198,9 @@ impl Routes {
         }
     }
 }
+
+/// After which people hear again of whom events are refused.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// In KiB, which is what room is counted in.
 const LARGE: usize = 256;

@@ -208,5 +208,7 @@ async fn audit_events_come_from_those_with_a_certificate_or_the_secret_alone() {
     fs::write(&authorities, &theirs.authority).unwrap();
     assert_eq!(asks(Some(&theirs), "/audit", "").await, 200);
     assert_eq!(asks(Some(&ours), "/audit", "").await, 401);
+    let all = running.told.all();
+    assert_eq!(all.lines().filter(|told| told.contains("NotAllowed")).count(), 1, "once a minute: {all}");
     running.end().await;
 }
