@@ -46,8 +46,11 @@ fn a_service_account_that_is_coalesced_makes_a_commit_per_interval_and_a_person_
         let ann = user(&scene, "ann").await;
         let watch = coalescing(&scene, &["--coalesce-only", "user=*:bot resource=cm"]).await;
         create(&bots, config_map("leader", "0")).await;
+        // Each object waits for its own lines alone: others may go before it.
+        scene.history(1).await;
         count(&bots, "leader", 1..=10).await;
         count(&other, "noisy", 1..=3).await;
+        scene.history(4).await;
         // What waits comes first, in a commit of its own.
         patch(&ann, "leader", json!({"data": {"ann": "was here"}})).await;
         count(&bots, "leader", 11..=20).await;

@@ -72,7 +72,8 @@ fn what_happened_while_nobody_watched_and_the_api_server_restarted_is_a_commit_e
                 "ann [UPDATE] v1/configmaps/changed",
             ]
         );
-        assert!(versions(&log).is_sorted(), "{:?}", versions(&log));
+        // Before them each object waited for its own lines alone.
+        assert!(versions(&log[6..]).is_sorted(), "{:?}", versions(&log));
         let created = serde_json::to_value(made.metadata.creation_timestamp).unwrap();
         assert_eq!(log[7].authored_at[..19], created.as_str().unwrap()[..19], "to the second, when it happened");
         let at = async |commit: usize, name: &str| {
