@@ -321,7 +321,7 @@ fn whoever_deleted_an_owner_before_a_restart_is_behind_what_goes_with_it() {
         script.facts.recall(script.now, &fact);
         script.asks("bob", "UPDATE", Some(object(1, 11, &going())), Some(object(1, 11, &released)), &json!({}));
         assert_eq!(script.who(operation, event, Some(11)), "alice, admission");
-        script.deletes(COLLECTOR, owned.clone(), &json!({}));
+        script.deletes(GARBAGE_COLLECTOR, owned.clone(), &json!({}));
         assert_eq!(script.who(Operation::Delete, owned.clone(), Some(4)), "alice, cascade");
     }
 }
