@@ -7,6 +7,7 @@ mod oracle;
 mod users;
 
 use std::{
+    env,
     path::PathBuf,
     sync::{
         Arc,
@@ -42,7 +43,7 @@ use crate::{
 fn in_a_crowd_each_author_is_the_right_one() {
     run(async {
         let (seed, length) = (soak::seed(), soak::length(Duration::from_secs(15), 5.0));
-        let crowd = Crowd::begin("crowd", seed).await;
+        let crowd = Crowd::begin("crowd", 2, seed).await;
         let watch = crowd.watch().await;
         let working = crowd.work().await;
         tokio::time::sleep(length).await;
@@ -66,7 +67,7 @@ fn in_a_crowd_each_author_is_the_right_one() {
 fn who_wrote_while_reverser_was_away_is_unknown_and_nobody_is_wrong() {
     run(async {
         let (seed, length) = (soak::seed(), soak::length(Duration::from_secs(15), 5.0));
-        let crowd = Crowd::begin("crowd-away", seed).await;
+        let crowd = Crowd::begin("crowd-away", 2, seed).await;
         let mut random = Random::new(seed);
         let mut watch = crowd.watch().await;
         let working = crowd.work().await;
@@ -88,6 +89,39 @@ fn who_wrote_while_reverser_was_away_is_unknown_and_nobody_is_wrong() {
     });
 }
 
+/// `REVERSER_CREATES` says how many; 10,000 take a minute.
+#[test]
+fn what_two_users_create_while_reverser_is_killed_is_a_commit_each_by_the_right_one_or_by_nobody() {
+    run(async {
+        let creates = env::var("REVERSER_CREATES").ok().map_or(1_000, |creates| creates.parse().expect("a number"));
+        let crowd = Crowd::begin("crowd-burst", 10, soak::seed()).await;
+        let watch = crowd.watch().await;
+        let mut working = JoinSet::new();
+        for number in 1..=2 {
+            let (name, kubeconfig) = crowd.user(number).await;
+            let client = client_for(&kubeconfig).await.unwrap();
+            working.spawn(users::create_many(name, client, crowd.namespaces.clone(), creates / 2));
+        }
+        eventually("the first commits", LIMIT, async || {
+            let commits = crowd.scene.repo.git(&["rev-list", "--count", "--all"]).await.unwrap();
+            if commits.parse().is_ok_and(|commits: usize| commits > creates / 10) { Ok(()) } else { Err(commits) }
+        })
+        .await;
+        let from = Timestamp::now();
+        watch.kill().await;
+        let watch = crowd.watch().await;
+        let away = [Away { from, until: Timestamp::now() }];
+        let verdict = crowd.end(working, watch, &away).await;
+        eprintln!("crowd: {creates} creates: {verdict}");
+        assert!(verdict.wrong.is_empty(), "{verdict}\n{:#?}", verdict.wrong);
+        assert!(verdict.unexplained.is_empty(), "{verdict}\n{:#?}", verdict.unexplained);
+        // Beside the last ones.
+        let lasts = users::kinds().len() * crowd.namespaces.len();
+        assert_eq!((verdict.commits, verdict.unlogged), (creates + lasts, 0), "{verdict}");
+        assert!(verdict.named > creates / 2 && verdict.certain == verdict.commits, "{verdict}");
+    });
+}
+
 struct Crowd {
     scene: Scene,
     namespaces: Vec<String>,
@@ -97,20 +131,24 @@ struct Crowd {
 }
 
 impl Crowd {
-    async fn begin(namespace: &str, seed: u64) -> Self {
+    /// Begins in so many namespaces.
+    async fn begin(namespace: &str, namespaces: usize, seed: u64) -> Self {
         let options = ControlPlaneOptions {
             // In MB: the oracle reads it as one file.
             api_server_flags: vec!["--audit-log-maxsize=4000".into()],
             ..ControlPlaneOptions::default()
         };
         let scene = Scene::with(namespace, options).await;
-        let other = format!("{namespace}-too");
-        create(&Api::<Namespace>::all(scene.plane.client()), object(json!({"metadata": {"name": other}}))).await;
+        let mut all = vec![namespace.to_owned()];
+        for number in 1..namespaces {
+            let other = format!("{namespace}-{number}");
+            create(&Api::<Namespace>::all(scene.plane.client()), object(json!({"metadata": {"name": other}}))).await;
+            all.push(other);
+        }
         let crds = Api::<CustomResourceDefinition>::all(scene.plane.client());
         create(&crds, object(widgets())).await;
         await_condition(crds, "widgets.crowd.example.com", is_crd_established()).await.unwrap();
-        let namespaces = vec![namespace.to_owned(), other];
-        Self { scene, namespaces, seed, port: free_port().unwrap(), stop: Arc::default() }
+        Self { scene, namespaces: all, seed, port: free_port().unwrap(), stop: Arc::default() }
     }
 
     /// Starts reverser, and returns once it watches.
@@ -118,8 +156,9 @@ impl Crowd {
         let (repo, url) = (self.scene.repo.url(), format!("https://127.0.0.1:{}", self.port));
         let kinds = "configmaps,deployments.apps,widgets.crowd.example.com";
         let arguments = ["watch", "--log-format", "json", "--repo", &repo, "-r", kinds];
-        let admission = ["--namespace", &self.namespaces[1], "--attribution", "admission", "--admission-url", &url];
-        let running = self.scene.home.start(&[&arguments[..], &self.scene.cluster(), &admission].concat());
+        let admission = ["--attribution", "admission", "--admission-url", &url];
+        let others: Vec<_> = self.namespaces[1..].iter().flat_map(|other| ["--namespace", other]).collect();
+        let running = self.scene.home.start(&[&arguments[..], &self.scene.cluster(), &others, &admission].concat());
         running.says(WATCHING).await;
         running
     }
@@ -128,13 +167,6 @@ impl Crowd {
         let mut working = JoinSet::new();
         for number in 0..USERS {
             let (name, kubeconfig) = self.user(number).await;
-            for namespace in &self.namespaces {
-                let (configs, deployments) = (&["configmaps"], &["deployments", "deployments/scale"]);
-                let widgets = &["widgets", "widgets/scale", "widgets/status"];
-                let groups = [("", &configs[..]), ("apps", &deployments[..]), ("crowd.example.com", &widgets[..])];
-                let rules = groups.map(|(group, resources)| rule(&["*"], group, resources));
-                self.scene.plane.grant(&name, Some(namespace), rules.into()).await.unwrap();
-            }
             let user = User {
                 name,
                 number,
@@ -152,11 +184,21 @@ impl Crowd {
     /// Makes a user, every fourth of them a service account; returns its name and its kubeconfig.
     async fn user(&self, number: u64) -> (String, PathBuf) {
         let (plane, name) = (&self.scene.plane, format!("user-{number}"));
-        if number.is_multiple_of(4) {
+        let (name, kubeconfig) = if number.is_multiple_of(4) {
             let account = plane.service_account(&self.scene.namespace, &name).await.unwrap();
-            return (account.user, account.kubeconfig);
+            (account.user, account.kubeconfig)
+        } else {
+            let kubeconfig = plane.user(&name, &[]).unwrap();
+            (name, kubeconfig)
+        };
+        for namespace in &self.namespaces {
+            let (configs, deployments) = (&["configmaps"], &["deployments", "deployments/scale"]);
+            let widgets = &["widgets", "widgets/scale", "widgets/status"];
+            let groups = [("", &configs[..]), ("apps", &deployments[..]), ("crowd.example.com", &widgets[..])];
+            let rules = groups.map(|(group, resources)| rule(&["*"], group, resources));
+            plane.grant(&name, Some(namespace), rules.into()).await.unwrap();
         }
-        (name.clone(), plane.user(&name, &[]).unwrap())
+        (name, kubeconfig)
     }
 
     /// Waits until all is on the remote, and judges it.
@@ -174,7 +216,7 @@ impl Crowd {
                 lasts += 1;
             }
         }
-        eventually("the last objects", LIMIT, async || {
+        eventually("the last objects", LIMIT * 5, async || {
             let log = self.scene.repo.log("main").await.unwrap();
             let there = log.iter().filter(|commit| commit.subject().ends_with("/last")).count();
             if there == lasts { Ok(()) } else { Err((there, log.len())) }

@@ -36,6 +36,8 @@ pub(super) struct Verdict {
     /// Of how many commits the oracle knows who it was.
     pub(super) certain: usize,
     pub(super) ambiguous: usize,
+    /// Commits that name the garbage collector, though somebody is behind it.
+    pub(super) by_collector: usize,
     pub(super) unlogged: usize,
     /// The most memory that reverser took, as it ran last.
     pub(super) peak_mib: f64,
@@ -57,7 +59,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} commits ({} of them certain), {} named ({:.3} %), {} wrong, {} without a name, {} of them ambiguous, {} not in the audit log, {:.0} MiB",
+            "{} commits ({} of them certain), {} named ({:.3} %), {} wrong, {} without a name, {} of them ambiguous, {} not in the audit log, {} by the garbage collector itself, {:.0} MiB",
             self.commits,
             self.certain,
             self.named,
@@ -66,6 +68,7 @@ impl fmt::Display for Verdict {
             self.unnamed.len(),
             self.ambiguous,
             self.unlogged,
+            self.by_collector,
             self.peak_mib,
         )
     }
@@ -120,9 +123,9 @@ impl Told {
         if owners.is_empty() { users } else { others.chain(owners).collect() }
     }
 
-    /// Returns when the object went that this one belonged to.
-    fn owner_went(&self, uid: &str) -> Option<Timestamp> {
-        self.deletions.get(self.owners.get(uid)?)?.at()
+    /// Returns whether the garbage collector deleted an object.
+    fn collected(&self, uid: &str) -> bool {
+        self.deletions.get(uid).is_some_and(|claims| claims.users().contains(COLLECTOR))
     }
 }
 
@@ -155,9 +158,10 @@ pub(super) fn judge(audit: &str, namespaces: &[String], log: &[LoggedCommit], aw
             Some(actor) => {
                 assert_eq!(*actor, commit.author, "the author is who the trailer names");
                 verdict.named += 1;
-                // Where who made the owner go was not told, the controller is named itself.
-                let is_missed = || told.owner_went(uid).is_some_and(|at| away.iter().any(|away| away.has(at)));
-                let is_right = users.contains(&**actor) || actor == COLLECTOR && is_missed();
+                // What was missed while reverser was away may hide who made the owner go; the controller is named itself then.
+                let is_itself = actor == COLLECTOR && !away.is_empty() && told.collected(uid);
+                verdict.by_collector += usize::from(is_itself && !users.contains(&**actor));
+                let is_right = users.contains(&**actor) || is_itself;
                 if !is_right {
                     verdict.wrong.push(text);
                 }

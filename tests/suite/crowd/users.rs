@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use futures::{StreamExt, stream};
 use kube::{
     Api, Client,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
@@ -116,6 +117,18 @@ impl User {
         let replicas = json!({"spec": {"replicas": self.random.below(3)}});
         deployments.patch_scale(&name, &PatchParams::default(), &Patch::Merge(replicas)).await.map(drop)
     }
+}
+
+/// Creates so many objects as fast as it can, in all namespaces by turns.
+pub(super) async fn create_many(name: String, client: Client, namespaces: Vec<String>, creates: usize) {
+    let kind = &kinds()[0];
+    let creating = stream::iter(0..creates).for_each_concurrent(8, async |number| {
+        let namespace = &namespaces[number % namespaces.len()];
+        let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, kind);
+        let metadata = json!({"name": format!("{name}-{number}")});
+        create(&api, of(kind, &metadata, &format!("{name}/{number}"))).await.unwrap();
+    });
+    creating.await;
 }
 
 /// Returns what is changed.

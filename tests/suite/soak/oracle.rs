@@ -108,6 +108,7 @@ pub(super) struct Verdict {
     wrong_authors: Vec<String>,
     /// Of how many commits it is certain who it was.
     certain: usize,
+    ambiguous: usize,
     /// Those of them that name nobody, though reverser was there and read on.
     unnamed: Vec<String>,
     drifts: Vec<String>,
@@ -142,7 +143,7 @@ impl fmt::Display for Verdict {
             f,
             "{} authored changes in the audit log, {} commits of them and {} others, {} syncs; {} gaps recovered, {} with \
              losses; {} changes came and went within a gap, {} were lost; {} commits without a line in the audit log, {} \
-             without an author; of {} it is certain who it was, and {} of them name nobody without a reason; {} missing, {} doubled, {} out of order, {} superfluous, {} by a wrong author; {} \
+             without an author; of {} it is certain who it was, and {} of them name several, {} nobody without a reason; {} missing, {} doubled, {} out of order, {} superfluous, {} by a wrong author; {} \
              verifications, {} times something differed; {} panics",
             self.changes,
             self.commits,
@@ -155,6 +156,7 @@ impl fmt::Display for Verdict {
             self.unlogged,
             self.unknown_authors,
             self.certain,
+            self.ambiguous,
             self.unnamed.len(),
             self.missing.len(),
             self.doubled.len(),
@@ -177,12 +179,18 @@ struct Commit {
     is_deletion: bool,
     /// `None` without evidence.
     author: Option<String>,
+    /// Of whom one is the author.
+    candidates: Vec<String>,
 }
 
 impl Commit {
     fn read(commit: &LoggedCommit) -> Option<Self> {
-        let trailers: BTreeMap<_, _> = trailers(&commit.message).into_iter().collect();
+        let all = trailers(&commit.message);
+        let candidates = all.iter().filter(|(key, _)| *key == "Reverser-Candidate").map(|(_, user)| user.clone());
+        let candidates = candidates.collect();
+        let trailers: BTreeMap<_, _> = all.into_iter().collect();
         Some(Self {
+            candidates,
             subject: commit.subject().to_owned(),
             uid: trailers.get("Reverser-Uid")?.clone(),
             version: trailers.get("Reverser-Resource-Version")?.parse().ok()?,
@@ -257,6 +265,12 @@ impl Judge<'_> {
             }
         }
         let (mut was, mut stands, mut excused) = (None, None, false);
+        // Its line is missing in the audit log, and what comes next shows what it wrote.
+        let is_unlogged = |before: u64, version: u64| {
+            let between = made.iter().filter(|commit| before < commit.version && commit.version < version);
+            between.filter(|commit| !commit.is_deletion).count() > 0
+        };
+        let mut before = 0;
         for (version, change) in &self.life.changes {
             let commit = made.iter().find(|commit| commit.version == *version);
             let is_news = was != Some(&change.authored);
@@ -268,7 +282,7 @@ impl Judge<'_> {
                 }
                 stands = was;
                 self.check_author(commit, change);
-            } else if is_news && stands != was {
+            } else if is_news && stands != was && !is_unlogged(before, *version) {
                 if self.is_excused(*version) {
                     excused = true;
                 } else {
@@ -277,6 +291,7 @@ impl Judge<'_> {
                 }
             }
             self.verdict.changes += usize::from(is_news);
+            before = *version;
         }
         if let Some(gone) = &self.life.gone {
             self.verdict.changes += 1;
@@ -316,6 +331,8 @@ impl Judge<'_> {
         let text = || format!("{} {} by {:?}, not {certain:?}", commit.subject, commit.version, commit.author);
         match &commit.author {
             Some(author) if *author == certain.user => {}
+            None if commit.candidates.contains(&certain.user) => self.verdict.ambiguous += 1,
+            None if !commit.candidates.is_empty() => self.verdict.wrong_authors.push(text()),
             Some(_) => self.verdict.wrong_authors.push(text()),
             None => {
                 let [received, answered] =

@@ -232,7 +232,8 @@ impl<'a> Accepted<'a> {
             answer: &event["responseObject"],
             is_own: ["/data/value", "/spec/value", "/spec/template/metadata/annotations/value"]
                 .iter()
-                .any(|path| event["requestObject"].pointer(path).is_some()),
+                .filter_map(|path| event["requestObject"].pointer(path)?.as_str())
+                .any(|value| at("/user/username").is_some_and(|user| value.starts_with(&format!("{user}-")))),
         })
     }
 
