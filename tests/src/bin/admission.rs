@@ -34,6 +34,7 @@ use kube::{
 };
 use reverser_k8s::{
     LogReporter,
+    attribute::Admission,
     webhook::{Certificates, FileStore, Issue, Refused, Reply, Routes, Server, Token},
 };
 use reverser_testbed::{Audit, ControlPlane, ControlPlaneOptions, eventually};
@@ -41,7 +42,6 @@ use reverser_tests::{
     LIMIT,
     benchmark::{machine, percentile, run, say},
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
     net::TcpStream,
@@ -121,17 +121,6 @@ struct Endpoint {
     answered: Arc<AtomicUsize>,
 }
 
-/// As much of a review as an answer needs.
-#[derive(Deserialize)]
-struct Review {
-    request: Asked,
-}
-
-#[derive(Deserialize)]
-struct Asked {
-    uid: String,
-}
-
 impl Endpoint {
     /// Serves on a runtime of its own, as a process of its own would.
     fn start() -> anyhow::Result<Self> {
@@ -152,13 +141,17 @@ impl Endpoint {
                     answered: Arc::clone(&answered),
                 };
                 started.send(endpoint)?;
+                let facts = tempfile::tempdir()?;
+                let admission = Admission::open(facts.path())?;
                 let receive = move |body: Bytes| {
-                    let review: Review =
-                        serde_json::from_slice(&body).map_err(|_| Refused::Garbage("no AdmissionReview".into()))?;
+                    let reviewed =
+                        admission.review(body).map_err(|error| Refused::Garbage(error.to_string().into()))?;
                     answered.fetch_add(1, Ordering::Relaxed);
-                    let answer = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-                        "response": {"uid": review.request.uid, "allowed": true}});
-                    Ok(Reply::from(answer.to_string()))
+                    let reply = Reply::from(reviewed.answer);
+                    Ok(match reviewed.lesson {
+                        Some(lesson) => reply.then(|| lesson.learn()),
+                        None => reply,
+                    })
                 };
                 let routes = Routes::new(Arc::new(LogReporter)).admission(token, receive);
                 Ok(server.serve(&certificates, routes, std::future::pending()).await?)
