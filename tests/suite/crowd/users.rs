@@ -186,7 +186,7 @@ async fn release(objects: &Api<DynamicObject>, name: &str) -> Result<(), kube::E
     objects.patch(name, &PatchParams::default(), &Patch::Merge(change)).await.map(drop)
 }
 
-const OBJECTS: u64 = 20;
+const OBJECTS: u64 = 25;
 
 /// More than there are users.
 pub(super) const OF_USER: u64 = 16;
