@@ -13,6 +13,7 @@ mod running;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use reverser_core::Fingerprinter;
 use reverser_k8s::{
     Captured, Cluster, Metrics, Nobody, Reporter, ReverserBuilder,
     attribute::{Admission, Both},
@@ -96,11 +97,18 @@ impl Attribution {
 
 impl Opened {
     /// Has the watches of a cluster say what joins changes with requests, where somebody asks.
-    pub(crate) fn watched(&self, cluster: Cluster) -> Cluster {
-        match &self.admission {
-            Some(admission) => cluster.fingerprint_with(admission.fingerprinter()),
-            None => cluster,
-        }
+    pub(crate) fn watched(&self, cluster: Cluster) -> anyhow::Result<Cluster> {
+        let fingerprinter = match (&self.admission, &self.audit) {
+            (Some(admission), _) => admission.fingerprinter(),
+            // Audit events without an answer tell the version that was replaced. Nobody asks for the digests.
+            (None, Some(_)) => {
+                let mut key = [0; 16];
+                getrandom::fill(&mut key).context("no random bytes are to be had")?;
+                Fingerprinter::new(key)
+            }
+            (None, None) => return Ok(cluster),
+        };
+        Ok(cluster.fingerprint_with(fingerprinter))
     }
 
     /// Has a flow ask it, and measures what it knows.

@@ -67,7 +67,7 @@ pub(crate) async fn watch(
     let reporter = (teller, telemetry.metrics.clone());
     let state = repository::state_dir(&args.repo)?;
     let attribution = attribution.open(&state, Arc::new(reporter.clone()), output).await?;
-    connected.cluster = attribution.watched(connected.cluster);
+    connected.cluster = attribution.watched(connected.cluster)?;
     let captured = connected.cluster.captured(&connected.pipeline);
 
     // Before those of what is gone are cleared.

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
-use reverser_testbed::{LoggedCommit, client_for, rule};
+use kube::{Api, api::PostParams};
+use reverser_testbed::{ControlPlaneOptions, LoggedCommit, client_for, rule};
 use serde_json::json;
 
 use crate::scene::{Scene, config_map, create, credits, delete, patch, run};
@@ -43,6 +43,30 @@ fn with_an_audit_log_each_user_is_the_author_of_what_they_did() {
 }
 
 #[test]
+fn an_audit_log_without_answers_names_who_created_and_who_replaced_as_a_whole() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let policy = folder.path().join("policy.yaml");
+        let metadata = json!({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "Metadata"}]});
+        std::fs::write(&policy, metadata.to_string()).unwrap();
+        let api_server_flags = vec![format!("--audit-policy-file={}", text(&policy))];
+        let options = ControlPlaneOptions { api_server_flags, controller_manager: false, ..Default::default() };
+        let scene = Scene::with("answerless", options).await;
+        let (ann, ben) = (user(&scene, "ann").await, user(&scene, "ben").await);
+        let audit_log = scene.plane.audit_log().unwrap();
+        let watch = scene.watch(&["-r", "configmaps", "--audit-log", text(&audit_log)]).await;
+        let mut web = create(&ann, config_map("web", "1")).await;
+        web.data.get_or_insert_default().insert("key".into(), "2".into());
+        ben.replace("web", &PostParams::default(), &web).await.unwrap();
+        patch(&ann, "web", json!({"data": {"key": "3"}})).await;
+        let expected =
+            ["ann [CREATE]", "ben [UPDATE]", "reverser [UPDATE]"].map(|text| format!("{text} v1/configmaps/web"));
+        assert_eq!(credits(&scene.history(3).await), expected);
+        watch.terminate().await.exits_with(0);
+    });
+}
+
+#[test]
 fn without_evidence_the_author_is_the_committer_that_was_configured() {
     run(async {
         let scene = Scene::shared("nobody").await;
@@ -70,7 +94,7 @@ fn an_audit_log_that_is_not_there_is_named() {
 /// Returns ConfigMaps of the scene, as this user writes them.
 pub(crate) async fn user(scene: &Scene, name: &str) -> Api<ConfigMap> {
     let kubeconfig = scene.plane.user(name, &[]).unwrap();
-    let rules = vec![rule(&["create", "get", "patch", "delete"], "", &["configmaps"])];
+    let rules = vec![rule(&["create", "get", "patch", "update", "delete"], "", &["configmaps"])];
     scene.plane.grant(name, Some(&scene.namespace), rules).await.unwrap();
     Api::namespaced(client_for(&kubeconfig).await.unwrap(), &scene.namespace)
 }
