@@ -43,6 +43,8 @@ use prometheus_client::{
 use reverser_git::{CommitId, PushState};
 use tokio::sync::watch;
 
+#[cfg(feature = "webhook")]
+pub(crate) use self::server::listen;
 use self::{
     admission::AdmissionFacts,
     audit::AuditFacts,

@@ -68,12 +68,18 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
+/// Listens at `address`, and returns which one that is: port 0 is any that is free.
+pub(crate) async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let error = |source| ServeError { address, source };
+    let listener = TcpListener::bind(address).await.map_err(error)?;
+    let address = listener.local_addr().map_err(error)?;
+    Ok((listener, address))
+}
+
 impl Server {
     /// Listens at `address`; port 0 is any that is free.
     pub async fn bind(address: SocketAddr) -> Result<Self, ServeError> {
-        let error = |source| ServeError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(error)?;
-        let address = listener.local_addr().map_err(error)?;
+        let (listener, address) = listen(address).await?;
         Ok(Self { listener, address })
     }
 

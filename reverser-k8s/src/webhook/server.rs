@@ -22,7 +22,10 @@ use tokio_rustls::{
 };
 
 use super::{Certificates, Routes, routes::Caller, tls};
-use crate::{metrics::ServeError, report::EndpointNotice};
+use crate::{
+    metrics::{ServeError, listen},
+    report::EndpointNotice,
+};
 
 /// Listens, and serves once it is asked to.
 #[derive(Debug)]
@@ -39,9 +42,7 @@ pub struct TlsError(#[source] rustls::Error);
 impl Server {
     /// Listens at `address`; port 0 is any that is free. Who calls before [`serve`](Self::serve) waits.
     pub async fn bind(address: SocketAddr) -> Result<Self, ServeError> {
-        let error = |source| ServeError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(error)?;
-        let address = listener.local_addr().map_err(error)?;
+        let (listener, address) = listen(address).await?;
         Ok(Self { listener, address })
     }
 
