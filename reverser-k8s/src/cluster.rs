@@ -22,7 +22,7 @@ use crate::{
     registration::Captured,
     report::is_about,
     request::within,
-    reverser::source_of_mark,
+    reverser::{mark_of, source_of_mark, version_of},
     source::Source,
     watch::{Gate, Watch},
 };
@@ -240,7 +240,13 @@ async fn catalog_when_ready(client: &Client) -> Result<Catalog, DiscoverError> {
 /// Returns the watch, going on where it stopped if that is known.
 fn resume(watch: Subscription, cursors: &BTreeMap<String, String>) -> Subscription {
     match cursors::resumable(watch.id(), &watch.resource().to_string(), watch.namespace(), cursors) {
-        Some(cursor) => watch.resume(cursor),
+        Some(cursor) => {
+            let read = cursors.get(&mark_of(watch.id())).and_then(|mark| version_of(mark));
+            let mut watch = watch.resume(cursor);
+            // After a crash some of it is read again.
+            read.into_iter().for_each(|read| watch.was_read(read));
+            watch
+        }
         None => watch,
     }
 }

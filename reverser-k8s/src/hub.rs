@@ -81,6 +81,8 @@ struct Join {
     /// Stands at `have`; the stream goes on with it where that is behind.
     source: Box<dyn Source>,
     have: u64,
+    /// What comes up to there was read by an earlier run.
+    read: Option<u64>,
     extent: Extent,
     open: Open,
     /// Was too slow for the others, and mustn't hold them up by joining from behind.

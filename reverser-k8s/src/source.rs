@@ -28,6 +28,11 @@ pub trait Source: Debug + Send {
     /// reader, and shouldn't have to. The next call goes on where the last one stopped. By default nothing is done.
     fn pause(&mut self) {}
 
+    /// Says that what it tells up to `version`, further on than where it goes on, was read earlier by whoever reads it now. Should
+    /// it have to make up for a gap in between, it also tells what became of the objects that there were then. Default: nothing
+    /// is done.
+    fn was_read(&mut self, _version: u64) {}
+
     /// Returns what lists all that it tells of, at the versions that are its positions, so that Git can be verified. Default:
     /// nothing does.
     fn lister(&self) -> Option<Arc<dyn Lister>> {

@@ -155,9 +155,9 @@ impl Watch {
                     None => self.api.read_event(stream, self.fingerprinter.as_ref()).await,
                 }
             }
-            Request::Recover { from } => {
+            Request::Recover { from, read } => {
                 let _turn = self.gate.list().await;
-                Input::Recovered(recover::recover(&self.api.list, self.fingerprinter.as_ref(), from).await)
+                Input::Recovered(recover::recover(&self.api.list, self.fingerprinter.as_ref(), from, read).await)
             }
             Request::Sleep(until) => {
                 sleep_until(until).await;
@@ -201,6 +201,10 @@ impl Source for Watch {
     fn pause(&mut self) {
         self.machine.pause();
         self.stream = None;
+    }
+
+    fn was_read(&mut self, version: u64) {
+        self.machine.was_read(version);
     }
 }
 

@@ -102,6 +102,36 @@ fn a_change_waits_for_its_line_and_other_objects_do_not_wait_for_it() {
 }
 
 #[test]
+fn what_was_made_behind_a_waiting_change_and_is_gone_after_a_gap_goes_from_git_too() {
+    run(async {
+        let scene = Scene::unwatched("behind").await;
+        let (ann, ben) = (user(&scene, "ann").await, user(&scene, "ben").await);
+        let log = HeldBack::new(&scene);
+        let arguments = ["-r", "configmaps", "--audit-log", text(log.path()), "--attribution-wait", "10m"];
+        let watch = scene.watch(&arguments).await;
+        create(&ann, config_map("late", "1")).await;
+        create(&ben, config_map("gone", "1")).await;
+        log.let_through("gone", 1).await;
+        scene.history(1).await;
+        watch.kill().await;
+        // Its position lies before both, and the API server forgets what was after it.
+        delete(&ben, "gone").await;
+        scene.plane.restart_api_server().await.unwrap();
+        let watch = scene.watch(&arguments).await;
+        log.let_through("gone", 2).await;
+        log.let_through("late", 1).await;
+        let expected =
+            ["ann [CREATE] v1/configmaps/late", "ben [CREATE] v1/configmaps/gone", "ben [DELETE] v1/configmaps/gone"];
+        let mut made = credits(&scene.history(3).await);
+        made.sort_unstable();
+        assert_eq!(made, expected);
+        let said = watch.terminate().await.exits_with(0);
+        assert!(said.contains(r#""message":"history recovered""#), "{said}");
+        scene.has_files(&[scene.path("v1/configmaps", "late")]).await;
+    });
+}
+
+#[test]
 fn a_line_that_comes_after_the_commit_becomes_a_note_on_it() {
     run(async {
         let scene = Scene::shared("noted").await;

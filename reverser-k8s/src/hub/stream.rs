@@ -67,17 +67,28 @@ struct Seat {
     events: queue::Sender<Event>,
     /// Up to where it has everything.
     have: u64,
+    /// What comes up to there was read by an earlier run.
+    read: Option<u64>,
+}
+
+impl Seat {
+    /// Tells a source that stands before it what was read.
+    fn tell(&self, source: &mut dyn Source, place: Place) {
+        let read = [Some(self.have), self.read].into_iter().flatten();
+        read.filter(|read| *read > place.position).for_each(|read| source.was_read(read));
+    }
 }
 
 impl<'a> Stream<'a> {
     /// Returns the stream that who joins first opens.
     pub(super) fn begin(join: Join, shown: &'a Position) -> Self {
-        let Join { source, have, extent, open, is_slow: _, seat, answer } = join;
+        let Join { source, have, read, extent, open, is_slow: _, seat, answer } = join;
         let bell = Arc::new(Notify::new());
         // One that has gone meanwhile is found by `run`.
         let _gone = answer.send(Answer::Seated(Bell(Arc::clone(&bell))));
         let place = Place { position: have, is_between: false };
-        Self { source, open, extent, place, shown, seats: vec![Seat { events: seat, have }], bell, has_failed: false }
+        let seats = vec![Seat { events: seat, have, read }];
+        Self { source, open, extent, place, shown, seats, bell, has_failed: false }
     }
 
     /// Reads until nobody is left, or nothing comes any more.
@@ -97,24 +108,27 @@ impl<'a> Stream<'a> {
     }
 
     fn join(&mut self, join: Join) {
-        let Join { source, have, extent, open: _, is_slow, seat, answer } = join;
+        let Join { source, have, read, extent, open: _, is_slow, seat, answer } = join;
         let is_behind = have < self.place.position;
         if self.place.is_between || is_slow && is_behind {
             let _gone = answer.send(Answer::Alone(source));
             return;
         }
-        let (needed, mut read) = (self.extent.and(&extent), self.extent.clone());
+        let (needed, mut opened) = (self.extent.and(&extent), self.extent.clone());
         if is_behind {
             tracing::debug!(source = self.source.id(), at = have, "begins anew for one that is behind");
-            (self.source, read) = (source, extent);
+            (self.source, opened) = (source, extent);
             self.move_to(Place { position: have, is_between: false });
         }
-        if needed != read {
+        if needed != opened {
             self.source = (self.open)(Some(&self.place.position.to_string()), &needed);
         }
         self.extent = needed;
         if answer.send(Answer::Seated(Bell(Arc::clone(&self.bell)))).is_ok() {
-            self.seats.push(Seat { events: seat, have });
+            self.seats.push(Seat { events: seat, have, read });
+        }
+        for seat in &self.seats {
+            seat.tell(&mut *self.source, self.place);
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Subscription {
     key: Key,
     open: Open,
     extent: Extent,
+    /// What comes up to there was read by an earlier run.
+    read: Option<u64>,
     state: State,
 }
 
@@ -67,7 +69,7 @@ impl Subscription {
         extent: Extent,
     ) -> Self {
         let key = (resource.to_string(), namespace.clone());
-        Self { id, resource, namespace, hub, key, open, extent, state: State::Start(None) }
+        Self { id, resource, namespace, hub, key, open, extent, read: None, state: State::Start(None) }
     }
 
     /// Goes on behind `cursor` instead, as an earlier run left it.
@@ -75,6 +77,13 @@ impl Subscription {
     pub fn resume(mut self, cursor: impl Into<String>) -> Self {
         self.state = State::Start(Some(cursor.into()));
         self
+    }
+
+    /// Opens a source that goes on behind `have`.
+    fn open_at(&self, have: u64) -> Box<dyn Source> {
+        let mut source = (self.open)(Some(&have.to_string()), &self.extent);
+        self.read.into_iter().for_each(|read| source.was_read(read));
+        source
     }
 
     /// Returns what is watched.
@@ -89,12 +98,12 @@ impl Subscription {
 
     /// Asks for a seat; returns where that leads.
     async fn join(&mut self, have: u64, source: Option<Box<dyn Source>>, is_slow: bool) -> State {
-        let source = source.unwrap_or_else(|| (self.open)(Some(&have.to_string()), &self.extent));
+        let source = source.unwrap_or_else(|| self.open_at(have));
         // In this order: where this is dropped, the bell in an answer goes after the seat.
         let (answer, answered) = oneshot::channel();
         let (seat, events) = queue::bounded(SEAT);
         let (open, extent) = (Arc::clone(&self.open), self.extent.clone());
-        self.hub.join(&self.key, Join { source, have, extent, open, is_slow, seat, answer }).await;
+        self.hub.join(&self.key, Join { source, have, read: self.read, extent, open, is_slow, seat, answer }).await;
         match answered.await {
             Ok(Answer::Alone(source)) => State::Alone { source, position: Position::At(have) },
             Ok(Answer::Seated(bell)) => State::Seated { have, seat: Seat { events, _bell: bell } },
@@ -113,6 +122,14 @@ impl Source for Subscription {
     fn lister(&self) -> Option<Arc<dyn Lister>> {
         // What would be read is opened; nothing is asked of it.
         (self.open)(None, &self.extent).lister()
+    }
+
+    fn was_read(&mut self, version: u64) {
+        self.read = self.read.max(Some(version));
+        match &mut self.state {
+            State::Alone { source, .. } | State::Behind { source: Some(source), .. } => source.was_read(version),
+            State::Behind { source: None, .. } | State::Seated { .. } | State::Start(_) => {}
+        }
     }
 
     fn pause(&mut self) {
@@ -166,8 +183,9 @@ impl Source for Subscription {
                     let Some(event) = seat.events.receive(1).await.pop() else {
                         // Its place is gone. By itself at first: that holds up nobody, and should reading what comes next
                         // end in a panic, it does so here, where that is seen.
-                        let source = (self.open)(Some(&have.to_string()), &self.extent);
-                        self.state = State::Alone { source, position: Position::At(*have) };
+                        let have = *have;
+                        let source = self.open_at(have);
+                        self.state = State::Alone { source, position: Position::At(have) };
                         continue;
                     };
                     let (event, _room) = event.split();

@@ -1,6 +1,6 @@
 //! The hub over sources that say what the test lets them say.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use reverser_core::{Change, ObjectRef, Operation};
 use serde_json::json;
@@ -23,6 +23,7 @@ struct Opened {
     cursor: Option<String>,
     extent: Extent,
     events: UnboundedSender<Event>,
+    read: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 impl Server {
@@ -30,9 +31,10 @@ impl Server {
         let opened = Arc::clone(&self.0);
         Arc::new(move |cursor, extent| {
             let (events, said) = unbounded_channel();
-            let cursor = cursor.map(str::to_owned);
-            opened.lock().unwrap().push(Opened { cursor, extent: extent.clone(), events });
-            Box::new(Said(said))
+            let (cursor, read) = (cursor.map(str::to_owned), Arc::default());
+            let was_read = Arc::clone(&read);
+            opened.lock().unwrap().push(Opened { cursor, extent: extent.clone(), events, read });
+            Box::new(Said { said, was_read })
         })
     }
 
@@ -56,13 +58,23 @@ impl Server {
         self.0.lock().unwrap().iter().filter(|opened| !opened.events.is_closed()).count()
     }
 
+    /// What the source that somebody reads was told of what was read before.
+    fn was_read(&self) -> Vec<u64> {
+        let opened = self.0.lock().unwrap();
+        let read = opened.iter().rfind(|opened| !opened.events.is_closed()).unwrap().read.lock().unwrap();
+        read.iter().copied().collect()
+    }
+
     fn last_extent(&self) -> Extent {
         self.0.lock().unwrap().last().unwrap().extent.clone()
     }
 }
 
 #[derive(Debug)]
-struct Said(UnboundedReceiver<Event>);
+struct Said {
+    said: UnboundedReceiver<Event>,
+    was_read: Arc<Mutex<BTreeSet<u64>>>,
+}
 
 #[async_trait::async_trait]
 impl Source for Said {
@@ -71,7 +83,11 @@ impl Source for Said {
     }
 
     async fn next(&mut self) -> Option<Event> {
-        self.0.recv().await
+        self.said.recv().await
+    }
+
+    fn was_read(&mut self, version: u64) {
+        self.was_read.lock().unwrap().insert(version);
     }
 }
 
@@ -281,6 +297,30 @@ async fn all_are_told_of_trouble_and_of_its_end() {
     }
     let told = [not_served().to_string(), "resumed".into()];
     assert_eq!((read(&mut one).await, read(&mut two).await), (told.to_vec(), told.to_vec()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stream_knows_what_those_have_read_that_are_further_on() {
+    let (server, hub) = (Server::default(), Arc::new(Hub::default()));
+    let crashed = async |cursor: &str, read| {
+        let mut one = server.subscribe(&hub, "crashed", Extent::Whole).resume(cursor);
+        one.was_read(read);
+        assert_eq!(self::read(&mut one).await, ["resumed"]);
+        one
+    };
+    let _first = crashed("10", 15).await;
+    assert_eq!(server.was_read(), [15]);
+    let _second = crashed("12", 30).await;
+    assert_eq!(server.was_read(), [12, 15, 30]);
+    let _behind = crashed("5", 8).await;
+    assert_eq!(server.was_read(), [8, 10, 12, 15, 30], "of the stream that begins anew");
+    // Whole since another needs a part that the others leave out: it is opened once more.
+    let hub = Arc::new(Hub::default());
+    let mut alike = server.subscribe(&hub, "alike", Extent::Nothing).resume("10");
+    alike.was_read(20);
+    assert_eq!(read(&mut alike).await, ["resumed"]);
+    let _whole = resumed(&server, &hub, 10).await;
+    assert_eq!((server.last_extent(), server.was_read()), (Extent::Whole, vec![20]));
 }
 
 #[tokio::test(start_paused = true)]

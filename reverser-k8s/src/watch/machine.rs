@@ -18,7 +18,11 @@ mod exchange;
 mod moment;
 mod state;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use reverser_core::{Change, Fingerprint, ObjectRef, Operation, Resource};
 use reverser_git::Backoff;
@@ -74,6 +78,8 @@ pub(super) struct Machine {
     streams_lists: bool,
     /// Which version each object had last, where that is asked for.
     versions: Option<Versions>,
+    /// What is told up to these was read before; those that are passed are forgotten with the next stream.
+    read: BTreeSet<u64>,
 }
 
 /// What is watched.
@@ -88,7 +94,15 @@ impl Machine {
     pub(super) fn new(subject: Subject) -> Self {
         let state = State::Begin { lifetime: LIFETIME };
         let backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
-        Self { subject, state, standing: Standing::Unsaid, backoff, streams_lists: true, versions: None }
+        Self {
+            subject,
+            state,
+            standing: Standing::Unsaid,
+            backoff,
+            streams_lists: true,
+            versions: None,
+            read: BTreeSet::new(),
+        }
     }
 
     /// Says of each change which version it replaces.
@@ -99,6 +113,11 @@ impl Machine {
     /// Goes on after `version` instead.
     pub(super) fn resume(&mut self, version: String) {
         self.state = State::Check { version };
+    }
+
+    /// What is told up to `version` was read before: what there was then is known to who reads.
+    pub(super) fn was_read(&mut self, version: u64) {
+        self.read.insert(version);
     }
 
     /// Lets go of the stream; it is opened again where it was. Only what reads a stream is changed.
@@ -125,7 +144,7 @@ impl Machine {
             }
             State::List { page, .. } => Request::Page(page.as_deref()),
             State::Recall { version } => Request::Versions { at: version },
-            State::Recover { from } => Request::Recover { from },
+            State::Recover { from } => Request::Recover { from, read: &self.read },
             State::Stream { .. } => Request::Read { until: None },
             State::Wait { until, .. } => Request::Sleep(*until),
         }
@@ -193,6 +212,9 @@ impl Machine {
     ) -> Vec<Event> {
         match opened {
             Ok(()) => {
+                if let Ok(version) = version.parse::<u64>() {
+                    self.read = self.read.split_off(&version);
+                }
                 self.state = State::Stream { version, opened: at.now, lifetime };
                 if self.standing == Standing::Failed { self.say(Event::Resumed) } else { vec![] }
             }

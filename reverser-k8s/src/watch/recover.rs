@@ -13,7 +13,7 @@
 mod requests;
 mod walk;
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc, time::Duration};
 
 use reverser_core::{Change, Fingerprinter, ObjectRef, Resource};
 use serde::{Deserialize, de::IgnoredAny};
@@ -47,16 +47,18 @@ pub(super) enum Recovery {
     Unavailable { why: &'static str },
 }
 
-/// Finds out what happened after `cursor`. Changes come with what `fingerprinter` makes of them.
+/// Finds out what happened after `cursor`, up to the next version of `known`, if there is one: who reads this knows what there was
+/// then, and needs to be told what became of it. Changes come with what `fingerprinter` makes of them.
 pub(super) async fn recover(
     list: &List,
     fingerprinter: Option<&Fingerprinter>,
     cursor: &str,
+    known: &BTreeSet<u64>,
 ) -> Result<Recovery, ApiError> {
     // Versions of one resource compare as integers (KEP-5504).
     let Ok(cursor) = cursor.parse() else { return Ok(Recovery::Unavailable { why: "positions are no integers" }) };
     let requests = Requests { list };
-    Ok(match read(&requests, cursor, BYTES).await? {
+    Ok(match read(&requests, cursor, known, BYTES).await? {
         Reading::Forgotten { oldest } => match requests.everything_at(oldest).await {
             Ok(objects) => Recovery::State { objects, version: oldest.to_string() },
             Err(Unreadable::Failed(error)) => return Err(error),

@@ -298,7 +298,9 @@ impl Judge<'_> {
             let deletions = made.iter().filter(|commit| commit.is_deletion).count();
             let has_stood = made.iter().any(|commit| !commit.is_deletion);
             if deletions == 0 && has_stood && !self.is_deletion_excused(gone) {
-                self.verdict.missing.push(format!("deletion of {} after {gone:?}", self.life.name));
+                self.verdict
+                    .missing
+                    .push(format!("deletion of {} {}, uid {}: {gone:?}", self.life.resource, self.life.name, self.uid));
             }
             self.verdict.lost += usize::from(deletions == 0 && has_stood && self.is_deletion_excused(gone));
             self.verdict.unseen += usize::from(deletions == 0 && !has_stood);

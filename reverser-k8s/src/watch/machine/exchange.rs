@@ -1,6 +1,6 @@
 //! What a machine asks for, and what it is told.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use reverser_core::{Fingerprint, Operation};
 use serde_json::Value;
@@ -20,8 +20,8 @@ pub(in crate::watch) enum Request<'a> {
     Page(Option<&'a str>),
     /// Read the stream: [`Input::Bookmark`], [`Input::Ended`], [`Input::Object`], or at that time [`Input::Late`].
     Read { until: Option<Instant> },
-    /// Find out what happened after that version: [`Input::Recovered`].
-    Recover { from: &'a str },
+    /// Find out what happened after that version, first up to the next one that was read: [`Input::Recovered`].
+    Recover { from: &'a str, read: &'a BTreeSet<u64> },
     /// Do nothing until then: [`Input::Waited`].
     Sleep(Instant),
     /// Find out which version each object had at that one: [`Input::Versions`].

@@ -53,7 +53,9 @@ impl Script {
             Request::Page(None) => "page".into(),
             Request::Page(Some(page)) => format!("page {page}"),
             Request::Read { .. } => "read".into(),
-            Request::Recover { from } => format!("recover {from}"),
+            Request::Recover { from, read } => {
+                read.iter().fold(format!("recover {from}"), |asked, read| format!("{asked}, read {read}"))
+            }
             Request::Sleep(until) => format!("sleep {:?}", until - self.now),
             Request::Versions { at } => format!("versions {at}"),
         };
@@ -420,6 +422,23 @@ fn without_the_versions_a_watch_goes_on_and_asks_again_when_it_looks_at_the_serv
     let mut script = Script::resumed_at("20").keeping_versions();
     script.told(current("30"), &["resumed"]).told(versions(&[]), &[]).asks("open 20").told(opened(), &[]);
     script.told(Input::Ended(End::Silent), &[]).told(current("30"), &[]).asks("open 20");
+}
+
+#[test]
+fn what_was_read_before_is_recovered_up_to_there_first_until_a_stream_is_past_it() {
+    let recovered =
+        |until: &str, is_all| Input::Recovered(Ok(Recovery::Changes { changes: vec![], until: until.into(), is_all }));
+    let forget = |script: &mut Script| {
+        script.told(Input::Ended(End::Failed(ApiError::Expired)), &[]).pauses();
+    };
+    let mut script = Script::streaming("5");
+    [7, 12].into_iter().for_each(|version| script.machine.was_read(version));
+    forget(&mut script);
+    script.asks("recover 5, read 7, read 12").told(recovered("7", false), &["recovered 0 from 5 until 7", "cursor 7"]);
+    script.asks("recover 7, read 7, read 12").told(recovered("9", true), &["recovered 0 from 7 until 9", "cursor 9"]);
+    script.asks("open 9").told(opened(), &[]);
+    forget(&mut script);
+    script.asks("recover 9, read 12");
 }
 
 #[test]

@@ -10,7 +10,7 @@
 //! ```
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -120,8 +120,15 @@ pub(super) enum Reading {
 }
 
 /// Returns what happened after `cursor`: all versions of the objects that lived at one of both ends of what was read. At
-/// most about `bytes` of it at once: of a long history the first part.
-pub(super) async fn read(history: &impl History, cursor: u64, bytes: usize) -> Result<Reading, ApiError> {
+/// most about `bytes` of it at once, and not past the next of the revisions of which the objects are `known`: of a long history
+/// the first part.
+pub(super) async fn read(
+    history: &impl History,
+    cursor: u64,
+    known: &BTreeSet<u64>,
+    bytes: usize,
+) -> Result<Reading, ApiError> {
+    let next_known = known.range(cursor.saturating_add(1)..).next();
     let mut part = None;
     let mut latest = cursor;
     loop {
@@ -130,6 +137,10 @@ pub(super) async fn read(history: &impl History, cursor: u64, bytes: usize) -> R
             Ok(now) => {
                 latest = latest.max(now.revision);
                 part = Some(now.revision);
+                if let Some(known) = next_known.filter(|known| **known < now.revision) {
+                    part = Some(*known);
+                    continue;
+                }
                 between(history, cursor, now, bytes).await
             }
             Err(error) => Err(error),

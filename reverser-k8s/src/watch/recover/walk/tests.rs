@@ -185,7 +185,7 @@ fn happened(events: &[Event]) -> Vec<(u64, Operation, String)> {
 const PLENTY: usize = 1 << 20;
 
 fn steps_of(etcd: &Etcd, cursor: u64) -> Vec<Step> {
-    match wait(read(etcd, cursor, PLENTY)).unwrap() {
+    match wait(read(etcd, cursor, &BTreeSet::new(), PLENTY)).unwrap() {
         Reading::Steps { steps, until, is_all } => {
             assert_eq!((until, is_all), (etcd.latest, true));
             for step in &steps {
@@ -225,11 +225,13 @@ proptest! {
     }
 
     #[test]
-    fn with_little_memory_it_comes_in_parts_that_make_a_whole(deeds in deeds(), bytes in 0..2_000_usize) {
+    fn with_little_memory_or_with_known_revisions_it_comes_in_parts_that_make_a_whole(
+        deeds in deeds(), bytes in 0..2_000_usize, known in prop::collection::btree_set(90..180_u64, 0..4),
+    ) {
         let etcd = Etcd::of(&deeds);
         let (mut cursor, mut told_so_far, mut ends) = (100, vec![], vec![100]);
         loop {
-            let Reading::Steps { steps, until, is_all } = wait(read(&etcd, cursor, bytes)).unwrap() else { panic!("steps") };
+            let Reading::Steps { steps, until, is_all } = wait(read(&etcd, cursor, &known, bytes)).unwrap() else { panic!("steps") };
             prop_assert!(until > cursor || is_all);
             let held: usize = steps.iter().map(|step| step.body.get().len() + size_of::<Step>()).sum();
             prop_assert!(held <= bytes || until == cursor + 1, "{} bytes of {}", held, bytes);
@@ -240,6 +242,7 @@ proptest! {
                 break;
             }
         }
+        prop_assert!(known.range(101..etcd.latest).all(|known| ends.contains(known)), "{:?} in {:?}", known, ends);
         prop_assert_eq!(told_so_far, happened(&etcd.truth(100, etcd.latest, &ends)));
     }
 
@@ -254,7 +257,7 @@ proptest! {
         let mut from = cursor;
         let seen = Cell::new(false);
         loop {
-            match wait(read(&etcd, from, PLENTY)).unwrap() {
+            match wait(read(&etcd, from, &BTreeSet::new(), PLENTY)).unwrap() {
                 Reading::Steps { steps, until, .. } => {
                     prop_assert_eq!(until, etcd.latest);
                     prop_assert_eq!(told(&steps), happened(&etcd.truth(from, until, &[from, until])));
@@ -301,7 +304,7 @@ fn a_step_has_the_time_that_its_object_tells_and_none_when_it_may_be_anothers() 
 #[test]
 fn a_cursor_of_the_future_is_another_history() {
     let etcd = Etcd::of(&[Deed::Write(1)]);
-    assert!(matches!(wait(read(&etcd, 500, PLENTY)).unwrap(), Reading::Unsupported(_)));
+    assert!(matches!(wait(read(&etcd, 500, &BTreeSet::new(), PLENTY)).unwrap(), Reading::Unsupported(_)));
 }
 
 /// A server that answers with what is there now, whatever is asked for.
@@ -326,7 +329,7 @@ impl History for Careless {
 fn a_server_that_answers_with_the_present_is_not_believed() {
     let delete = Deed::Delete { name: 2, has_finalizer: false };
     for deeds in [vec![Deed::Write(1), Deed::Write(1), Deed::Write(1)], vec![Deed::Write(1), Deed::Write(2), delete]] {
-        let reading = wait(read(&Careless(Etcd::of(&deeds)), 102, PLENTY)).unwrap();
+        let reading = wait(read(&Careless(Etcd::of(&deeds)), 102, &BTreeSet::new(), PLENTY)).unwrap();
         assert!(matches!(reading, Reading::Unsupported(_)), "{reading:?}");
     }
 }
