@@ -60,8 +60,8 @@ pub trait ActorSource: Debug + Send + Sync {
     /// Returns who made `change`, as far as it is known now.
     fn attribute(&self, change: &Change) -> Attribution;
 
-    /// Returns how long after a change was read a better answer than `attribution` may be waited for. Default: it can't come.
-    fn patience(&self, _attribution: &Attribution) -> Duration {
+    /// Returns how long after `change` was read a better answer than `attribution` may be waited for. Default: it can't come.
+    fn patience(&self, _change: &Change, _attribution: &Attribution) -> Duration {
         Duration::ZERO
     }
 

@@ -131,10 +131,12 @@ impl AuditEvent {
             query.split('&').find_map(|pair| pair.strip_prefix("fieldManager=")).filter(|name| !name.is_empty());
         match asked {
             Some(name) => Some(name).filter(|name| !name.contains(['%', '+'])),
-            // It is cut after 128 bytes, and what can't be printed is left out.
-            None => self.user_agent.as_deref()?.split('/').next().filter(|name| {
-                (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
-            }),
+            None => match self.user_agent.as_deref().unwrap_or_default().split('/').next() {
+                None | Some("") => Some("unknown"),
+                // It is cut after 128 bytes, and what can't be printed is left out.
+                Some(name) => Some(name)
+                    .filter(|name| name.len() <= 128 && name.bytes().all(|byte| (b' '..=b'~').contains(&byte))),
+            },
         }
     }
 

@@ -41,7 +41,10 @@ use kube::{
 use reverser_testbed::{BareRepo, ControlPlane, ControlPlaneOptions, GitHttp, TcpProxy, client_for, eventually, rule};
 use reverser_tests::{LIMIT, free_port};
 use serde_json::{Value, json};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
 pub(crate) use self::random::Random;
 use self::{clients::Client, faults::Bed};
@@ -85,9 +88,10 @@ async fn soak(feed: Feed) {
     }
     bed.heal().await;
     soak.is_caught_up(&mut bed).await;
+    // What waits for its author at the end is committed then.
+    let said = bed.end().await;
     let differences = soak.differences().await;
     let log = soak.repo.log("main").await.unwrap();
-    let said = bed.end().await;
     let audit = std::fs::read_to_string(soak.plane.audit_log().unwrap()).unwrap();
     let verdict = oracle::judge(&audit, &said, &log, bed.faults(), feed, bed.away());
     eprintln!("soak: seed {seed}, {:?}\n{}\n{verdict}", begun.elapsed(), bed.told());
@@ -174,7 +178,7 @@ impl Soak {
         command
     }
 
-    /// Waits until what is changed last, of each kind, is on the remote.
+    /// Waits until what is changed last, of each kind, is on the remote, and so is what others waited for in the meantime.
     async fn is_caught_up(&self, bed: &mut Bed<'_>) {
         for kind in kinds() {
             let api = Api::<DynamicObject>::namespaced_with(self.plane.client(), NAMESPACES[0], &kind);
@@ -192,6 +196,14 @@ impl Soak {
                 assert!(tries < 1_200, "seed {}: not caught up with {path}:\n{}", self.seed, bed.said());
             }
         }
+        let alike = async || self.differences().await.is_empty();
+        // What differs for good is told with all that is known of it.
+        let _told_later = timeout(LIMIT, async {
+            while !alike().await {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await;
     }
 
     /// Returns the paths whose objects differ from what Git says of them.

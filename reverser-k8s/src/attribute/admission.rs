@@ -173,7 +173,7 @@ impl ActorSource for Admission {
         self.facts().who(now(), change)
     }
 
-    fn patience(&self, attribution: &Attribution) -> Duration {
+    fn patience(&self, _change: &Change, attribution: &Attribution) -> Duration {
         match attribution {
             Attribution::Unknown if self.0.lessons.load(Ordering::SeqCst) > 0 => WAIT,
             Attribution::Known { .. } | Attribution::Ambiguous(_) | Attribution::Manager(_) | Attribution::Unknown => {

@@ -100,10 +100,13 @@ impl<A: ActorSource, B: ActorSource> ActorSource for Both<A, B> {
         }
     }
 
-    fn patience(&self, attribution: &Attribution) -> Duration {
+    fn patience(&self, change: &Change, attribution: &Attribution) -> Duration {
         match attribution {
-            Attribution::Known { .. } => Duration::ZERO,
-            _ => self.admission.patience(attribution).max(self.audit.patience(attribution)),
+            // What admission knows stands, and what audit says beside it needs no better proof.
+            Attribution::Known { evidence: Evidence::Admission | Evidence::Cascade | Evidence::Host, .. } => {
+                Duration::ZERO
+            }
+            _ => self.admission.patience(change, attribution).max(self.audit.patience(change, attribution)),
         }
     }
 
@@ -202,7 +205,7 @@ mod tests {
             self.0.clone()
         }
 
-        fn patience(&self, _attribution: &Attribution) -> Duration {
+        fn patience(&self, _change: &Change, _attribution: &Attribution) -> Duration {
             self.1
         }
 
@@ -308,9 +311,9 @@ mod tests {
         let both = Both::new(says(&Attribution::Unknown, 1), says(&Attribution::Unknown, 5));
         let seconds = Duration::from_secs;
         let admitted = known("alice", Evidence::Admission);
-        assert_eq!((both.patience(&admitted), both.correctable(&admitted)), (seconds(0), seconds(10)));
+        assert_eq!((both.patience(&change("1"), &admitted), both.correctable(&admitted)), (seconds(0), seconds(10)));
         assert_eq!(both.correctable(&known("alice", Evidence::Cascade)), seconds(10));
-        assert_eq!(both.patience(&Attribution::Unknown), seconds(5));
+        assert_eq!(both.patience(&change("1"), &Attribution::Unknown), seconds(5));
         assert_eq!(both.correctable(&Attribution::Unknown), seconds(10));
         assert_eq!(both.correctable(&audit_of("alice")), seconds(0));
         let mut confirmed = audit_of("alice");

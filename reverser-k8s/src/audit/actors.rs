@@ -16,6 +16,10 @@ use crate::attribute::{ActorSource, controllers::acts_for_others};
 /// sending takes a moment. A log on the same machine has its line as early as the watch has its event, or a moment later.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a change waits for other events where the one that has come doesn't prove who wrote it: the API server wrote the change
+/// before it answered a request that found nothing left to change, so the writer's line is a moment behind at most.
+const PROOF: Duration = Duration::from_millis(50);
+
 /// How long an event may be late: after the server's default of 30 s for a batch, and a few tries to send it again.
 const CORRECTABLE: Duration = Duration::from_secs(10 * 60);
 
@@ -121,8 +125,12 @@ impl ActorSource for Audit {
         attribution
     }
 
-    fn patience(&self, attribution: &Attribution) -> Duration {
-        if *attribution == Attribution::Unknown { self.patience } else { Duration::ZERO }
+    fn patience(&self, change: &Change, attribution: &Attribution) -> Duration {
+        match attribution {
+            Attribution::Unknown => self.patience,
+            Attribution::Known { .. } if self.facts().is_unproven(change) => PROOF,
+            Attribution::Known { .. } | Attribution::Ambiguous(_) | Attribution::Manager(_) => Duration::ZERO,
+        }
     }
 
     fn correctable(&self, attribution: &Attribution) -> Duration {

@@ -106,7 +106,17 @@ impl Facts {
 
     /// Returns who made a change.
     pub(super) fn attribute(&self, change: &Change) -> Attribution {
-        let Some(uid) = &change.object.uid else { return Attribution::Unknown };
+        self.verdict(change).attribution(Evidence::Audit)
+    }
+
+    /// Returns whether one request is known that can have made a change, and nothing proves that it did: it may have changed
+    /// nothing, and another one, of which no event has come, made it.
+    pub(super) fn is_unproven(&self, change: &Change) -> bool {
+        matches!(self.verdict(change), Verdict::One { is_proven: false, .. })
+    }
+
+    fn verdict(&self, change: &Change) -> Verdict<'_> {
+        let Some(uid) = &change.object.uid else { return Verdict::Nobody };
         match change.operation {
             Operation::Create => self.creator(&change.object, uid, version_of(change)),
             Operation::Delete => self.deleter(change, uid),
@@ -114,7 +124,6 @@ impl Facts {
                 version_of(change).map_or(Verdict::Nobody, |version| self.writer(change, uid, version))
             }
         }
-        .attribution(Evidence::Audit)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -148,7 +157,7 @@ const REPEATED: usize = 64;
 /// Who it was, as far as it is known.
 enum Verdict<'a> {
     Nobody,
-    One { by: &'a Request, cascade: bool },
+    One { by: &'a Request, cascade: bool, is_proven: bool },
     Several(Vec<Actor>),
 }
 
@@ -157,7 +166,7 @@ impl<'a> Verdict<'a> {
     fn first(requests: &[&'a Request]) -> Self {
         let is_first = |by: &&Request| requests.iter().all(|other| by.actor == other.actor || by.is_before(other));
         if let Some(by) = requests.iter().copied().find(is_first) {
-            return Self::One { by, cascade: false };
+            return Self::One { by, cascade: false, is_proven: true };
         }
         let mut named = HashSet::new();
         let actors: Vec<_> = requests.iter().filter(|by| named.insert(&by.actor)).map(|by| by.actor.clone()).collect();
@@ -169,13 +178,17 @@ impl<'a> Verdict<'a> {
     }
 
     fn cascade(self) -> Self {
-        if let Self::One { by, .. } = self { Self::One { by, cascade: true } } else { self }
+        if let Self::One { by, is_proven, .. } = self { Self::One { by, cascade: true, is_proven } } else { self }
+    }
+
+    fn unproven(self) -> Self {
+        if let Self::One { by, cascade, .. } = self { Self::One { by, cascade, is_proven: false } } else { self }
     }
 
     fn attribution(self, evidence: Evidence) -> Attribution {
         match self {
             Self::Nobody => Attribution::Unknown,
-            Self::One { by, cascade } => Attribution::Known {
+            Self::One { by, cascade, .. } => Attribution::Known {
                 actor: by.actor.clone(),
                 evidence: if cascade { Evidence::Cascade } else { evidence },
                 request: Box::new(by.info.clone()),
@@ -207,23 +220,23 @@ impl Facts {
     }
 
     fn writer(&self, change: &Change, uid: &str, version: u64) -> Verdict<'_> {
-        let marks = self.seen(uid, version).map_or(&[][..], |seen| &seen.marks);
-        let is_marked = |by: &Request| marks.iter().any(|mark| by.has_left(mark));
         let replaced = change.replaced.as_ref().and_then(|version| version.parse::<u64>().ok());
+        let (marks, are_new) = self.marks(uid, version, replaced);
+        let is_marked = |by: &Request| marks.iter().any(|mark| by.has_left(mark));
         let (mut exact, mut marked, mut unmarked) = (vec![], vec![], vec![]);
         for fact in self.about(uid) {
             match fact {
                 Fact::Replaced { version, by } if Some(*version) == replaced && is_marked(by) => marked.push(&**by),
                 Fact::Written { version: its, proof, by, .. } if *its == version => match proof {
                     Proof::Created | Proof::Replaced => exact.push(&**by),
-                    Proof::Touched => marked.push(&**by),
-                    Proof::Unshown { .. } if is_marked(by) => marked.push(&**by),
+                    Proof::Touched if !are_new => marked.push(&**by),
+                    Proof::Touched | Proof::Unshown { .. } if is_marked(by) => marked.push(&**by),
                     Proof::Unshown { may_be_unmarked: true }
-                        if !(by.is_scaling() && self.has_same_replicas(uid, version)) =>
+                        if !(are_new || by.is_scaling() && self.has_same_replicas(uid, version)) =>
                     {
                         unmarked.push(&**by);
                     }
-                    Proof::Unshown { .. } | Proof::Nothing => {}
+                    Proof::Touched | Proof::Unshown { .. } | Proof::Nothing => {}
                 },
                 _ => {}
             }
@@ -232,7 +245,19 @@ impl Facts {
             // A mark may be from the version before, made in the same second.
             marked.append(&mut unmarked);
         }
-        Verdict::first(&exact).or(|| Verdict::first(&marked))
+        Verdict::first(&exact).or(|| Verdict::first(&marked).unproven())
+    }
+
+    /// Returns the marks of the last second that were seen in a version, and whether these are those alone that the version before
+    /// didn't have: who wrote it left one of them. Without any it was written without a mark, or with one that was there.
+    fn marks(&self, uid: &str, version: u64, replaced: Option<u64>) -> (Vec<&Mark>, bool) {
+        let Some(seen) = self.seen(uid, version) else { return (vec![], false) };
+        let before = replaced.and_then(|replaced| self.seen(uid, replaced));
+        let new = |before: &Seen| seen.marks.iter().filter(|mark| !before.marks.contains(mark)).collect::<Vec<_>>();
+        match before.map(new).filter(|new| !new.is_empty()) {
+            Some(new) => (new, true),
+            None => (seen.marks.iter().collect(), false),
+        }
     }
 
     /// Returns whether a version is seen to have as many replicas as the one before: then nobody scaled it.

@@ -147,13 +147,13 @@ mod tests {
     fn only_what_may_still_be_told_is_waited_for_and_looked_at_again() {
         let audit = Audit::default();
         let known = |name: &str| Attribution::known(Actor::user(name), Evidence::Audit);
-        assert_eq!(audit.patience(&Attribution::Unknown), Duration::from_secs(2));
-        assert_eq!(audit.patience(&known("alice")), Duration::ZERO);
+        assert_eq!(audit.patience(&creation(), &Attribution::Unknown), Duration::from_secs(2));
+        assert_eq!(audit.patience(&creation(), &known("alice")), Duration::ZERO);
         assert_eq!(audit.correctable(&Attribution::Unknown), Duration::from_secs(600));
         assert_eq!(audit.correctable(&known("alice")), Duration::ZERO);
         // Whom it did it for may come later.
         let collector = known(GARBAGE_COLLECTOR);
         assert_eq!(audit.correctable(&collector), Duration::from_secs(600));
-        assert_eq!(audit.waiting(Duration::ZERO).patience(&Attribution::Unknown), Duration::ZERO);
+        assert_eq!(audit.waiting(Duration::ZERO).patience(&creation(), &Attribution::Unknown), Duration::ZERO);
     }
 }

@@ -223,9 +223,10 @@ impl Reverser {
             return None;
         }
         let answer = self.actors.attribute(change);
-        let patience = match self.attribution_wait.filter(|_| answer.actor().is_none()) {
-            Some(wait) => wait,
-            None => self.actors.patience(&answer),
+        let patience = match (self.attribution_wait, answer.actor()) {
+            (Some(wait), None) => wait,
+            (Some(wait), Some(_)) => self.actors.patience(change, &answer).min(wait),
+            (None, _) => self.actors.patience(change, &answer),
         };
         if answer != Attribution::Unknown {
             change.attribution = answer;

@@ -149,6 +149,8 @@ struct Answer {
 /// Sends, and returns the answer; an error where the connection ends without one.
 async fn exchange(stream: &mut TlsStream<TcpStream>, request: &str) -> io::Result<Answer> {
     stream.write_all(request.as_bytes()).await?;
+    // The last of it may still be in the connection's own buffer.
+    stream.flush().await?;
     answer(stream).await
 }
 

@@ -45,14 +45,14 @@ async fn a_large_request_is_answered_before_it_is_read() {
     let lesson = admission.review(create("alice", &large)).unwrap().lesson.expect("it is large");
     let change = created(&admission, &large);
     assert_eq!(admission.attribute(&change), Attribution::Unknown);
-    assert_eq!(admission.patience(&Attribution::Unknown), WAIT);
+    assert_eq!(admission.patience(&change, &Attribution::Unknown), WAIT);
     lesson.learn();
     admission.learned().await;
     assert_eq!(admission.attribute(&change).actor(), Some(&Actor::user("alice")));
-    assert_eq!(admission.patience(&Attribution::Unknown), Duration::ZERO);
+    assert_eq!(admission.patience(&change, &Attribution::Unknown), Duration::ZERO);
     // A server that ends in between leaves nobody waiting.
     drop(admission.review(create("alice", &large)).unwrap());
-    assert_eq!(admission.patience(&Attribution::Unknown), Duration::ZERO);
+    assert_eq!(admission.patience(&change, &Attribution::Unknown), Duration::ZERO);
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Facts {
 
     /// Returns who had a controller delete it, where it was one that does what others ask for.
     fn origin<'a>(&'a self, direct: Verdict<'a>, uid: &str, namespace: Option<&str>, depth: usize) -> Verdict<'a> {
-        let Verdict::One { by, cascade: false } = direct else { return direct };
+        let Verdict::One { by, cascade: false, .. } = direct else { return direct };
         let of_namespace = || namespace.map_or(Verdict::Nobody, |namespace| self.namespace_deleter(namespace, by));
         let origin = match Controller::of(&by.actor) {
             Some(Controller::Any) => self.owners_deleter(uid, depth).or(of_namespace),

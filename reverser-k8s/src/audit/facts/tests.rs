@@ -201,7 +201,10 @@ fn a_manager_that_is_spelled_in_another_way_may_be_any() {
         (by(""), "alice"),
         (agent("kubectl"), "alice"),
         (agent("other/1.0 kubectl/1.0"), "nobody"),
-        (agent(""), "alice"),
+        // Who doesn't say what it is has the name "unknown".
+        (agent(""), "nobody"),
+        (agent("/1.0"), "nobody"),
+        (agent("").answered(object(5, "unknown", 5000)), "alice"),
         (agent(&"k".repeat(129)), "alice"),
     ] {
         assert_eq!(who(&facts([&event]), &update(5)), expected, "{event:?}");
@@ -215,6 +218,43 @@ fn of_the_same_write_at_the_same_time_the_first_one_counts_and_else_both_are_nam
     assert_eq!(who(&facts(&[later, alice.clone()]), &update(5)), "alice");
     let meanwhile = Told::new("bob", "patch", 5101, 5110).answered(object(5, "kubectl", 5100));
     assert_eq!(who(&facts(&[meanwhile, alice]), &update(5)), "alice or bob");
+}
+
+#[test]
+fn a_mark_that_the_version_before_had_is_nobodys() {
+    let marks = |marks: &[(&str, u32)]| {
+        let entry = |(manager, millis): &(&str, u32)| json!({"manager": manager, "time": second(*millis)});
+        Value::from(marks.iter().map(entry).collect::<Vec<_>>())
+    };
+    let object = |version: u64, fields: &Value| {
+        let mut object = object(version, "", 5000);
+        object["metadata"]["managedFields"] = fields.clone();
+        object
+    };
+    let (before, after) = (marks(&[("unknown", 5100)]), marks(&[("unknown", 5100), ("alice", 5300)]));
+    // Overlapping requests: one of them is answered with what the other one wrote.
+    let alice = Told::new("alice", "patch", 5250, 5390).by_manager("alice").answered(object(5, &after));
+    let bob = Told::new("bob", "patch", 5240, 5380).with("/userAgent", json!("")).answered(object(5, &after));
+    let removal = bob.clone().sent(json!({"data": {"gone": null}}));
+    let update = Change { replaced: Some("4".into()), ..change(Operation::Update, object(5, &after)) };
+    let told = |events: &[&Told], sees_before: bool| {
+        let mut facts = facts(events.iter().copied());
+        if sees_before {
+            facts.saw(&change(Operation::Update, object(4, &before)), Instant::now());
+        }
+        facts.saw(&update, Instant::now());
+        (who(&facts, &update), facts.is_unproven(&update))
+    };
+    for other in [&bob, &removal] {
+        assert_eq!(told(&[other], true), ("nobody".into(), false), "{other:?}");
+        assert_eq!(told(&[other, &alice], true), ("alice".into(), true), "{other:?}");
+        assert_eq!(told(&[&alice, other], true), ("alice".into(), true), "{other:?}");
+        // The mark may be a new one then.
+        assert_eq!(told(&[other], false), ("bob".into(), true), "{other:?}");
+        assert_eq!(told(&[&alice, other], false), ("alice or bob".into(), false), "{other:?}");
+    }
+    let put = alice.with("/verb", "update".into()).with("/objectRef/resourceVersion", "4".into());
+    assert_eq!(told(&[&put], true), ("alice".into(), false), "it named what it replaced");
 }
 
 #[test]

@@ -79,7 +79,7 @@ impl ActorSource for Lines {
         Attribution::Known { actor: Actor::user(user), evidence: Evidence::Audit, request }
     }
 
-    fn patience(&self, attribution: &Attribution) -> Duration {
+    fn patience(&self, _change: &Change, attribution: &Attribution) -> Duration {
         if attribution.actor().is_some() { Duration::ZERO } else { self.0.patience }
     }
 

@@ -44,6 +44,7 @@ async fn whoever_is_slow_is_not_waited_for() {
     // With the first head.
     let mut stream = running.connect().await;
     stream.write_all(b"POST /admission").await.unwrap();
+    stream.flush().await.unwrap();
     is_closed(&mut stream).await;
     running.told.hears(r#"NotConnected { reason: "silent""#).await;
     // With a body.

@@ -165,11 +165,14 @@ impl History {
             if life.gone.as_ref().is_some_and(|gone| gone.received < answered) {
                 continue;
             }
+            let before = life.changes.range(..version).next_back().map(|(_, change)| change.authored.clone());
             if let Some(change) = life.changes.get_mut(&version) {
-                change.user = user; // another one's write that changed nothing answered with it
+                // One of both changed nothing, and was answered with the other one's version.
+                if before.is_none_or(|before| before["spec"]["replicas"] != json!(replicas)) {
+                    change.user = user;
+                }
                 continue;
             }
-            let before = life.changes.range(..version).next_back().map(|(_, change)| change.authored.clone());
             let Some(mut authored) = before.filter(|before| !before.is_null()) else { continue };
             authored["spec"]["replicas"] = json!(replicas);
             life.changes.entry(version).or_insert(Change { user, authored, certain: None });

@@ -53,21 +53,28 @@ struct History {
     /// Versions in which somebody else may be taken for the writer while the writer isn't known: they asked for the same with
     /// the same manager in the same second, or only for a removal.
     close: HashSet<u64>,
+    /// The same, where it is known which marks the version before had: the manager is the one whose mark is new.
+    closest: HashSet<u64>,
 }
 
 fn history(steps: &[Step]) -> History {
     let mut history = History::default();
     let (mut version, mut now, mut marks) = (1, 1000, vec![("kubectl", 1000, false)]);
     let mut wrote = (USERS.len(), 1000);
+    // Whose mark is new in the version that stands.
+    let mut new_mark = None;
     for Step { ask, user, manager, pause, takes } in steps.iter().copied() {
         now += pause;
         let (name, replaced) = (MANAGERS[manager], version);
         match ask {
             Ask::Change | Ask::Put => {
+                let was_there = marks.iter().any(|(its, millis, _)| *its == name && millis / 1000 == now / 1000);
+                new_mark = (!was_there).then_some(name);
                 marks.retain(|(its, ..)| *its != name);
                 marks.push((name, now, false));
             }
-            Ask::Remove | Ask::Nothing | Ask::PutNothing => {}
+            Ask::Remove => new_mark = None,
+            Ask::Nothing | Ask::PutNothing => {}
         }
         let is_write = matches!(ask, Ask::Change | Ask::Put | Ask::Remove);
         if is_write {
@@ -92,11 +99,16 @@ fn history(steps: &[Step]) -> History {
             || matches!(ask, Ask::Remove) && has_same_mark
         {
             history.close.insert(version);
+            // Of the first version nobody has seen what it replaced.
+            if version <= 2 || new_mark.is_none_or(|new| new == name) {
+                history.closest.insert(version);
+            }
         }
         let id = json!(format!("{}", history.told.len()));
         history.told.push((version, event.with("/auditID", id)));
         if is_write {
-            history.writers.push((version, user, change(Operation::Update, body)));
+            let written = Change { replaced: Some(replaced.to_string()), ..change(Operation::Update, body) };
+            history.writers.push((version, user, written));
         }
     }
     history
@@ -124,7 +136,8 @@ proptest! {
             for (version, user, change) in &history.writers {
                 let of_version = (0..history.told.len()).filter(|which| history.told[*which].0 == *version);
                 let is_all_told = of_version.clone().all(|which| told.contains(&which));
-                if history.close.contains(version) && !is_all_told {
+                let close = if sees { &history.closest } else { &history.close };
+                if close.contains(version) && !is_all_told {
                     continue;
                 }
                 let named = who(&facts, change);
