@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -35,6 +35,8 @@ pub(super) struct Pumps {
 
 struct Running {
     task: AbortHandle,
+    /// How far it has been handed on, by earlier pumps, too.
+    read: Arc<AtomicU64>,
     /// Its resource is no longer served: it ends when the server says so of the watch, too.
     is_gone: Arc<AtomicBool>,
 }
@@ -49,7 +51,7 @@ impl Pumps {
     }
 
     /// Reads `source` from now on; one that is read already goes on. `is_new`: what it lists at first are changes.
-    pub(super) fn start(&mut self, source: Box<dyn Source>, is_new: bool) {
+    pub(super) fn start(&mut self, mut source: Box<dyn Source>, is_new: bool) {
         let Some(items) = self.items.clone() else { return };
         let id = source.id().to_owned();
         if let Some(running) = self.running.get(&id)
@@ -60,10 +62,14 @@ impl Pumps {
             }
             running.task.abort();
         }
+        // The one before has read further than what is committed.
+        let read = self.running.get(&id).map(|running| Arc::clone(&running.read)).unwrap_or_default();
+        source.was_read(read.load(Ordering::Relaxed));
         self.listers.add(&*source);
         let is_gone = Arc::new(AtomicBool::new(false));
-        let task = self.tasks.spawn(pump(self.reverser.clone(), source, items, is_new, Arc::clone(&is_gone)));
-        self.running.insert(id, Running { task, is_gone });
+        let (reverser, gone) = (self.reverser.clone(), Arc::clone(&is_gone));
+        let task = self.tasks.spawn(pump(reverser, source, items, is_new, gone, Arc::clone(&read)));
+        self.running.insert(id, Running { task, read, is_gone });
     }
 
     /// Ends the reading of a source: at once when it is still served, else after what it still has to say.
@@ -100,6 +106,7 @@ async fn pump(
     items: Sender<Item>,
     mut is_new: bool,
     is_gone: Arc<AtomicBool>,
+    read: Arc<AtomicU64>,
 ) {
     let _counted = reverser.load.count_source();
     let id: Arc<str> = source.id().into();
@@ -118,9 +125,12 @@ async fn pump(
         // What goes on at a position reports what was made since, one by one; what it lists is there instead of that.
         let was_read = matches!(event, Event::Gap(_) | Event::Listed(_) | Event::Resumed);
         for item in reverser.items(&id, event, is_new) {
+            // Versions of one resource compare as integers (KEP-5504).
+            let version = item.cursor.as_ref().and_then(|cursor| cursor.parse::<u64>().ok());
             if !hand_on(&reverser, &mut *source, &items, item).await {
                 return;
             }
+            read.fetch_max(version.unwrap_or(0), Ordering::Relaxed);
         }
         is_new &= !was_read;
     }

@@ -131,6 +131,69 @@ async fn what_is_read_again_moves_no_position_back() {
 }
 
 #[tokio::test]
+async fn what_is_read_again_is_no_change_whatever_has_come_since() {
+    let sink = MemorySink::new();
+    let reverser = Reverser::new(sink.clone()).build();
+    let of = |operation, version, uid: &str| {
+        let mut body = body("a", version, "web");
+        body["metadata"]["uid"] = uid.into();
+        change(operation, body)
+    };
+    let script =
+        || [of(Operation::Create, 101, "one"), of(Operation::Delete, 102, "one"), of(Operation::Create, 103, "two")];
+    let again = [Event::Resumed].into_iter().chain(script()).chain(script());
+    let again = again.chain([of(Operation::Update, 104, "two")]);
+    assert_eq!(reverser.drain(&mut Scripted::new("s", again)).await.unwrap(), 4);
+    assert_eq!(subjects(&sink)[2..], ["[CREATE] v1/configmaps/a", "[UPDATE] v1/configmaps/a"]);
+}
+
+/// Takes note of what it is told that was read.
+#[derive(Debug)]
+struct Remembers(Scripted, mpsc::UnboundedSender<u64>);
+
+#[async_trait::async_trait]
+impl Source for Remembers {
+    fn id(&self) -> &str {
+        self.0.id()
+    }
+
+    async fn next(&mut self) -> Option<Event> {
+        self.0.next().await
+    }
+
+    fn was_read(&mut self, version: u64) {
+        self.1.send(version).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_is_back_is_told_how_far_it_was_read() {
+    let sink = MemorySink::new();
+    let reverser = Reverser::new(sink.clone()).build();
+    let (arrive, arrivals) = mpsc::channel(1);
+    let (remember, mut told) = mpsc::unbounded_channel();
+    let script = |version| Scripted::new("s", [Event::Resumed, change(Operation::Create, body("a", version, "web"))]);
+    let back = || Arrival::New(Box::new(Remembers(script(101).then_waits(), remember.clone())));
+    let gone = || Arrival::Gone { source: "s".into(), is_served: true };
+    let enough = async {
+        while sink.commits().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let mut known = vec![];
+        for arrival in [gone(), back(), gone(), back()] {
+            let is_back = matches!(arrival, Arrival::New(_));
+            arrive.send(arrival).await.unwrap();
+            if is_back {
+                known.push(told.recv().await.unwrap());
+            }
+        }
+        assert_eq!(known, [105, 105], "also when the second had not read as far");
+    };
+    let sources: Vec<Box<dyn Source>> = vec![Box::new(script(105).then_waits())];
+    tokio::time::timeout(Duration::from_secs(10), reverser.run(sources, arrivals, enough)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn what_comes_up_later_is_a_commit_an_object() {
     let sink = MemorySink::new();
     let reverser = Reverser::new(sink.clone()).build();

@@ -271,22 +271,28 @@ impl Judge<'_> {
             between.filter(|commit| !commit.is_deletion).count() > 0
         };
         let mut before = 0;
+        // What a scaling left isn't known where what it changed has no line.
+        let mut is_unsure = false;
         for (version, change) in &self.life.changes {
             let commit = made.iter().find(|commit| commit.version == *version);
             let is_news = was != Some(&change.authored);
             was = Some(&change.authored);
+            let follows_unsure = is_unsure;
+            is_unsure = change.is_derived && (is_unsure || is_unlogged(before, *version));
             if let Some(commit) = commit {
                 // After a loss Git may have stood elsewhere.
-                if !is_news && !excused {
+                if !is_news && !excused && !is_unsure && !follows_unsure {
                     self.verdict.superfluous.push(self.tell(*version));
                 }
                 stands = was;
                 self.check_author(commit, change);
+            } else if follows_unsure {
+                stands = was;
             } else if is_news && stands != was && !is_unlogged(before, *version) {
                 if self.is_excused(*version) {
                     excused = true;
                 } else {
-                    let text = format!("{} by {}: {}", self.tell(*version), change.user, change.authored);
+                    let text = format!("{} by {:?}: {}", self.tell(*version), change.users, change.authored);
                     self.verdict.missing.push(text);
                 }
             }
@@ -319,10 +325,9 @@ impl Judge<'_> {
         }
         match &commit.author {
             None => self.verdict.unknown_authors += 1,
-            // What changed nothing is answered with the version that another one made, which audit takes for the first's as well.
-            Some(author) if *author == change.user || self.feed != Feed::Audit => {}
+            Some(author) if change.users.contains(author) || self.feed != Feed::Audit => {}
             Some(author) => {
-                let text = format!("{} {} by {author}, not {}", commit.subject, commit.version, change.user);
+                let text = format!("{} {} by {author}, not {:?}", commit.subject, commit.version, change.users);
                 self.verdict.wrong_authors.push(text);
             }
         }

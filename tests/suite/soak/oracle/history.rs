@@ -1,6 +1,6 @@
 //! The audit log, object by object.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::{Value, json};
 
@@ -37,10 +37,23 @@ pub(super) struct Life {
 
 #[derive(Debug)]
 pub(super) struct Change {
-    pub(super) user: String,
+    /// Who was answered with this version: one of them made it, and the others changed nothing.
+    pub(super) users: BTreeSet<String>,
     pub(super) authored: Value,
+    /// Whether it is what was before but for the replicas: that is what a scale request shows.
+    pub(super) is_derived: bool,
     /// Who it was for certain: it has a value that nobody else writes.
     pub(super) certain: Option<Certain>,
+}
+
+impl Change {
+    fn new(authored: Value) -> Self {
+        Self { users: BTreeSet::new(), authored, is_derived: false, certain: None }
+    }
+
+    fn by(&mut self, user: &str) {
+        self.users.insert(user.to_owned());
+    }
 }
 
 /// Who it was, and when.
@@ -130,8 +143,7 @@ impl History {
             // A finalizer holds it; the answer of a plain deletion is what it was.
             let is_held = answer["metadata"]["deletionTimestamp"].is_string();
             if is_held {
-                let change = Change { user: write.user.to_owned(), authored: Value::Null, certain: None };
-                life.changes.entry(version).or_insert(change);
+                life.changes.entry(version).or_insert_with(|| Change::new(Value::Null)).by(write.user);
             }
         } else if write.subresource == "scale" {
             if self.made.contains(&version) {
@@ -142,9 +154,9 @@ impl History {
             let (uid, user, answered) = (uid.to_owned(), write.user.to_owned(), write.answered.to_owned());
             scales.push(Scaled { uid, version, replicas, user, answered });
         } else {
-            let change = Change { user: write.user.to_owned(), authored: authored(answer), certain: None };
-            // One that changes nothing answers with the version that was there.
-            let change = self.life(uid, write, name).changes.entry(version).or_insert(change);
+            let life = self.life(uid, write, name);
+            let change = life.changes.entry(version).or_insert_with(|| Change::new(authored(answer)));
+            change.by(write.user);
             if write.is_own {
                 change.certain = Some(write.certain());
             }
@@ -167,15 +179,14 @@ impl History {
             }
             let before = life.changes.range(..version).next_back().map(|(_, change)| change.authored.clone());
             if let Some(change) = life.changes.get_mut(&version) {
-                // One of both changed nothing, and was answered with the other one's version.
-                if before.is_none_or(|before| before["spec"]["replicas"] != json!(replicas)) {
-                    change.user = user;
-                }
+                change.by(&user);
                 continue;
             }
             let Some(mut authored) = before.filter(|before| !before.is_null()) else { continue };
             authored["spec"]["replicas"] = json!(replicas);
-            life.changes.entry(version).or_insert(Change { user, authored, certain: None });
+            let mut change = Change { is_derived: true, ..Change::new(authored) };
+            change.by(&user);
+            life.changes.insert(version, change);
         }
     }
 
