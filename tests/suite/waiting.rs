@@ -132,6 +132,42 @@ fn what_was_made_behind_a_waiting_change_and_is_gone_after_a_gap_goes_from_git_t
 }
 
 #[test]
+fn what_waited_and_is_forgotten_is_one_commit_that_turns_nothing_back() {
+    run(async {
+        let scene = Scene::unwatched("forgotten").await;
+        let (ann, ben) = (user(&scene, "ann").await, user(&scene, "ben").await);
+        let log = HeldBack::new(&scene);
+        let arguments = ["-r", "configmaps", "--audit-log", text(log.path()), "--attribution-wait", "10m"];
+        let watch = scene.watch(&arguments).await;
+        create(&ann, config_map("late", "1")).await;
+        create(&ben, config_map("web", "1")).await;
+        log.let_through("web", 1).await;
+        scene.history(1).await;
+        // etcd forgets what lies before the rest, and the position with it.
+        scene.plane.compact().await.unwrap();
+        patch(&ben, "web", json!({"data": {"key": "2"}})).await;
+        patch(&ann, "web", json!({"data": {"key": "3"}})).await;
+        log.let_through("web", 3).await;
+        scene.history(3).await;
+        watch.kill().await;
+        patch(&ben, "web", json!({"data": {"key": "4"}})).await;
+        scene.plane.restart_api_server().await.unwrap();
+        let watch = scene.watch(&arguments).await;
+        log.let_through("web", 4).await;
+        let expected = [
+            "ben [CREATE] v1/configmaps/web",
+            "ben [UPDATE] v1/configmaps/web",
+            "ann [UPDATE] v1/configmaps/web",
+            "reverser [SYNC] 2 objects",
+            "ben [UPDATE] v1/configmaps/web",
+        ];
+        assert_eq!(credits(&scene.history(5).await), expected);
+        watch.terminate().await.exits_with(0);
+        scene.has_files(&["late", "web"].map(|name| scene.path("v1/configmaps", name))).await;
+    });
+}
+
+#[test]
 fn a_line_that_comes_after_the_commit_becomes_a_note_on_it() {
     run(async {
         let scene = Scene::shared("noted").await;

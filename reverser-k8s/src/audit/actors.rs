@@ -9,16 +9,18 @@ use reverser_core::{Attribution, Change, ObjectRef};
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use super::{AuditEvent, facts::Facts};
+use super::{
+    AuditEvent,
+    facts::{BEHIND, Facts},
+};
 use crate::attribute::{ActorSource, controllers::acts_for_others};
 
 /// How long a change waits for its event: an API server gathers for one second (`--audit-webhook-batch-max-wait=1s`), and
 /// sending takes a moment. A log on the same machine has its line as early as the watch has its event, or a moment later.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a change waits for other events where the one that has come doesn't prove who wrote it: the API server wrote the change
-/// before it answered a request that found nothing left to change, so the writer's line is a moment behind at most.
-const PROOF: Duration = Duration::from_millis(50);
+/// How long a change waits for other events where the one that has come doesn't prove who wrote it.
+const PROOF: Duration = BEHIND.unsigned_abs();
 
 /// How long an event may be late: after the server's default of 30 s for a batch, and a few tries to send it again.
 const CORRECTABLE: Duration = Duration::from_secs(10 * 60);

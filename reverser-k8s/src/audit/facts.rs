@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::{SignedDuration, Timestamp};
 use reverser_core::{Actor, Attribution, Change, Evidence, ObjectRef, Operation};
 use serde_json::Value;
 
@@ -44,17 +45,20 @@ pub(super) struct Facts {
     seen: Bounded<String, Seen>,
     /// By uid, the last version of what can be scaled.
     scalable: HashMap<String, Scalable>,
+    /// When the last request was over of those that were told of.
+    told_until: Option<Timestamp>,
 }
 
 impl Default for Facts {
     fn default() -> Self {
-        Self { facts: Bounded::new(FACTS), seen: Bounded::new(SEEN), scalable: HashMap::new() }
+        Self { facts: Bounded::new(FACTS), seen: Bounded::new(SEEN), scalable: HashMap::new(), told_until: None }
     }
 }
 
 impl Facts {
     /// Takes note of an event; returns whether it told anything.
     pub(super) fn learn(&mut self, event: &AuditEvent, now: Instant) -> bool {
+        self.told_until = self.told_until.max(event.stage_timestamp);
         let mut has_learned = false;
         for (key, fact) in facts_of(event) {
             // The API server sends a batch again when it got no answer; a repetition is close behind.
@@ -110,9 +114,12 @@ impl Facts {
     }
 
     /// Returns whether one request is known that can have made a change, and nothing proves that it did: it may have changed
-    /// nothing, and another one, of which no event has come, made it.
+    /// nothing, and another one, of which no event has come, made it. No more so when requests were told of that were over a
+    /// moment later.
     pub(super) fn is_unproven(&self, change: &Change) -> bool {
-        matches!(self.verdict(change), Verdict::One { is_proven: false, .. })
+        let Verdict::One { is_proven: false, by, .. } = self.verdict(change) else { return false };
+        let (Some(completed), Some(told)) = (by.completed, self.told_until) else { return true };
+        told.duration_since(completed) < BEHIND
     }
 
     fn verdict(&self, change: &Change) -> Verdict<'_> {
@@ -150,6 +157,10 @@ impl Facts {
         self.seen.of(uid).find(|seen| seen.version == version)
     }
 }
+
+/// How far the event of who wrote a version may be behind that of who was answered with it: the API server wrote it before it
+/// answered a request that found nothing left to change.
+pub(super) const BEHIND: SignedDuration = SignedDuration::from_millis(50);
 
 /// How many of the latest facts of an object a repetition is looked for in.
 const REPEATED: usize = 64;

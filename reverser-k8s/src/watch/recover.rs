@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! cursor ──410──► read the past ─┬─► etcd has it:      each version; then watch on from there
-//!                                ├─► etcd forgot it:   everything at the oldest revision it has; then read on from there
+//!                                ├─► etcd forgot it:   everything at the oldest revision it has, or at the last one that
+//!                                │                     the reader knows, if that is later; then read on from there
 //!                                └─► no past to read:  everything as it is
 //! ```
 //!
@@ -41,7 +42,8 @@ pub(super) enum Recovery {
         /// Whether that was now; else more is to be recovered from there.
         is_all: bool,
     },
-    /// Everything as it was at the oldest revision that etcd has. What came then is to be recovered from there.
+    /// Everything as it was at the oldest revision that etcd has, or where the reader has read to. What came then is to be
+    /// recovered from there.
     State { objects: Vec<Value>, version: String },
     /// Nothing: what is there now is to be listed.
     Unavailable { why: &'static str },
@@ -59,8 +61,8 @@ pub(super) async fn recover(
     let Ok(cursor) = cursor.parse() else { return Ok(Recovery::Unavailable { why: "positions are no integers" }) };
     let requests = Requests { list };
     Ok(match read(&requests, cursor, known, BYTES).await? {
-        Reading::Forgotten { oldest } => match requests.everything_at(oldest).await {
-            Ok(objects) => Recovery::State { objects, version: oldest.to_string() },
+        Reading::Forgotten { until } => match requests.everything_at(until).await {
+            Ok(objects) => Recovery::State { objects, version: until.to_string() },
             Err(Unreadable::Failed(error)) => return Err(error),
             // Compacted again meanwhile.
             Err(_) => Recovery::Unavailable { why: COMPACTED },

@@ -253,6 +253,11 @@ fn a_mark_that_the_version_before_had_is_nobodys() {
         assert_eq!(told(&[other], false), ("bob".into(), true), "{other:?}");
         assert_eq!(told(&[&alice, other], false), ("alice or bob".into(), false), "{other:?}");
     }
+    // A line of somebody's that was over long after: the writer's would be there.
+    let later = Told::new("carol", "get", 5200, 5439);
+    assert!(told(&[&alice, &later], true).1);
+    let later = later.with("/stageTimestamp", at(5440).into());
+    assert!(!told(&[&alice, &later], true).1);
     let put = alice.with("/verb", "update".into()).with("/objectRef/resourceVersion", "4".into());
     assert_eq!(told(&[&put], true), ("alice".into(), false), "it named what it replaced");
 }

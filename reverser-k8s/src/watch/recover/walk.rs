@@ -111,8 +111,8 @@ pub(super) enum Unreadable {
 /// What became of a gap.
 #[derive(Debug)]
 pub(super) enum Reading {
-    /// Nothing before this revision is known any more.
-    Forgotten { oldest: u64 },
+    /// What led up to this revision isn't known any more: it is the oldest, or a later one of which the objects are known.
+    Forgotten { until: u64 },
     /// What happened up to a revision, in order. `is_all`: until the time of asking; else more follows.
     Steps { steps: Vec<Step>, until: u64, is_all: bool },
     /// No history is to be had, and why.
@@ -149,7 +149,11 @@ pub(super) async fn read(
             (Ok(steps), Some(until)) => return Ok(Reading::Steps { steps, until, is_all: until == latest }),
             // Half of it may fit.
             (Err(Unreadable::TooMuch), Some(until)) if until > cursor + 1 => part = Some(cursor.midpoint(until)),
-            (Err(Unreadable::Forgotten), Some(_)) => return oldest(history, cursor, latest).await,
+            (Err(Unreadable::Forgotten), Some(_)) => {
+                // What was before the last that is known would turn back time.
+                let known = known.range(..=latest).next_back().copied().unwrap_or(cursor);
+                return oldest(history, cursor.max(known.saturating_sub(1)), latest).await;
+            }
             (Err(Unreadable::Failed(error)), _) => return Err(error),
             (Err(Unreadable::Unsupported(why)), _) => return Ok(Reading::Unsupported(why)),
             (Ok(_) | Err(Unreadable::Forgotten | Unreadable::TooMuch), _) => {
@@ -159,7 +163,7 @@ pub(super) async fn read(
     }
 }
 
-/// Searches for the oldest revision that can be read, after `forgotten` and up to `latest`.
+/// Searches for the oldest revision that can be read, after `forgotten` and up to `latest`, which can.
 async fn oldest(history: &impl History, forgotten: u64, latest: u64) -> Result<Reading, ApiError> {
     let (mut forgotten, mut readable) = (forgotten, latest);
     while readable > forgotten + 1 {
@@ -171,7 +175,7 @@ async fn oldest(history: &impl History, forgotten: u64, latest: u64) -> Result<R
             Err(_) => return Ok(Reading::Unsupported("the server has forgotten the present")),
         }
     }
-    Ok(Reading::Forgotten { oldest: readable })
+    Ok(Reading::Forgotten { until: readable })
 }
 
 /// Returns what happened after `cursor` and up to `now`, in order.
