@@ -2,8 +2,8 @@
 
 use std::{
     fs::{File, Metadata},
-    io::{self, BufRead, BufReader, Seek, SeekFrom},
-    os::unix::fs::MetadataExt,
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,6 +17,13 @@ const BACKLOG_BYTES: u64 = 256 << 20;
 
 /// How many lines are taken note of at once, so that nobody who asks waits for more.
 const LINES: usize = 100;
+
+/// How long a line may be. Of an event of 32 MiB nobody has heard: an object has 3 MiB at most, and an event has it twice. What is
+/// longer is no log, and mustn't fill the memory.
+const LINE_BYTES: usize = 32 << 20;
+
+/// How much of a log's beginning is remembered: an event's audit id is in it, and no other log has that.
+const HEAD_BYTES: usize = 256;
 
 /// How often the file is looked at while a change waits for its line.
 const POLL: Duration = Duration::from_millis(5);
@@ -33,6 +40,8 @@ const BUSY: Duration = Duration::from_secs(1);
 pub struct AuditLog {
     path: PathBuf,
     file: Option<(BufReader<File>, Metadata)>,
+    /// How the file begins.
+    head: Vec<u8>,
     /// A line whose end isn't written yet.
     partial: Vec<u8>,
     audit: Audit,
@@ -52,7 +61,8 @@ impl AuditLog {
         if start > 0 {
             reader.skip_until(b'\n')?;
         }
-        let mut log = Self { path: path.to_owned(), file: Some((reader, metadata)), partial: Vec::new(), audit };
+        let head = head(reader.get_ref())?;
+        let mut log = Self { path: path.to_owned(), file: Some((reader, metadata)), head, partial: Vec::new(), audit };
         log.read_on()?;
         Ok(log)
     }
@@ -90,8 +100,10 @@ impl AuditLog {
     fn read_on(&mut self) -> io::Result<()> {
         loop {
             // Asked before the reading: a file that was replaced by then is complete.
-            let now = std::fs::metadata(&self.path)?;
+            let now = std::fs::metadata(&self.path);
             self.read_file()?;
+            // One that was renamed is written to until there is another one.
+            let now = now?;
             if self.file.as_ref().is_some_and(|(_, opened)| is_same_file(opened, &now)) {
                 return Ok(());
             }
@@ -99,23 +111,31 @@ impl AuditLog {
             let file = File::open(&self.path)?;
             let metadata = file.metadata()?;
             self.partial.clear();
+            self.head = head(&file)?;
             self.file = Some((BufReader::new(file), metadata));
         }
     }
 
     fn read_file(&mut self) -> io::Result<()> {
         let Some((reader, _)) = &mut self.file else { return Ok(()) };
-        if reader.stream_position()? > reader.get_ref().metadata()?.len() {
-            // Truncated in place, as logrotate's `copytruncate` does.
+        let head = head(reader.get_ref())?;
+        if reader.stream_position()? > reader.get_ref().metadata()?.len() || !head.starts_with(&self.head) {
+            // Truncated in place, as logrotate's `copytruncate` does, and maybe as long as before again.
             self.partial.clear();
             reader.rewind()?;
         }
+        self.head = head;
         loop {
             let mut events = Vec::new();
             let mut is_end = false;
             while !is_end && events.len() < LINES {
-                is_end = reader.read_until(b'\n', &mut self.partial)? == 0 || !self.partial.ends_with(b"\n");
-                if !is_end {
+                let room = LINE_BYTES.saturating_sub(self.partial.len()).try_into().unwrap_or(u64::MAX);
+                reader.by_ref().take(room).read_until(b'\n', &mut self.partial)?;
+                is_end = !self.partial.ends_with(b"\n");
+                if is_end && self.partial.len() >= LINE_BYTES {
+                    // What is left of the line is no event by itself.
+                    (is_end, self.partial) = (false, Vec::new());
+                } else if !is_end {
                     // Lines that aren't audit events name nobody.
                     events.extend(serde_json::from_slice::<AuditEvent>(&self.partial).ok());
                     self.partial.clear();
@@ -142,6 +162,14 @@ async fn blocking<T: Send + 'static, R: Send + 'static>(
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
+}
+
+/// Returns how a file begins.
+fn head(file: &File) -> io::Result<Vec<u8>> {
+    let mut head = vec![0; HEAD_BYTES];
+    let bytes = file.read_at(&mut head, 0)?;
+    head.truncate(bytes);
+    Ok(head)
 }
 
 fn is_same_file(a: &Metadata, b: &Metadata) -> bool {
@@ -207,6 +235,46 @@ mod tests {
         file.set_len(0).unwrap();
         file.write_all(line("bob", 4).as_bytes()).unwrap();
         assert_eq!(who(&mut log, 4).as_deref(), Some("bob"));
+    }
+
+    #[test]
+    fn a_log_that_was_truncated_and_is_longer_than_before_is_read_from_its_beginning() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        std::fs::write(&path, line("alice", 2)).unwrap();
+        let mut log = AuditLog::open(&path, Audit::default()).unwrap();
+        // Between two looks.
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.set_len(0).unwrap();
+        file.write_all([line("bob", 3), line("carol", 4)].concat().as_bytes()).unwrap();
+        assert_eq!(who(&mut log, 3).as_deref(), Some("bob"));
+        assert_eq!(who(&mut log, 4).as_deref(), Some("carol"));
+    }
+
+    #[test]
+    fn a_log_that_was_renamed_is_read_on_while_there_is_no_other_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let mut file = File::create(&path).unwrap();
+        let mut log = AuditLog::open(&path, Audit::default()).unwrap();
+        std::fs::rename(&path, folder.path().join("audit-1.log")).unwrap();
+        file.write_all(line("alice", 2).as_bytes()).unwrap();
+        assert_eq!(log.read_on().unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(log.audit.attribute(&change(2)).actor().map(|actor| &*actor.name), Some("alice"));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_does_not_fill_the_memory_and_the_next_one_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        std::fs::write(&path, "").unwrap();
+        let mut log = AuditLog::open(&path, Audit::default()).unwrap();
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.set_len(2 * LINE_BYTES as u64 + 1).unwrap();
+        assert_eq!(who(&mut log, 2), None);
+        assert!(log.partial.len() < LINE_BYTES);
+        file.write_all(["\n", &line("alice", 2)].concat().as_bytes()).unwrap();
+        assert_eq!(who(&mut log, 2).as_deref(), Some("alice"));
     }
 
     #[test]
