@@ -44,6 +44,7 @@ impl Audit {
         let Body { api_version, kind, items } = serde_json::from_slice(body).map_err(BodyError::Malformed)?;
         match (&*api_version, &*kind) {
             ("audit.k8s.io/v1", "EventList") => {
+                let items = items.unwrap_or_default();
                 let events: Vec<AuditEvent> =
                     items.iter().filter_map(|item| serde_json::from_str(item.get()).ok()).collect();
                 let broken = items.len() - events.len();
@@ -63,9 +64,9 @@ impl Audit {
 struct Body<'a> {
     api_version: String,
     kind: String,
-    /// Of a list.
-    #[serde(borrow, default)]
-    items: Vec<&'a RawValue>,
+    /// Of a list; `null` is what Go has for an empty one.
+    #[serde(borrow)]
+    items: Option<Vec<&'a RawValue>>,
 }
 
 #[cfg(test)]
@@ -140,6 +141,8 @@ mod tests {
             error.to_string(),
             "expected an EventList or Event of audit.k8s.io/v1, got kind \"EventList\" of apiVersion \"audit.k8s.io/v1beta1\""
         );
+        let empty = r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":null}"#;
+        assert_eq!(audit.receive(empty.as_bytes()).unwrap(), Received::default());
         assert_eq!(audit.kept(), Kept::default());
     }
 
