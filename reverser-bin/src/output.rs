@@ -298,8 +298,11 @@ fn endpoint_line(notice: &EndpointNotice<'_>) -> Option<String> {
         }
         EndpointNotice::CertificatesRemade { why } => format!("certificates are made anew: {why}"),
         EndpointNotice::FileKept { why } => format!("{why}; what it said before counts"),
-        EndpointNotice::NotAllowed => {
-            "audit events are refused: their sender has neither the token nor a client certificate that counts".into()
+        EndpointNotice::NotAllowed { certificate } => {
+            let why = certificate.map(|why| format!(" ({why})")).unwrap_or_default();
+            format!(
+                "audit events are refused: their sender has neither the token nor a client certificate that counts{why}"
+            )
         }
         EndpointNotice::NotConnected { is_news: true, .. } => {
             "an API server doesn't trust our certificate: its caBundle is another one, or the address is not in it"

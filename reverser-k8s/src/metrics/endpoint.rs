@@ -81,7 +81,7 @@ impl EndpointMetrics {
             | EndpointNotice::CertificatesRemade { .. }
             | EndpointNotice::CutOff { .. }
             | EndpointNotice::FileKept { .. }
-            | EndpointNotice::NotAllowed => {}
+            | EndpointNotice::NotAllowed { .. } => {}
         }
     }
 }

@@ -55,7 +55,10 @@ pub enum EndpointNotice<'a> {
     },
     /// Audit events were refused, as whoever sent them has neither the token nor a certificate that counts. Told of once a
     /// minute.
-    NotAllowed,
+    NotAllowed {
+        /// Why the certificate that they have shown doesn't count.
+        certificate: Option<&'a str>,
+    },
     /// A connection came to nothing before its first request.
     NotConnected {
         /// `handshake`, `silent` (nothing was asked for in time), or `untrusted` (the caller doesn't trust our certificate).
@@ -119,7 +122,8 @@ impl EndpointNotice<'_> {
             Self::CertificatesRemade { why } => tracing::warn!(why, "certificates are made anew"),
             Self::CutOff { connections } => tracing::warn!(connections, "requests were cut off at the end"),
             Self::FileKept { why } => tracing::warn!(why, "a file can't be used; what it said before counts"),
-            Self::NotAllowed => tracing::warn!(
+            Self::NotAllowed { certificate } => tracing::warn!(
+                certificate,
                 "audit events are refused: their sender has neither the token nor a client certificate that counts"
             ),
             Self::NotConnected { reason, is_news: true } => tracing::warn!(

@@ -12,7 +12,7 @@ use std::{
 use http::{HeaderMap, header::AUTHORIZATION};
 use subtle::ConstantTimeEq;
 use tokio_rustls::rustls::{
-    RootCertStore,
+    self, RootCertStore,
     pki_types::{CertificateDer, UnixTime, pem::PemObject},
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
@@ -25,6 +25,13 @@ use crate::report::{EndpointNotice, Notice, Reporter};
 pub struct Access {
     secret: Option<Followed<Secret>>,
     authorities: Option<Followed<Authorities>>,
+}
+
+/// Somebody who may not.
+#[derive(Debug)]
+pub(super) struct Stranger {
+    /// Why the certificate that they have shown doesn't count.
+    pub(super) certificate: Option<String>,
 }
 
 /// A file that says who may call can't be used.
@@ -76,16 +83,17 @@ impl Access {
         headers: &HeaderMap,
         chain: &[CertificateDer<'static>],
         reporter: &dyn Reporter,
-    ) -> bool {
-        if let Some(authorities) = &self.authorities
-            && !chain.is_empty()
-            && authorities.now(reporter).await.have_signed(chain)
-        {
-            return true;
+    ) -> Result<(), Stranger> {
+        let mut stranger = Stranger { certificate: None };
+        if let Some(authorities) = self.authorities.as_ref().filter(|_| !chain.is_empty()) {
+            match authorities.now(reporter).await.have_signed(chain) {
+                Ok(()) => return Ok(()),
+                Err(why) => stranger.certificate = Some(why.to_string()),
+            }
         }
         match (&self.secret, bearer(headers)) {
-            (Some(secret), Some(shown)) => secret.now(reporter).await.is(shown),
-            _ => false,
+            (Some(secret), Some(shown)) if secret.now(reporter).await.is(shown) => Ok(()),
+            _ => Err(stranger),
         }
     }
 }
@@ -223,9 +231,11 @@ impl Content for Authorities {
 
 impl Authorities {
     /// Returns whether they vouch for this chain, at this moment, as that of a client.
-    fn have_signed(&self, chain: &[CertificateDer<'static>]) -> bool {
-        let Some((end, intermediates)) = chain.split_first() else { return false };
-        self.0.verify_client_cert(end, intermediates, UnixTime::now()).is_ok()
+    fn have_signed(&self, chain: &[CertificateDer<'static>]) -> Result<(), rustls::Error> {
+        let Some((end, intermediates)) = chain.split_first() else {
+            return Err(rustls::Error::NoCertificatesPresented);
+        };
+        self.0.verify_client_cert(end, intermediates, UnixTime::now()).map(drop)
     }
 }
 
@@ -246,7 +256,8 @@ mod tests {
         let file = folder.path().join("secret");
         fs::write(&file, "0123456789abcdef\n").unwrap();
         let access = Access::open(Some(file.clone()), None).await.unwrap();
-        let admits = async |authorization: &str| access.admits(&headers(authorization), &[], &LogReporter).await;
+        let admits =
+            async |authorization: &str| access.admits(&headers(authorization), &[], &LogReporter).await.is_ok();
         assert!(admits("Bearer 0123456789abcdef").await);
         assert!(admits("bearer  0123456789abcdef").await);
         for wrong in
@@ -254,7 +265,7 @@ mod tests {
         {
             assert!(!admits(wrong).await, "{wrong}");
         }
-        assert!(!access.admits(&HeaderMap::new(), &[], &LogReporter).await);
+        assert!(access.admits(&HeaderMap::new(), &[], &LogReporter).await.is_err());
         fs::write(&file, "fedcba9876543210").unwrap();
         assert!(!admits("Bearer 0123456789abcdef").await);
         assert!(admits("Bearer fedcba9876543210").await);
@@ -284,6 +295,6 @@ mod tests {
     #[tokio::test]
     async fn with_neither_file_nobody_may() {
         let access = Access::open(None, None).await.unwrap();
-        assert!(!access.admits(&headers("Bearer "), &[], &LogReporter).await);
+        assert!(access.admits(&headers("Bearer "), &[], &LogReporter).await.is_err());
     }
 }

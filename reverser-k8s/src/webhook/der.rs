@@ -1,4 +1,4 @@
-//! How long a certificate is valid, as it says itself.
+//! What a certificate says itself: how long it is valid, and whose key it is about.
 
 use jiff::Timestamp;
 
@@ -12,20 +12,35 @@ pub(super) struct Validity {
 impl Validity {
     /// Reads it from a certificate in DER, which somebody else verifies; `None`: it isn't one. RFC 5280, section 4.1.
     pub(super) fn of(certificate: &[u8]) -> Option<Self> {
-        let (certificate, _) = element(certificate, SEQUENCE)?;
-        let (mut fields, _) = element(certificate, SEQUENCE)?;
-        if let Some((_version, rest)) = element(fields, VERSION) {
-            fields = rest;
-        }
-        // The serial number, the signature's algorithm, the issuer.
-        for tag in [INTEGER, SEQUENCE, SEQUENCE] {
-            (_, fields) = element(fields, tag)?;
-        }
-        let (validity, _) = element(fields, SEQUENCE)?;
+        let (validity, _) = element(behind_issuer(certificate)?, SEQUENCE)?;
         let (from, rest) = time(validity)?;
         let (until, _) = time(rest)?;
         Some(Self { from, until })
     }
+}
+
+/// Returns the public key in a certificate of any version, a `SubjectPublicKeyInfo` in DER; `None`: it is no certificate.
+pub(super) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
+    let mut fields = behind_issuer(certificate)?;
+    for _of in ["the validity", "the subject"] {
+        (_, fields) = element(fields, SEQUENCE)?;
+    }
+    let (_, behind) = element(fields, SEQUENCE)?;
+    fields.strip_suffix(behind)
+}
+
+/// Returns the fields of a certificate from its validity on.
+fn behind_issuer(certificate: &[u8]) -> Option<&[u8]> {
+    let (certificate, _) = element(certificate, SEQUENCE)?;
+    let (mut fields, _) = element(certificate, SEQUENCE)?;
+    if let Some((_version, rest)) = element(fields, VERSION) {
+        fields = rest;
+    }
+    // The serial number, the signature's algorithm, the issuer.
+    for tag in [INTEGER, SEQUENCE, SEQUENCE] {
+        (_, fields) = element(fields, tag)?;
+    }
+    Some(fields)
 }
 
 const INTEGER: u8 = 0x02;
@@ -70,6 +85,23 @@ fn time(input: &[u8]) -> Option<(Timestamp, &[u8])> {
     Some((civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp(), rest))
 }
 
+/// Returns a certificate as one of version 1, which has no extensions, without a signature that would be right.
+#[cfg(test)]
+pub(super) fn as_version_1(certificate: &[u8]) -> Option<Vec<u8>> {
+    let (content, _) = element(certificate, SEQUENCE)?;
+    let (_, signature) = element(content, SEQUENCE)?;
+    let (_version, fields) = element(element(content, SEQUENCE)?.0, VERSION)?;
+    let key = public_key(certificate)?;
+    let end = fields.windows(key.len()).position(|window| window == key)? + key.len();
+    let wrapped = |content: &[u8]| {
+        let [high, low] = u16::try_from(content.len()).ok()?.to_be_bytes();
+        // The shortest spelling is the right one.
+        let length = if high == 0 { vec![0x81, low] } else { vec![0x82, high, low] };
+        Some([&[SEQUENCE][..], &length, content].concat())
+    };
+    wrapped(&[&wrapped(&fields[..end])?, signature].concat())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +128,18 @@ mod tests {
         let end = endless.windows(15).position(|text| text == b"20500101000000Z").unwrap();
         endless[end..end + 15].copy_from_slice(b"99991231235959Z");
         assert_eq!(Validity::of(&endless).map(|validity| validity.until), Some(Timestamp::MAX));
+    }
+
+    #[test]
+    fn the_key_of_a_certificate_is_read_whatever_version_it_is() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap().der().to_vec();
+        let expected = rcgen::PublicKeyData::subject_public_key_info(&key);
+        assert_eq!(public_key(&certificate), Some(&*expected));
+        let old = as_version_1(&certificate).unwrap();
+        assert_eq!((public_key(&old), Validity::of(&old)), (Some(&*expected), Validity::of(&certificate)));
+        assert!((0..certificate.len()).all(|length| public_key(&certificate[..length]).is_none()));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
-use super::{Access, Limits, Receiver, Refused, Reply, Token, body::Room};
+use super::{Access, Limits, Receiver, Refused, Reply, Token, access::Stranger, body::Room};
 use crate::report::{Endpoint, EndpointNotice, Notice, Reporter};
 
 /// What there is to call. Anything else is 404, without a hint what would be there.
@@ -120,8 +120,8 @@ impl Routes {
         if let Some((access, target)) = &self.audit
             && path == "/audit"
         {
-            if !access.admits(request.headers(), &caller.chain, &*self.reporter).await {
-                self.tell_not_allowed();
+            if let Err(stranger) = access.admits(request.headers(), &caller.chain, &*self.reporter).await {
+                self.tell_not_allowed(&stranger);
                 return (Endpoint::Audit, Err(Refusal::NotAllowed));
             }
             caller.is_known.store(true, Ordering::Relaxed);
@@ -134,11 +134,11 @@ impl Routes {
         (Endpoint::Unknown, Err(Refusal::NotThere))
     }
 
-    fn tell_not_allowed(&self) {
+    fn tell_not_allowed(&self, stranger: &Stranger) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.is_none_or(|told| told.elapsed() >= TELL_AGAIN) {
             *told = Some(Instant::now());
-            self.report(EndpointNotice::NotAllowed);
+            self.report(EndpointNotice::NotAllowed { certificate: stranger.certificate.as_deref() });
         }
     }
 

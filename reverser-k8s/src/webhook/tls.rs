@@ -3,16 +3,21 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_rustls::rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
     client::danger::HandshakeSignatureValid,
-    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, UnixTime},
+    crypto::{
+        CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+        verify_tls13_signature_with_raw_key,
+    },
+    pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime},
     server::{
         ClientHello, NoClientAuth, ResolvesServerCert,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
     sign::CertifiedKey,
 };
+
+use super::der::public_key;
 
 /// Returns the cryptography, which is that of the client for the API server.
 pub(super) fn provider() -> Arc<CryptoProvider> {
@@ -95,7 +100,15 @@ impl ClientCertVerifier for Anyone {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
+        match verify_tls13_signature(message, certificate, signature, &self.0) {
+            // One of version 1, as `openssl x509 -req` likes to make them, isn't read there. It counts nowhere, and who shows it
+            // gets an answer.
+            Err(Error::InvalidCertificate(CertificateError::Other(why))) => {
+                let key = public_key(certificate).ok_or(Error::InvalidCertificate(CertificateError::Other(why)))?;
+                verify_tls13_signature_with_raw_key(message, &SubjectPublicKeyInfoDer::from(key), signature, &self.0)
+            }
+            verified => verified,
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

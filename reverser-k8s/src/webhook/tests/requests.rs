@@ -3,8 +3,9 @@
 use std::fs;
 
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use tokio_rustls::rustls::{SignatureScheme, client::ResolvesClientCert, sign::CertifiedKey};
 
-use super::*;
+use super::{der::as_version_1, *};
 
 #[tokio::test]
 async fn an_api_server_is_answered_on_a_connection_that_goes_on() {
@@ -212,4 +213,48 @@ async fn audit_events_come_from_those_with_a_certificate_or_the_secret_alone() {
     let all = running.told.all();
     assert_eq!(all.lines().filter(|told| told.contains("NotAllowed")).count(), 1, "once a minute: {all}");
     running.end().await;
+}
+
+#[tokio::test]
+async fn whoever_shows_a_certificate_of_version_1_is_answered_and_needs_the_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let (secret, authorities) = (folder.path().join("secret"), folder.path().join("ca.crt"));
+    let own = client(ExtendedKeyUsagePurpose::ClientAuth);
+    fs::write(&secret, "0123456789abcdef").unwrap();
+    fs::write(&authorities, &own.authority).unwrap();
+    let access = Access::open(Some(secret), Some(authorities)).await.unwrap();
+    let running = serve(Limits::default(), |routes, _token| routes.audit(access, echo)).await;
+    let bundle = running.certificates.bundle().borrow().clone().unwrap();
+    let certificate = CertificateDer::from_pem_slice(own.certificate.as_bytes()).unwrap();
+    let old = Old(Arc::new(CertifiedKey::new(
+        vec![as_version_1(&certificate).unwrap().into()],
+        tls::provider()
+            .key_provider
+            .load_private_key(PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap())
+            .unwrap(),
+    )));
+    let config = trusting(&bundle).with_client_cert_resolver(Arc::new(old));
+    let asks = async |headers: &str| {
+        let mut stream = connect_with(running.address, config.clone()).await.unwrap();
+        exchange(&mut stream, &post("/audit", headers, "{}")).await.unwrap().status
+    };
+    assert_eq!(asks("").await, 401);
+    assert_eq!(asks("authorization: Bearer 0123456789abcdef\r\n").await, 200);
+    let all = running.told.all();
+    assert!(all.contains("UnsupportedCertVersion"), "{all}");
+    running.end().await;
+}
+
+/// Shows a certificate without a look at it.
+#[derive(Debug)]
+struct Old(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Old {
+    fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
 }
