@@ -50,6 +50,8 @@ pub struct Version {
     pub before: Option<ContentId>,
     /// How many commits of the look came after it.
     pub age: usize,
+    /// Whether it has a parent that isn't here, as the first commits of a shallow clone: what it seems to make may be older.
+    pub is_cut: bool,
 }
 
 /// The part of a history that was looked at.
@@ -252,7 +254,8 @@ fn versions(objects: &Objects, path: &RepoPath, from: Id, most: usize) -> Result
         }
         found.commits += 1;
         at = parent_of(objects, &commit);
-        found.is_cut |= at.is_none() && !commit.parents.is_empty();
+        let is_cut = at.is_none() && !commit.parents.is_empty();
+        found.is_cut |= is_cut;
         let before = match at {
             Some(parent) => {
                 commit = commit_of(objects, parent)?;
@@ -264,7 +267,7 @@ fn versions(objects: &Objects, path: &RepoPath, from: Id, most: usize) -> Result
         let (content, was) = (content(&way), content(&before));
         if content != was {
             let (commit, parent) = (id.into(), at.map(CommitId::from));
-            found.versions.push(Version { commit, parent, content, before: was, age: found.commits - 1 });
+            found.versions.push(Version { commit, parent, content, before: was, age: found.commits - 1, is_cut });
         }
         way = before;
     }

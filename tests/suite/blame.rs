@@ -118,6 +118,39 @@ fn what_becomes_known_later_counts_and_what_is_missing_is_told_apart() {
     });
 }
 
+#[test]
+fn nobody_is_named_for_what_is_older_than_the_first_commit_of_a_shallow_clone() {
+    run(async {
+        let scene = Scene::shared("shallow").await;
+        let (ann, ben) = (user(&scene, "ann").await, user(&scene, "ben").await);
+        let audit_log = scene.plane.audit_log().unwrap();
+        let watch = scene.watch(&["-r", "configmaps", "--audit-log", text(&audit_log)]).await;
+        create(&ann, config_map("web", "1")).await;
+        patch(&ben, "web", json!({"data": {"other": "x"}})).await;
+        patch(&ann, "web", json!({"data": {"other": "y"}})).await;
+        scene.history(3).await;
+        watch.terminate().await.exits_with(0);
+        let folder = tempfile::tempdir().unwrap();
+        let clone = text(folder.path());
+        scene
+            .repo
+            .git(&["clone", "--quiet", "--depth", "2", &format!("file://{}", scene.repo.url()), clone])
+            .await
+            .unwrap();
+        let said = home().run(&["blame", "--repo", clone, "cm/web", "--field", ".data.key"]).await.exits_with(0);
+        assert!(said.contains("  unknown  history cut off  ") && said.contains("\"1\"  (then or earlier)"), "{said}");
+        assert!(!said.contains("ann") && !said.contains("ben") && said.contains("shallow"), "{said}");
+        let said = home().run(&["blame", "--repo", clone, "cm/web", "--field", ".data.other", "-o", "json"]).await;
+        let document: Value = serde_json::from_str(&said.exits_with(0)).unwrap();
+        let told = |index: usize, key: &str| document["history"][index][key].clone();
+        assert_eq!(
+            (told(0, "who"), told(1, "who"), told(1, "change")),
+            (json!("ann"), json!("unknown"), json!("found"))
+        );
+        assert_eq!((told(1, "author"), told(1, "actors"), told(1, "isCut")), (json!(null), json!([]), json!(true)));
+    });
+}
+
 /// Returns the lines of a table without dates and commits, and without its head.
 async fn blame(repo: &BareRepo, arguments: &[&str]) -> Vec<String> {
     let said = home().run(&[&["blame", "--repo", &repo.url()], arguments].concat()).await.exits_with(0);

@@ -90,6 +90,7 @@ fn step_json(step: &Step) -> Value {
     let (change, moved_from) = match &step.change {
         Change::Created => ("created", None),
         Change::Deleted => ("deleted", None),
+        Change::Found => ("found", None),
         Change::Moved { from } => ("moved", Some(from.as_str())),
         Change::Updated => ("updated", None),
     };
@@ -107,6 +108,7 @@ fn step_json(step: &Step) -> Value {
         "actors": facts.actors,
         "evidence": facts.evidence,
         "impersonator": facts.impersonator,
+        "isCut": facts.is_cut,
         "isLate": facts.is_late,
         "userAgent": facts.user_agent,
         "auditId": facts.audit_id,
@@ -128,6 +130,7 @@ fn what(step: &Step) -> String {
         Change::Created if step.facts.evidence.is_none() => "first recorded".to_owned(),
         Change::Created => "object created".to_owned(),
         Change::Deleted => "object deleted".to_owned(),
+        Change::Found => "then or earlier".to_owned(),
         Change::Moved { from } => format!("file moved from {from}"),
         Change::Updated => "fields removed".to_owned(),
     }
@@ -141,7 +144,11 @@ fn value_words(path: &FieldPath, step: &FieldStep) -> String {
         None if step.values.is_empty() => return "(removed)".to_owned(),
         None => values_words(path, &step.values),
     };
-    if step.step.change == Change::Created { format!("{value}  ({})", what(&step.step)) } else { value }
+    if matches!(step.step.change, Change::Created | Change::Found) {
+        format!("{value}  ({})", what(&step.step))
+    } else {
+        value
+    }
 }
 
 fn values_words(path: &FieldPath, values: &Leaves) -> String {

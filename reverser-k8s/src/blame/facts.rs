@@ -36,6 +36,8 @@ pub struct Facts {
     pub uid: Option<String>,
     /// What was noted about the commit.
     pub note: Option<String>,
+    /// Whether the history is cut off at the commit, as in a shallow clone: it doesn't tell who made what is there, which may be older.
+    pub is_cut: bool,
     /// Whether the commit is of changes as they happened, and not of what was found, or by somebody's hand.
     pub(super) is_of_changes: bool,
 }
@@ -65,6 +67,7 @@ impl Facts {
             audit_id: None,
             uid,
             note,
+            is_cut: false,
             is_of_changes: !values(&trailers, "Reverser-Evidence").is_empty(),
         };
         facts.take(facts.uid.as_ref().and_then(|uid| below(&trailers, uid)).unwrap_or(&trailers));
@@ -96,6 +99,15 @@ impl Facts {
         self.audit_id = first("Reverser-Audit-Id");
     }
 
+    /// Forgets who made the commit: what is found there is of anybody before.
+    pub(super) fn forget(&mut self) {
+        self.is_cut = true;
+        self.actors.clear();
+        (self.author, self.evidence, self.impersonator, self.user_agent, self.audit_id) =
+            (None, None, None, None, None);
+        (self.note, self.is_late) = (None, false);
+    }
+
     /// Returns who it was, in words: `alice as bob` where alice impersonated bob.
     pub fn who(&self) -> String {
         let author = || self.author.as_ref().map_or_else(|| "nobody".to_owned(), |author| author.name().to_owned());
@@ -120,6 +132,9 @@ impl Facts {
 
     /// Returns how that is known, in a word or two.
     pub fn how(&self) -> String {
+        if self.is_cut {
+            return "history cut off".to_owned();
+        }
         match (&self.evidence, self.subject.split_once(']').map(|(kind, _)| kind)) {
             (Some(evidence), _) if self.is_late => format!("{evidence} (late)"),
             (Some(evidence), _) => evidence.clone(),
@@ -132,7 +147,7 @@ impl Facts {
     /// Whether nobody knows who it was: nothing tells, or it was found in a list.
     fn is_unknown(&self) -> bool {
         let is_found = ["[SYNC]", "[VERIFY]"].iter().any(|kind| self.subject.starts_with(kind));
-        self.evidence.as_deref() == Some("unknown") || self.evidence.is_none() && is_found
+        self.is_cut || self.evidence.as_deref() == Some("unknown") || self.evidence.is_none() && is_found
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Change {
     Created,
     /// It is gone since.
     Deleted,
+    /// It was there in the first commit that is here, as in a shallow clone: since when, and by whom, isn't known.
+    Found,
     /// Its file has another place since; it may have been changed as well.
     Moved {
         /// Where it was.
@@ -107,10 +109,14 @@ impl<'a> Life<'a> {
             return Ok(None);
         }
         let file = self.file.clone();
-        let facts = Facts::read(self.history, &version.commit, &self.object).await?;
+        let mut facts = Facts::read(self.history, &version.commit, &self.object).await?;
         let change = match (&body, &before) {
             (None, None) => return Ok(None),
             (Some(_), Some(_)) => Change::Updated,
+            (Some(_), None) if version.is_cut => {
+                facts.forget();
+                Change::Found
+            }
             (Some(_), None) => match self.elsewhere_before(&version, &facts).await? {
                 Some((from, was)) => {
                     before = Some(was);
