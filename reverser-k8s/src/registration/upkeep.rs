@@ -10,10 +10,13 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// How often it is looked whether all is right although nothing says otherwise; an apply that changes nothing is cheap.
 const LOOK: Duration = Duration::from_secs(300);
 
-/// How long the second repair of an episode waits; each further one waits twice as long, …
+/// How long the second repair of an episode waits, or what has failed once; each further one waits twice as long, …
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
-/// … up to this.
+/// … up to this: what somebody made of it may refuse writes, and names no authors, and a repair is one small request.
+const LONGEST_REPAIR_WAIT: Duration = Duration::from_secs(5);
+
+/// How long it waits at most to be tried again.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// An episode of repairs, or of failures, is over when nobody has tampered with it for so long.
@@ -108,7 +111,7 @@ impl Upkeep {
             self.repairs = 0;
         }
         self.tampered = Some(now);
-        let wait = self.repairs.checked_sub(1).map_or(Duration::ZERO, wait);
+        let wait = self.repairs.checked_sub(1).map_or(Duration::ZERO, wait).min(LONGEST_REPAIR_WAIT);
         self.repairs += 1;
         // What waits for longer has failed, or waits for its turn to look.
         self.due = self.due.min(now + wait);
@@ -157,7 +160,7 @@ mod tests {
         let mut now = Instant::now();
         let mut upkeep = Upkeep::new(now);
         let (waits, told) = fight(&mut upkeep, &mut now, 10);
-        assert_eq!(waits, [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(waits, [0, 1, 2, 4, 5, 5, 5, 5, 5, 5]);
         assert_eq!(told, [Tell::PutRight]);
         // Days later somebody edits it once more.
         now += EPISODE;
