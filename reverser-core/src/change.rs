@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{Fingerprint, reason::Annotated};
+use crate::{Fingerprint, message::clean, reason::Annotated};
 
 /// One change of one object that the API server has accepted.
 ///
@@ -368,6 +368,19 @@ impl Actor {
     }
 }
 
+/// The name on one line, as commits have it: none of it is another line of a log, or an order to a terminal.
+///
+/// ```
+/// use reverser_core::Actor;
+///
+/// assert_eq!(Actor::user("eve\n\x1b[31mall is well").to_string(), "eve  [31mall is well");
+/// ```
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&clean::name(&self.name))
+    }
+}
+
 impl PartialEq for Actor {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
@@ -448,11 +461,11 @@ impl fmt::Display for Attribution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ambiguous(actors) => {
-                let names: Vec<_> = actors.iter().map(|actor| actor.name.as_str()).collect();
+                let names: Vec<_> = actors.iter().map(Actor::to_string).collect();
                 f.write_str(&names.join(" or "))
             }
-            Self::Known { actor, .. } => f.write_str(&actor.name),
-            Self::Manager(manager) => write!(f, "({manager})"),
+            Self::Known { actor, .. } => write!(f, "{actor}"),
+            Self::Manager(manager) => write!(f, "({})", clean::line(manager)),
             Self::Unknown => f.write_str("unknown"),
         }
     }

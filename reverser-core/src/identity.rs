@@ -95,7 +95,8 @@ impl Identities {
         let rules = Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner));
         let given = rules.given(actor);
         let email = given.email.unwrap_or_else(|| self.address(&actor.name));
-        Signature::new(given.name.as_deref().unwrap_or(&actor.name), &email)
+        let name = given.name.unwrap_or_else(|| clean::name(&actor.name));
+        Signature::new(&name, &email)
     }
 
     /// Returns an attribution as commits may tell it: with pseudonyms, and without the groups that aren't asked for.

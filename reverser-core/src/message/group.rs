@@ -196,7 +196,7 @@ fn place(object: &ObjectRef) -> String {
 fn people(object: &GroupedObject<'_>) -> String {
     let mut names = Vec::new();
     for attribution in &object.attributions {
-        let name = attribution.actor().map_or_else(|| "(unknown)".to_owned(), |actor| clean::line(&actor.name));
+        let name = attribution.actor().map_or_else(|| "(unknown)".to_owned(), |actor| clean::name(&actor.name));
         add(&mut names, name);
     }
     names.join(", ")

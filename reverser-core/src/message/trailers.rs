@@ -10,7 +10,8 @@ use crate::{Actor, Attribution, Change, CommitMessage, DefaultMessage, ObjectRef
 ///
 /// - The subject is the first line that isn't blank, at most 1 KiB; the body, at most 64 KiB, follows a blank line. What is
 ///   cut ends with `…`. Trailing blanks go, and so do blank lines at both ends.
-/// - Control characters are blanks, and what turns the direction of text is `U+FFFD`.
+/// - Control characters are blanks, and what turns the direction of text is `U+FFFD`. So is, of a user's name, what would vanish at
+///   its ends or has no width.
 /// - A line that git would end the message at (`---`, scissors), or that looks like one of our trailers, is quoted
 ///   with `> `. A body that ends with trailers (`Signed-off-by: …`) is a body: ours stand in a paragraph of their own
 ///   behind it.
@@ -149,7 +150,7 @@ impl Text {
     /// Who it was, and how that is known.
     fn attribution(&mut self, attribution: &Attribution) {
         if let Some(actor) = attribution.actor() {
-            self.trailer("Reverser-Actor", &actor.name);
+            self.trailer("Reverser-Actor", &clean::name(&actor.name));
         }
         self.trailer("Reverser-Evidence", attribution.evidence());
         match attribution {
@@ -157,10 +158,14 @@ impl Text {
                 let mut names: Vec<_> = actors.iter().map(|Actor { name, .. }| name.as_str()).collect();
                 names.sort_unstable();
                 names.dedup();
-                names.iter().take(MAX_CANDIDATES).for_each(|name| self.trailer("Reverser-Candidate", name));
+                names
+                    .iter()
+                    .take(MAX_CANDIDATES)
+                    .for_each(|name| self.trailer("Reverser-Candidate", &clean::name(name)));
             }
             Attribution::Known { actor, request, .. } => {
-                self.known("Reverser-Impersonator", request.impersonator.as_deref(), MAX_VALUE_BYTES);
+                let impersonator = request.impersonator.as_deref().map(clean::name);
+                self.known("Reverser-Impersonator", impersonator.as_deref(), MAX_VALUE_BYTES);
                 for group in actor.groups.iter().take(MAX_GROUPS) {
                     self.known("Reverser-Group", Some(group), MAX_SENT_BYTES);
                 }
