@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_rustls::rustls::{
     self,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     sign::CertifiedKey,
 };
 
@@ -209,6 +209,9 @@ impl Files {
         };
         if CertificateDer::pem_slice_iter(&self.certificate).flatten().next().is_none() {
             return Err(CertificateError::Pem { file: mounted.certificate.clone(), what: "certificate" });
+        }
+        if PrivateKeyDer::from_pem_slice(&self.key).is_err() {
+            return Err(CertificateError::Pem { file: mounted.key.clone(), what: "private key without a passphrase" });
         }
         let certified = certified(&self.certificate, &self.key).map_err(bad)?;
         match validity(&certified) {
