@@ -21,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError, TryLockError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -67,6 +67,8 @@ pub(super) struct Journal {
     /// Locked by whoever writes, last: nobody waits for it.
     file: Mutex<File>,
     unwritten: AtomicU64,
+    /// Whether the last write failed, which is told.
+    is_failing: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -133,7 +135,13 @@ impl Journal {
             bytes,
         };
         let (lines, file) = (Mutex::new(lines), Mutex::new(file));
-        Ok(Self { folder: folder.to_owned(), lines, file, unwritten: AtomicU64::new(0) })
+        Ok(Self {
+            folder: folder.to_owned(),
+            lines,
+            file,
+            unwritten: AtomicU64::new(0),
+            is_failing: AtomicBool::new(false),
+        })
     }
 
     /// Appends a fact; when this returns it is in the file, or another thread is about to write it.
@@ -165,22 +173,32 @@ impl Journal {
                 Err(TryLockError::WouldBlock) => return,
             };
             while let Some(piece) = self.next() {
-                if let Err(error) = self.put(&mut file, &piece) {
-                    tracing::warn!(folder = %self.folder.display(), %error, "could not write facts about requests; a restart will not know them");
-                    let lines = if let Piece::Append(text) = piece {
-                        text.iter().filter(|&&byte| byte == b'\n').count()
-                    } else {
-                        0
-                    };
-                    self.unwritten.fetch_add(lines as u64, Ordering::Relaxed);
-                    // Lines of users may be among what is lost, and half of a line before what comes next.
-                    let mut lines = self.lines();
-                    lines.users.clear();
-                    lines.waiting.push_front(Piece::Append(b"\n".to_vec()));
-                    return;
+                match self.put(&mut file, &piece) {
+                    Ok(()) if self.is_failing.swap(false, Ordering::Relaxed) => {
+                        tracing::info!(folder = %self.folder.display(), "facts about requests are written again");
+                    }
+                    Ok(()) => {}
+                    Err(error) => return self.lose(&piece, &error),
                 }
             }
         }
+    }
+
+    /// Counts what could not be written, and says so once until something could be.
+    fn lose(&self, piece: &Piece, error: &io::Error) {
+        if !self.is_failing.swap(true, Ordering::Relaxed) {
+            let folder = self.folder.display();
+            tracing::warn!(%folder, %error, "could not write facts about requests; a restart will not know them");
+        }
+        let lines = match piece {
+            Piece::Append(text) => text.iter().filter(|&&byte| byte == b'\n').count(),
+            Piece::Rotate => 0,
+        };
+        self.unwritten.fetch_add(lines as u64, Ordering::Relaxed);
+        // Lines of users may be among what is lost, and half of a line before what comes next.
+        let mut lines = self.lines();
+        lines.users.clear();
+        lines.waiting.push_front(Piece::Append(b"\n".to_vec()));
     }
 
     fn next(&self) -> Option<Piece> {

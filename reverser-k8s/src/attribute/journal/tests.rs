@@ -122,8 +122,10 @@ fn a_disk_that_fails_costs_facts_and_names_nobody_else() {
     *journal.file.lock().unwrap() = File::open(folder.path().join(FACTS)).unwrap(); // can't be written
     journal.append(1000, &fact("bob", 2));
     assert_eq!(journal.unwritten(), 2, "a user and a fact");
+    assert!(journal.is_failing.load(Ordering::Relaxed), "told, and not again until one is written");
     *journal.file.lock().unwrap() = private().append(true).open(folder.path().join(FACTS)).unwrap();
     journal.append(1000, &fact("bob", 3));
+    assert!(!journal.is_failing.load(Ordering::Relaxed));
     same(&read(folder.path(), 1000).1, &[(1000, fact("alice", 1)), (1000, fact("bob", 3))]);
 }
 
