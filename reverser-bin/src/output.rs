@@ -8,7 +8,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::{Zoned, tz::TimeZone};
-use reverser_core::ObjectRef;
+use reverser_core::{Actor, ObjectRef};
 use reverser_git::{CommitId, ConflictOutcome, PushPhase, PushState};
 use reverser_k8s::{
     EndpointNotice, Gap, LogReporter, Notice, Reporter, Verified,
@@ -211,7 +211,7 @@ fn line(notice: &Notice<'_>) -> Option<String> {
         Notice::Churning { object, per_minute, actor } => format!(
             "{now}  {} changes {per_minute} times a minute, by {}: stop that, leave it out (--except), or --coalesce",
             place(object),
-            actor.map_or("several or by nobody known", |actor| &actor.name)
+            actor.map_or("several or by nobody known".to_owned(), Actor::to_string)
         ),
         Notice::Committed { change, commit, .. } => {
             let actor = change.attribution.to_string();
@@ -229,8 +229,8 @@ fn line(notice: &Notice<'_>) -> Option<String> {
         Notice::Contradicted { change, committed, commit } => format!(
             "{now}  {} was by {} and not by {}, as {} says; noted there",
             place(&change.object),
-            change.attribution.actor().map_or("unknown", |actor| &actor.name),
-            committed.name,
+            change.attribution.actor().map_or("unknown".to_owned(), Actor::to_string),
+            committed,
             commit.short()
         ),
         Notice::Endpoint(notice) => format!("{now}  {}", endpoint_line(notice)?),
@@ -255,7 +255,7 @@ fn line(notice: &Notice<'_>) -> Option<String> {
             format!("{now}  identities not read, the former ones stay: {}", chain(*error))
         }
         Notice::Noted { change, commit } => {
-            let actor = change.attribution.actor().map_or("unknown", |actor| &actor.name);
+            let actor = change.attribution.actor().map_or("unknown".to_owned(), Actor::to_string);
             format!("{now}  {actor:<20}  NOTED   {:<64}  {}", place(&change.object), commit.short())
         }
         Notice::NotVerified { source, error } => {

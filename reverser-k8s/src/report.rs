@@ -340,10 +340,8 @@ impl Reporter for LogReporter {
 /// Returns who is named.
 pub fn names(attribution: &Attribution) -> String {
     match attribution {
-        Attribution::Ambiguous(actors) => actors.iter().map(|actor| &*actor.name).collect::<Vec<_>>().join(" or "),
-        Attribution::Known { actor, .. } => actor.name.clone(),
         Attribution::Manager(manager) => manager.clone(),
-        Attribution::Unknown => "unknown".into(),
+        Attribution::Ambiguous(_) | Attribution::Known { .. } | Attribution::Unknown => attribution.to_string(),
     }
 }
 
