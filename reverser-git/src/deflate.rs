@@ -1,6 +1,13 @@
 //! Objects compressed for a pack: on all cores, in their order, and the same bytes however many cores there are.
 
-use std::{collections::BTreeMap, fmt, num::NonZeroUsize, str::FromStr, sync::Arc, thread};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    num::NonZeroUsize,
+    str::FromStr,
+    sync::{Arc, LazyLock},
+    thread,
+};
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
@@ -71,8 +78,7 @@ pub(crate) struct Content<'a> {
 
 /// Calls `each` with the zlib stream of every one of `contents`, in their order.
 pub(crate) fn deflate_all(contents: &[Content<'_>], mut each: impl FnMut(&[u8])) -> Result<(), DeflateError> {
-    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let shares = shares(contents, cores);
+    let shares = shares(contents, *CORES);
     if let [only] = shares[..] {
         deflated(only)?.iter().for_each(each);
         return Ok(());
@@ -86,6 +92,9 @@ pub(crate) fn deflate_all(contents: &[Content<'_>], mut each: impl FnMut(&[u8]))
         Ok(())
     })
 }
+
+/// Asked for once: on Linux it takes a dozen reads of the control groups, more than a small pack does.
+static CORES: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, NonZeroUsize::get));
 
 pub(crate) type DeflateError = Arc<dyn std::error::Error + Send + Sync>;
 
