@@ -186,7 +186,7 @@ impl Store {
         }
         clear_logins(&config.state_dir, LOGIN).map_err(&failed)?;
         fault::reached("leftovers-cleared");
-        let packs = packs::list(&git_dir).map_err(&failed)?;
+        let packs = packs::list(&git_dir, &[]).map_err(&failed)?;
         let objects = Objects::open(&git_dir, config.compression)?;
         let mut store = Self {
             tree: Folder::of(objects.empty_tree()),

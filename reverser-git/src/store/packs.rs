@@ -1,6 +1,10 @@
 //! The packs of a store: written, listed, and taken away when another one has all that they hold.
 
-use std::{collections::HashSet, fs, io, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    path::Path,
+};
 
 use rustix::fs::statvfs;
 
@@ -65,11 +69,13 @@ impl Store {
     /// Opens the object database again, after packs were joined.
     pub(super) fn reopen(&mut self) -> Result<(), SinkError> {
         self.objects = Objects::open(&self.git_dir, self.compression)?;
+        self.packs.clear();
         self.list_packs()
     }
 
+    /// Takes in which packs there are; those that are known already stay as they are, as packs do.
     pub(super) fn list_packs(&mut self) -> Result<(), SinkError> {
-        self.packs = list(&self.git_dir).map_err(|error| self.failed("list the packs of", error))?;
+        self.packs = list(&self.git_dir, &self.packs).map_err(|error| self.failed("list the packs of", error))?;
         Ok(())
     }
 
@@ -127,13 +133,19 @@ fn room(git_dir: &Path) -> u64 {
 /// What a join leaves for commits beside it: many small batches, or one of some thousand changes.
 const MARGIN: u64 = 8 << 20;
 
-/// Lists the packs that are complete. One that git is still fetching has a `.keep`, and isn't ours to touch.
-pub(super) fn list(git_dir: &Path) -> io::Result<Vec<PackFile>> {
+/// Lists the packs that are complete, without a look at those that are known. One that git is still fetching has a `.keep`, and
+/// isn't ours to touch.
+pub(super) fn list(git_dir: &Path, known: &[PackFile]) -> io::Result<Vec<PackFile>> {
     let folder = git_dir.join("objects/pack");
+    let known: HashMap<_, _> = known.iter().map(|pack| (pack.name.as_str(), pack)).collect();
     let mut packs = Vec::new();
     for entry in fs::read_dir(&folder)? {
         let file = entry?.file_name();
         let Some(name) = file.to_str().and_then(|file| file.strip_suffix(".idx")) else { continue };
+        if let Some(pack) = known.get(name) {
+            packs.push(PackFile::clone(pack));
+            continue;
+        }
         if folder.join(format!("{name}.keep")).exists() {
             continue;
         }
@@ -173,4 +185,41 @@ fn remove<'a>(git_dir: &Path, names: impl Iterator<Item = &'a String>) -> io::Re
         fault::reached("pack-removed");
     }
     sync_folder(&folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_has_what_came_lacks_what_went_and_keeps_what_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let packs = folder.path().join("objects/pack");
+        fs::create_dir_all(&packs).unwrap();
+        let put = |name: &str, content: &str| fs::write(packs.join(name), content).unwrap();
+        let names = |packs: &[PackFile]| {
+            let mut names: Vec<_> = packs.iter().map(|pack| (pack.name.clone(), pack.bytes)).collect();
+            names.sort();
+            names
+        };
+        for name in ["pack-1", "pack-2"] {
+            put(&format!("{name}.pack"), "four");
+            put(&format!("{name}.idx"), "two");
+        }
+        // Without its index it is not there yet.
+        put("pack-3.pack", "four");
+        let known = list(folder.path(), &[]).unwrap();
+        assert_eq!(names(&known), [("pack-1".into(), 7), ("pack-2".into(), 7)]);
+
+        fs::remove_file(packs.join("pack-1.idx")).unwrap();
+        put("pack-3.idx", "");
+        // One that is being fetched is not ours.
+        put("pack-4.pack", "");
+        put("pack-4.idx", "");
+        put("pack-4.keep", "");
+        let known = list(folder.path(), &known).unwrap();
+        assert_eq!(names(&known), [("pack-2".into(), 7), ("pack-3".into(), 4)]);
+        fs::remove_file(packs.join("pack-4.keep")).unwrap();
+        assert_eq!(list(folder.path(), &known).unwrap().len(), 3);
+    }
 }
