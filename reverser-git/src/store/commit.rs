@@ -66,7 +66,15 @@ impl Store {
             self.objects.discard_added();
             return Ok(outcomes);
         }
+        let was_chain = match self.unpushed.back() {
+            Some(last) => self.checked == Some(last.id),
+            None => self.base == self.tip,
+        };
         self.write(tip, self.state(cursors), now)?;
+        if was_chain && let Some(last) = made.last() {
+            // Each was made from the one before it: reading them back would show nothing else.
+            self.checked = Some(last.id);
+        }
         self.unpushed.extend(made);
         Ok(outcomes)
     }
