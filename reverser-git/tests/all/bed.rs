@@ -15,6 +15,7 @@ use reverser_git::{
     Batch, BranchName, CommitId, Credentials, GitSink, GitWriter, GitWriterBuilder, Outcome, PushPhase, Receipt,
     RemoteError, RemoteUrl, remote::create_bare,
 };
+use reverser_testbed::write_script;
 use tempfile::TempDir;
 
 /// All that a test needs; gone with it.
@@ -168,11 +169,9 @@ impl Bed {
     }
 
     pub(crate) fn write_hook(&self, script: &str) {
-        use std::os::unix::fs::PermissionsExt;
         let hook = self.hook();
         fs::create_dir_all(hook.parent().unwrap()).unwrap();
-        fs::write(&hook, format!("#!/bin/sh\n{script}")).unwrap();
-        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&hook, script).unwrap();
     }
 
     pub(crate) fn allow_pushes(&self) {

@@ -1,8 +1,9 @@
 //! Remotes that die in the middle of a push, or never answer. What HTTP adds to that is in the workspace's suite.
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{fs, time::Duration};
 
 use reverser_git::RemoteError;
+use reverser_testbed::write_script;
 use rustix::process::{Pid, test_kill_process};
 
 use crate::bed::{Bed, commit, eventually, failure, push, pushed};
@@ -48,8 +49,9 @@ async fn a_push_to_a_remote_that_hangs_is_ended_and_tried_again() {
     let last = commit(&writer, "b", "1").await;
     let error = failure(&writer).await;
     assert!(matches!(error, RemoteError::TimeOut { .. }), "{error:?}");
-    let pid = fs::read_to_string(&pid_file).unwrap();
-    let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    // On a busy machine it isn't the first push that gets as far as the hook.
+    let pid =
+        eventually("the hook", async || Pid::from_raw(fs::read_to_string(&pid_file).ok()?.trim().parse().ok()?)).await;
     eventually("what hangs on this machine ends too", || async { test_kill_process(pid).err() }).await;
     fs::remove_file(bed.remote().join("hooks/pre-receive")).unwrap();
     pushed(&writer, &last).await;
@@ -60,6 +62,5 @@ async fn a_push_to_a_remote_that_hangs_is_ended_and_tried_again() {
 fn hook(bed: &Bed, name: &str, command: &str) {
     let hook = bed.remote().join("hooks").join(name);
     fs::create_dir_all(hook.parent().unwrap()).unwrap();
-    fs::write(&hook, format!("#!/bin/sh\n{command}\n")).unwrap();
-    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&hook, command).unwrap();
 }

@@ -11,11 +11,9 @@ use std::{
 };
 
 use reverser_git::{Credentials, Files, GitSink, GitWriter, PushPhase, SinkError, testing::path};
+use reverser_testbed::write_script;
 
-use crate::{
-    bed::{Bed, LIMIT, batch, command, commit, eventually, failure, git, plan, push},
-    tools::script,
-};
+use crate::bed::{Bed, LIMIT, batch, command, commit, eventually, failure, git, plan, push};
 
 /// The short form of the soak: `REVERSER_PACKS_PUSHES=2000 REVERSER_PACKS_FILES=10000` is the whole one.
 #[tokio::test]
@@ -169,7 +167,7 @@ async fn a_join_that_outlived_a_killed_writer_is_ended_by_the_next_start() {
         ended.display(),
         joins.display()
     );
-    script(&programs.join("git"), &lines);
+    write_script(&programs.join("git"), &lines).unwrap();
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "packs::a_process_commits_and_joins_until_it_is_killed", "--nocapture"])
         .env(BED, bed.folder("."))

@@ -8,11 +8,12 @@ use std::{
 };
 
 use reverser_git::{ProgramSigner, Remedy, SignError, SignFormat, Signer};
+use reverser_testbed::write_script;
 use tempfile::TempDir;
 
 use crate::{
     bed::{Bed, LIMIT, eventually},
-    tools::{run, script, ssh_key, ssh_verifies, tool},
+    tools::{run, ssh_key, ssh_verifies, tool},
 };
 
 #[tokio::test]
@@ -25,7 +26,7 @@ async fn a_key_in_an_agent_signs_by_its_public_part() {
     let public_file = key.with_extension("pub");
     let public = fs::read_to_string(&public_file).unwrap();
     let program = bed.folder("ssh-keygen");
-    script(&program, &format!("SSH_AUTH_SOCK={} exec ssh-keygen \"$@\"", agent.socket().display()));
+    write_script(&program, &format!("SSH_AUTH_SOCK={} exec ssh-keygen \"$@\"", agent.socket().display())).unwrap();
     for name in [public_file.to_str().unwrap(), public.trim_end(), &format!("key::{}", public.trim_end())] {
         let signer = ProgramSigner::new(SignFormat::Ssh, name).program(&program);
         let signature = signer.sign(b"payload").unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -46,7 +47,7 @@ async fn a_program_is_not_believed_without_a_signature() {
     ];
     for (name, lines, expected) in broken {
         let program = bed.folder(name);
-        script(&program, lines);
+        write_script(&program, lines).unwrap();
         for format in [SignFormat::OpenPgp, SignFormat::X509] {
             let error = ProgramSigner::new(format, "key").program(&program).sign(b"payload").unwrap_err().to_string();
             assert!(error.contains(expected) && error.contains(program.to_str().unwrap()), "{name}: {error}");
@@ -62,7 +63,7 @@ async fn a_program_is_not_believed_without_a_signature() {
 async fn a_program_that_hangs_is_ended_with_all_that_it_started() {
     let bed = Bed::new().await;
     let (program, child) = (bed.folder("hangs"), bed.folder("child"));
-    script(&program, &format!("sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait", child.display()));
+    write_script(&program, &format!("sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait", child.display())).unwrap();
     for format in [SignFormat::OpenPgp, SignFormat::Ssh] {
         let signer = ProgramSigner::new(format, "key").program(&program).limit(Duration::from_secs(3));
         let error = signer.sign(&[0; 1 << 20]).unwrap_err();

@@ -1,6 +1,7 @@
 use std::{fs, time::Duration};
 
 use reverser_git::{Files, GitSink, PushPhase, Remedy, RemoteError, SinkError, testing::path};
+use reverser_testbed::write_script;
 
 use crate::bed::{Bed, LIMIT, commit, failure, git, push, pushed};
 
@@ -230,9 +231,7 @@ async fn the_users_hooks_do_not_run() {
     let writer = bed.start().await;
     let hook = bed.local().join("hooks/pre-push");
     fs::create_dir_all(hook.parent().unwrap()).unwrap();
-    fs::write(&hook, "#!/bin/sh\nexit 1\n").unwrap();
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&hook, "exit 1").unwrap();
     push(&writer, "a", "1").await;
     assert_eq!(writer.read(&path("a")).await.unwrap().as_deref(), Some(&b"1"[..]));
     bed.finish(writer).await;

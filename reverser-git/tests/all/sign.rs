@@ -9,10 +9,11 @@ use reverser_git::{
     Files, GitSink, GitWriter, MemorySigner, OpenError, ProgramSigner, PushPhase, Remedy, RemoteError, SignError,
     SignFormat, Signer, SinkError, SshSigner, testing,
 };
+use reverser_testbed::write_script;
 
 use crate::{
     bed::{Bed, LIMIT, batch, command, commit, failure, git, plan, push, pushed},
-    tools::{GPG_KEY, Gpg, allowed_signers, run, script, ssh_key, ssh_verifies},
+    tools::{GPG_KEY, Gpg, allowed_signers, run, ssh_key, ssh_verifies},
 };
 
 #[tokio::test]
@@ -292,6 +293,6 @@ fn gpg_signer(gpg: &Gpg, bed: &Bed) -> ProgramSigner {
 /// A program that is gpg or gpgsm with another home; the environment of the tests isn't theirs to change.
 fn wrapper(gpg: &Gpg, bed: &Bed, name: &str) -> PathBuf {
     let program = bed.folder(name);
-    script(&program, &format!("GNUPGHOME={} exec {name} \"$@\"", gpg.home().display()));
+    write_script(&program, &format!("GNUPGHOME={} exec {name} \"$@\"", gpg.home().display())).unwrap();
     program
 }

@@ -67,15 +67,6 @@ pub(crate) fn ssh_verifies(folder: &Path, payload: &[u8], signature: &str) -> bo
     command.stdin(fs::File::open(payload_file).unwrap()).output().unwrap().status.success()
 }
 
-/// Writes an executable shell script.
-pub(crate) fn script(file: &Path, lines: &str) {
-    // By a process of its own: were it this one that has the file open for writing, a child that another thread starts in
-    // this moment would have it open as well, and the script could not be run.
-    let mut command = Command::new("sh");
-    command.args(["-c", r#"printf '#!/bin/sh\n%s\n' "$1" > "$0" && chmod +x "$0""#]).arg(file).arg(lines);
-    run(&mut command);
-}
-
 /// A GnuPG home with one key, without a passphrase; its agent ends with this.
 pub(crate) struct Gpg {
     home: TempDir,

@@ -154,10 +154,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("kube-apiserver");
         let script = |version: &str| {
-            let script = folder.path().join("script");
-            std::fs::write(&script, format!("#!/bin/sh\necho Kubernetes {version}\n")).unwrap();
-            std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-            std::fs::rename(&script, &program).unwrap();
+            crate::write_script(&program, &format!("echo Kubernetes {version}")).unwrap();
         };
         script("v1.20.0");
         assert!(!Tool::KubeApiserver.is_usable(&program));

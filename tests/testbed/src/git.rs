@@ -2,7 +2,6 @@
 
 use std::{
     env, fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -10,7 +9,10 @@ use std::{
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, process::Command};
 
-use crate::error::{Error, tail};
+use crate::{
+    error::{Error, tail},
+    script::write_script,
+};
 
 /// A bare repository on disk: a remote, or a look at what somebody pushed.
 #[derive(Debug)]
@@ -66,14 +68,9 @@ impl BareRepo {
                 _ => Ok(()),
             };
         };
-        // Complete before it has the name that git looks for.
-        let draft = hook.with_extension("draft");
-        let script = format!("#!/bin/sh\ncat >&2 <<'MESSAGE'\n{message}\nMESSAGE\nexit 1\n");
-        fs::create_dir_all(self.path.join("hooks"))
-            .and_then(|()| fs::write(&draft, script))
-            .and_then(|()| fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)))
-            .and_then(|()| fs::rename(&draft, &hook))
-            .map_err(Error::io("write", &hook))
+        let folder = self.path.join("hooks");
+        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        write_script(&hook, &format!("cat >&2 <<'MESSAGE'\n{message}\nMESSAGE\nexit 1"))
     }
 
     /// Runs git in the repository and returns what it prints, without the last line's end.

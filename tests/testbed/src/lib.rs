@@ -42,6 +42,7 @@ mod gitea;
 mod proxy;
 mod python;
 mod receiver;
+mod script;
 mod sshd;
 mod tcp_proxy;
 
@@ -57,6 +58,7 @@ pub use crate::{
     proxy::HttpProxy,
     python::{Python, python},
     receiver::Receiver,
+    script::write_script,
     sshd::{SshAgent, Sshd},
     tcp_proxy::{Ending, Faults, TcpProxy},
 };

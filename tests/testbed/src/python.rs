@@ -196,17 +196,13 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     /// Makes a `python3` of a shell script, which is asked to import, to run pip, or to make a venv.
     fn script(folder: &Path, import: &str, pip: &str, venv: &str) -> PathBuf {
-        let (program, text) = (folder.join("python3"), folder.join("script"));
+        let program = folder.join("python3");
         let cases = format!("case \"$1 $2\" in\n-c*) {import};;\n'-m pip') {pip};;\n'-m venv') {venv};;\nesac");
-        fs::write(&text, format!("#!/bin/sh\nfor last; do :; done\n{cases}\n")).unwrap();
-        fs::set_permissions(&text, PermissionsExt::from_mode(0o755)).unwrap();
-        fs::rename(&text, &program).unwrap();
+        crate::write_script(&program, &format!("for last; do :; done\n{cases}")).unwrap();
         program
     }
 

@@ -1,11 +1,11 @@
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
 use reverser_git::{ClientCertificate, Credentials, GitSink, RemoteAccess, RemoteError, Secret};
-use reverser_testbed::{GitHttp, HttpProxy};
+use reverser_testbed::{GitHttp, HttpProxy, write_script};
 
 use super::{builder, fails, works};
 use crate::bed::{LIMIT, commit, failure, push, pushed};
@@ -61,10 +61,9 @@ async fn a_credential_command_is_told_where_and_logs_in() {
     server.require(Some(("app", "f0rge-token")));
     let folder = tempfile::tempdir().unwrap();
     let (program, asked) = (folder.path().join("it's a helper"), folder.path().join("asked"));
-    let script = "#!/bin/sh\n[ \"$2\" = get ] || exit 0\ncat >\"$1\"\necho \"home=$HOME\" >>\"$1\"\n\
-                  echo username=app\necho password=f0rge-token\n";
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = "[ \"$2\" = get ] || exit 0\ncat >\"$1\"\necho \"home=$HOME\" >>\"$1\"\n\
+                  echo username=app\necho password=f0rge-token";
+    write_script(&program, script).unwrap();
     let command = |program: &Path| Credentials::Command {
         program: program.to_owned(),
         arguments: vec![asked.to_str().unwrap().to_owned()],

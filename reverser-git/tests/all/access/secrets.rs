@@ -7,7 +7,7 @@ use std::{
 };
 
 use reverser_git::{Credentials, GitSink, KnownHosts, RemoteAccess, Secret};
-use reverser_testbed::{BareRepo, GitHttp, HttpProxy, Sshd};
+use reverser_testbed::{BareRepo, GitHttp, HttpProxy, Sshd, write_script};
 
 use super::builder;
 use crate::{
@@ -25,10 +25,9 @@ impl Gate {
         let folder = tempfile::tempdir().unwrap();
         let hook = repo.path().join("hooks/pre-receive");
         let path = folder.path().display();
-        let script = format!("#!/bin/sh\ntouch {path}/reached\nwhile [ ! -e {path}/open ]; do sleep 0.02; done\n");
+        let script = format!("touch {path}/reached\nwhile [ ! -e {path}/open ]; do sleep 0.02; done");
         fs::create_dir_all(hook.parent().unwrap()).unwrap();
-        fs::write(&hook, script).unwrap();
-        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&hook, &script).unwrap();
         Self { folder }
     }
 
@@ -128,8 +127,7 @@ async fn neither_logs_nor_errors_repeat_a_secret_that_was_refused() {
     let key = ssh.key("deploy", "hush-passphrase").await.unwrap();
     let command = tempfile::tempdir().unwrap();
     let helper = command.path().join("helper");
-    fs::write(&helper, "#!/bin/sh\necho username=bot\necho password=hush-command\n").unwrap();
-    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&helper, "echo username=bot\necho password=hush-command").unwrap();
     let basic = Credentials::Basic { username: "bot".into(), password: "hush-password".into() };
     let cases: Vec<(String, RemoteAccess)> = vec![
         (http.clone(), basic.clone().into()),

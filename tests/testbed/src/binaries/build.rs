@@ -256,8 +256,6 @@ const TAIL_LINES: usize = 25;
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
     use crate::locate;
 
@@ -290,9 +288,7 @@ mod tests {
     fn locate_with_go(script: Option<&str>) -> String {
         let folder = tempfile::tempdir().unwrap();
         if let Some(script) = script {
-            let go = folder.path().join("go");
-            fs::write(&go, format!("#!/bin/sh\n{script}\n")).unwrap();
-            fs::set_permissions(&go, fs::Permissions::from_mode(0o755)).unwrap();
+            crate::write_script(&folder.path().join("go"), script).unwrap();
         }
         let output = Command::new(env::current_exe().unwrap())
             .args(["--exact", "binaries::build::tests::locate_in_a_process_of_its_own", "--nocapture"])
