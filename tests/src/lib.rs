@@ -4,7 +4,6 @@ pub mod benchmark;
 
 use std::{
     env, io,
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,6 +11,7 @@ use std::{
 };
 
 use reverser_testbed::eventually;
+pub use reverser_testbed::free_port;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
@@ -21,11 +21,6 @@ use tokio::{
 
 /// How long anything may take that takes a moment: a deadline for a machine that is busy with other things.
 pub const LIMIT: Duration = Duration::from_secs(60);
-
-/// Returns a port that nobody listens at on loopback.
-pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
 
 /// A home for the command in a temporary folder. It sees nothing of the user who runs it here, and leaves nothing behind.
 #[derive(Debug)]

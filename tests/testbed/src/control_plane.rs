@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt, fs,
     io::Write,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
@@ -23,6 +23,7 @@ use crate::{
     child::Child,
     error::Error,
     eventually::POLL,
+    port::free_port,
     tcp_proxy::TcpProxy,
 };
 
@@ -174,7 +175,7 @@ impl ControlPlane {
                 Folder::Temporary(temporary.map_err(Error::io("create", std::env::temp_dir()))?)
             }
         };
-        let [etcd_port, api_server_port] = free_ports()?;
+        let (etcd_port, api_server_port) = (free_port()?, free_port()?);
         let authority = Authority::create()?;
         let kubeconfig = folder.path().join("admin.kubeconfig");
         let url = url_of(api_server_port);
@@ -413,20 +414,6 @@ impl ControlPlane {
         // A panic while it is held leaves the list of servers as it was.
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Returns ports that are free at the moment. Another process may take one before a server binds it, which is why
-/// [`ControlPlane::start`] tries again.
-pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
-    let failed = |source| Error::Io { action: "find", what: "a free port".into(), source };
-    let mut listeners = vec![]; // all open at the same time, so that all differ
-    let mut ports = [0; N];
-    for port in &mut ports {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
-        *port = listener.local_addr().map_err(failed)?.port();
-        listeners.push(listener);
-    }
-    Ok(ports)
 }
 
 fn url_of(port: u16) -> String {

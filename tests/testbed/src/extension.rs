@@ -8,7 +8,12 @@
 
 mod store;
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -33,7 +38,9 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use self::store::Store;
-use crate::{authority::Authority, control_plane::ControlPlane, error::Error, eventually::try_eventually};
+use crate::{
+    authority::Authority, control_plane::ControlPlane, error::Error, eventually::try_eventually, port::free_port,
+};
 
 /// An extension API server on loopback, registered with a control plane; it ends when it is dropped.
 pub struct ExtensionServer {
@@ -56,8 +63,8 @@ struct Served {
 impl ExtensionServer {
     /// Starts a server for `v1` of a group, and returns when the control plane says that it is available.
     pub async fn start(plane: &ControlPlane, group: &str) -> Result<Self, Error> {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
         let acceptor = acceptor(plane.authority(), &format!("{SERVICE}.default.svc"))?;
         let served = Arc::new(Served { group: group.to_owned(), store: Store::default() });
         let mut server =
@@ -88,7 +95,7 @@ impl ExtensionServer {
 
     /// Serves again, and returns when the control plane has noticed.
     pub async fn resume(&mut self) -> Result<(), Error> {
-        // Its connections have ended; the port is its own as long as nobody else asks for it.
+        // Its connections have ended.
         let listener = std::net::TcpListener::bind(self.address).map_err(failed)?;
         self.serve(listener)?;
         self.until("available", |is_available| is_available).await

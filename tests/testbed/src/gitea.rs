@@ -13,10 +13,10 @@ use tokio::{
 use self::build::{Built, build};
 use crate::{
     child::Child,
-    control_plane::free_ports,
     error::{Error, tail},
     eventually::POLL,
     git::BareRepo,
+    port::free_port,
 };
 
 mod build;
@@ -54,7 +54,7 @@ impl Gitea {
     async fn start_on_free_ports(built: &Built) -> Result<Self, Error> {
         let folder = tempfile::Builder::new().prefix("reverser-testbed-").tempdir();
         let folder = folder.map_err(Error::io("create", std::env::temp_dir()))?;
-        let [http_port, ssh_port] = free_ports()?;
+        let (http_port, ssh_port) = (free_port()?, free_port()?);
         let user = whoami(folder.path()).await?;
         let ini = folder.path().join("app.ini");
         let text = configuration(folder.path(), &built.static_root, &user, [http_port, ssh_port]);

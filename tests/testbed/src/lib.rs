@@ -39,6 +39,7 @@ mod extension;
 mod git;
 mod git_http;
 mod gitea;
+mod port;
 mod proxy;
 mod python;
 mod receiver;
@@ -55,6 +56,7 @@ pub use crate::{
     git::{BareRepo, LoggedCommit, git},
     git_http::{Certificates, GitHttp, Outage},
     gitea::{Access, Gitea},
+    port::free_port,
     proxy::HttpProxy,
     python::{Python, python},
     receiver::Receiver,

@@ -19,10 +19,10 @@ use tokio::{
 use crate::{
     binaries::openssh::{OpenSsh, locate_openssh},
     child::Child,
-    control_plane::free_ports,
     error::{Error, tail},
     eventually::try_eventually,
     git::BareRepo,
+    port::free_port,
 };
 
 /// A running OpenSSH server for the user who runs the tests, with repositories; it ends, and its folder goes away, when it
@@ -60,7 +60,7 @@ impl Sshd {
         make_key(&server.file("host_key"), "").await?;
         let mut attempts = 1;
         loop {
-            [server.port] = free_ports()?;
+            server.port = free_port()?;
             match server.run().await {
                 Err(error) if error.is_port_taken() && attempts < PORT_ATTEMPTS => attempts += 1,
                 Err(error) => return Err(error),

@@ -1,4 +1,4 @@
-use std::{collections::HashSet, panic::AssertUnwindSafe, process::Command, time::SystemTime};
+use std::{collections::HashSet, net::TcpListener, panic::AssertUnwindSafe, process::Command, time::SystemTime};
 
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
