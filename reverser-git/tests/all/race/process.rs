@@ -68,7 +68,8 @@ async fn a_process_commits_until_its_input_ends() {
     let mut ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut vec![]));
     let mut pace = tokio::time::interval(PACE);
     let mut commits = 0;
-    while !ended.is_finished() {
+    // Also where it is stopped before it has begun, as on a busy machine.
+    while commits == 0 || !ended.is_finished() {
         // Every fifth is of a file that all of them write.
         let path = if commits % 5 == 4 { "shared".to_owned() } else { format!("{}/{}", folder(&name), commits % 50) };
         let mut plan = plan(&path, &format!("{name} {commits}"));
