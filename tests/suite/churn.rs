@@ -74,11 +74,13 @@ fn a_service_account_that_is_coalesced_makes_a_commit_per_interval_and_a_person_
             log[4].message
         );
         assert!(!log[6].message.contains("The last of"), "the first one after somebody else's: {}", log[6].message);
-        // The rest waits for its interval, and goes out at the end.
+        // The rest, which is read by the time of what comes after it, waits for its interval, and goes out at the end.
+        create(&ann, config_map("end", "1")).await;
+        assert_eq!(credits(&scene.history(8).await)[7], "ann [CREATE] v1/configmaps/end");
         watch.terminate().await.exits_with(0);
-        let log = scene.history(8).await;
-        assert_eq!((log.len(), log[7].author.as_str()), (8, bot));
-        assert!(log[7].message.contains("The last of 9 changes"), "{}", log[7].message);
+        let log = scene.history(9).await;
+        assert_eq!((log.len(), log[8].author.as_str()), (9, bot));
+        assert!(log[8].message.contains("The last of 9 changes"), "{}", log[8].message);
         assert!(scene.file("v1/configmaps", "leader").await.contains("key: \"20\""));
     });
 }
@@ -98,10 +100,10 @@ fn a_kill_while_something_waits_loses_no_state_and_doubles_nothing() {
         count(&ann, "web", 4..=4).await;
         let watch = coalescing(&scene, &[]).await;
         let file = async || {
-            let file = scene.file("v1/configmaps", "leader").await;
-            if file.contains("key: \"5\"") { Ok(()) } else { Err(file) }
+            let files = scene.file("v1/configmaps", "leader").await + &scene.file("v1/configmaps", "web").await;
+            if files.contains("key: \"5\"") && files.contains("key: \"4\"") { Ok(()) } else { Err(files) }
         };
-        eventually("the last state", LIMIT, file).await;
+        eventually("the last states", LIMIT, file).await;
         watch.terminate().await.exits_with(0);
         let mut commits = BTreeMap::<_, usize>::new();
         for commit in scene.repo.log("main").await.unwrap() {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     authors::{text, user},
+    metrics::Endpoint,
     scene::{Scene, config_map, create, credits, delete, patch, run},
 };
 
@@ -86,7 +87,7 @@ fn a_change_waits_for_its_line_and_other_objects_do_not_wait_for_it() {
         log.let_through("one", 3).await;
         scene.history(6).await;
         watch.kill().await;
-        let watch = scene.watch(&arguments).await;
+        let watch = scene.watch(&[&arguments[..], &["--metrics-listen", "0"]].concat()).await;
         log.let_through("late", 3).await;
         let history = scene.history(7).await;
         let again =
@@ -95,6 +96,7 @@ fn a_change_waits_for_its_line_and_other_objects_do_not_wait_for_it() {
 
         // At the end nothing waits any more.
         create(&ann, config_map("last", "1")).await;
+        Endpoint::of(&watch).await.has("reverser_attribution_waiting", |waiting| waiting == Some(1.0)).await;
         watch.terminate().await.exits_with(0);
         let history = scene.history(8).await;
         assert_eq!(credits(&history)[7..], ["reverser [CREATE] v1/configmaps/last"]);

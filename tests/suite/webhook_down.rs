@@ -78,7 +78,8 @@ fn an_endpoint_whose_certificate_has_expired_delays_no_write_and_a_new_one_is_se
     run(async {
         let down = Down::begin("down-expired").await;
         let folder = tempfile::tempdir().unwrap();
-        let life = Duration::from_secs(8);
+        // Within it the watch starts and a first change is named, also on a busy machine.
+        let life = Duration::from_secs(20);
         let ca = Issued::into(folder.path(), life);
         let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         let (cert, key, bundle) = (file("tls.crt"), file("tls.key"), file("ca.crt"));
@@ -147,15 +148,22 @@ impl Down {
 
     /// Checks that writes succeed, and tells how long they take. `state` is what their objects are called by.
     async fn writes_go_on(&self, state: &str) {
+        // The second on top is for a machine that is busy with other things, and so is another try: one that waited for a longer
+        // timeout would wait for it each time.
+        let is_timely = |took: &Duration| *took <= TIMEOUT + Duration::from_secs(1);
         let mut times = vec![];
         for number in 0..5 {
-            let begun = Instant::now();
-            create(&self.ann, config_map(&format!("{state}-{number}"), "1")).await;
-            times.push(begun.elapsed());
+            for attempt in 0..5 {
+                let begun = Instant::now();
+                create(&self.ann, config_map(&format!("{state}-{number}-{attempt}"), "1")).await;
+                times.push(begun.elapsed());
+                if times.last().is_some_and(is_timely) {
+                    break;
+                }
+            }
+            assert!(times.last().is_some_and(is_timely), "{state}: {times:?}");
         }
         eprintln!("{state}: writes took {times:?}");
-        // The second on top is for a machine that is busy with other things.
-        assert!(times.iter().all(|time| *time <= TIMEOUT + Duration::from_secs(1)), "{state}: {times:?}");
     }
 
     async fn registrations(&self) -> usize {
