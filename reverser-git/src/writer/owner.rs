@@ -200,16 +200,18 @@ impl Owner {
         let mut leaving = None;
         loop {
             self.commit_held().await;
+            // One moment for both: a pause that passes in between would be neither over nor waited for.
+            let looked = Instant::now();
             // Not while somebody counts the seconds: a push may wait for it.
             if !self.handles.is_one_closing() {
-                self.consolidate_when_due();
+                self.consolidate_when_due(looked);
             }
             self.push_when_due().await;
             self.look_when_asked();
             self.send_notes_when_due().await;
             self.publish();
             let (is_waiting, due, rested) = (self.is_waiting(), self.due(), self.rests_until());
-            let (notes_due, join_pause) = (self.notes.waits_until(), self.join_pause());
+            let (notes_due, join_pause) = (self.notes.waits_until(), self.join_pause(looked));
             tokio::select! {
                 request = requests.recv() => match request {
                     Some(request) => self.serve(request, &mut requests, &mut leaving).await,

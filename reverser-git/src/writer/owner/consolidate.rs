@@ -42,9 +42,9 @@ pub(super) struct Joined {
 
 impl Owner {
     /// Begins to join packs when that is due and not under way.
-    pub(super) fn consolidate_when_due(&mut self) {
+    pub(super) fn consolidate_when_due(&mut self, now: Instant) {
         let packs = self.store().packs();
-        let is_paused = Instant::now() < self.join_pause && packs < CROWD;
+        let is_paused = now < self.join_pause && packs < CROWD;
         if !self.joining.is_empty() || is_paused || packs < 2 * self.packs_kept {
             return;
         }
@@ -102,9 +102,9 @@ impl Owner {
         }
     }
 
-    /// Returns when joining packs may go on that waits for its pause to pass.
-    pub(super) fn join_pause(&self) -> Option<Instant> {
-        let waits = self.joining.is_empty() && Instant::now() < self.join_pause;
+    /// Returns when joining packs may go on that waited for its pause to pass when it was looked at, which may have been over since.
+    pub(super) fn join_pause(&self, looked: Instant) -> Option<Instant> {
+        let waits = self.joining.is_empty() && looked < self.join_pause;
         (waits && self.store().join_due() != JoinDue::Nothing).then_some(self.join_pause)
     }
 }
