@@ -51,7 +51,8 @@ fn in_a_crowd_each_author_is_the_right_one() {
         eprintln!("crowd: REVERSER_SOAK_SEED={seed}, {length:?}: {verdict}");
         assert!(verdict.wrong.is_empty(), "seed {seed}: {verdict}\n{:#?}", verdict.wrong);
         // One of two who replaced or deleted the same version, of whom one was refused, can't be told from the other.
-        let (commits, clear) = (verdict.commits as f64, (verdict.commits - verdict.ambiguous) as f64);
+        let commits = (verdict.commits - verdict.unasked) as f64;
+        let clear = commits - verdict.ambiguous as f64;
         assert!(
             verdict.commits > 100 && verdict.named as f64 >= clear * 0.999 && verdict.named as f64 >= commits * 0.97,
             "seed {seed}: {verdict}\n{:#?}",
@@ -118,7 +119,8 @@ fn what_two_users_create_while_reverser_is_killed_is_a_commit_each_by_the_right_
         // Beside the last ones.
         let lasts = users::kinds().len() * crowd.namespaces.len();
         assert_eq!((verdict.commits, verdict.unlogged), (creates + lasts, 0), "{verdict}");
-        assert!(verdict.named > creates / 2 && verdict.certain == verdict.commits, "{verdict}");
+        // All that was there before the kill; how many came while nobody was there is up to the machine.
+        assert!(verdict.named > creates / 10 && verdict.certain == verdict.commits, "{verdict}");
     });
 }
 

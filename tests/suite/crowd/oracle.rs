@@ -36,6 +36,9 @@ pub(super) struct Verdict {
     /// Of how many commits the oracle knows who it was.
     pub(super) certain: usize,
     pub(super) ambiguous: usize,
+    /// Of how many commits that name nobody the API server didn't wait for an answer: it took longer than the timeout, as on a
+    /// busy machine.
+    pub(super) unasked: usize,
     /// Commits that name the garbage collector, though somebody is behind it.
     pub(super) by_collector: usize,
     pub(super) unlogged: usize,
@@ -59,7 +62,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} commits ({} of them certain), {} named ({:.3} %), {} wrong, {} without a name, {} of them ambiguous, {} not in the audit log, {} by the garbage collector itself, {:.0} MiB",
+            "{} commits ({} of them certain), {} named ({:.3} %), {} wrong, {} without a name, {} of them ambiguous and {} not waited for, {} not in the audit log, {} by the garbage collector itself, {:.0} MiB",
             self.commits,
             self.certain,
             self.named,
@@ -67,6 +70,7 @@ impl fmt::Display for Verdict {
             self.wrong.len(),
             self.unnamed.len(),
             self.ambiguous,
+            self.unasked,
             self.unlogged,
             self.by_collector,
             self.peak_mib,
@@ -85,6 +89,8 @@ struct Claim {
     answered: Timestamp,
     /// Whether nobody else can have been it.
     is_certain: bool,
+    /// Whether the API server gave up to ask about it.
+    is_unasked: bool,
 }
 
 impl Claims {
@@ -123,6 +129,12 @@ impl Told {
         if owners.is_empty() { users } else { others.chain(owners).collect() }
     }
 
+    /// Returns whether the API server gave up to ask about a deletion of an object or of its owner.
+    fn is_unasked(&self, uid: &str) -> bool {
+        let claims = self.deletions.get(uid).is_some_and(|claims| claims.0.iter().any(|claim| claim.is_unasked));
+        claims || self.owners.get(uid).is_some_and(|owner| self.is_unasked(owner))
+    }
+
     /// Returns whether the garbage collector deleted an object.
     fn collected(&self, uid: &str) -> bool {
         self.deletions.get(uid).is_some_and(|claims| claims.users().contains(COLLECTOR))
@@ -151,6 +163,7 @@ pub(super) fn judge(audit: &str, namespaces: &[String], log: &[LoggedCommit], aw
             continue;
         };
         let users = if is_deletion { told.deleters(uid) } else { claims.users() };
+        let is_unasked = if is_deletion { told.is_unasked(uid) } else { claims.0.iter().any(|claim| claim.is_unasked) };
         verdict.certain += usize::from(users.len() == 1);
         verdict.commits += 1;
         let text = format!("{} {version} {uid} by {}, not {:?}", commit.subject(), commit.author, users);
@@ -158,8 +171,9 @@ pub(super) fn judge(audit: &str, namespaces: &[String], log: &[LoggedCommit], aw
             Some(actor) => {
                 assert_eq!(*actor, commit.author, "the author is who the trailer names");
                 verdict.named += 1;
-                // What was missed while reverser was away may hide who made the owner go; the controller is named itself then.
-                let is_itself = actor == COLLECTOR && !away.is_empty() && told.collected(uid);
+                // What was missed while reverser was away, or too slow, may hide who made the owner go; the controller is named
+                // itself then.
+                let is_itself = actor == COLLECTOR && (!away.is_empty() || is_unasked) && told.collected(uid);
                 verdict.by_collector += usize::from(is_itself && !users.contains(&**actor));
                 let is_right = users.contains(&**actor) || is_itself;
                 if !is_right {
@@ -172,6 +186,8 @@ pub(super) fn judge(audit: &str, namespaces: &[String], log: &[LoggedCommit], aw
                     if !candidates.iter().any(|user| users.contains(&***user)) {
                         verdict.wrong.push(format!("{text}, of {candidates:?}"));
                     }
+                } else if is_unasked {
+                    verdict.unasked += 1;
                 } else if !claims.at().is_some_and(|at| away.iter().any(|away| away.has(at))) {
                     verdict.unexplained.push(format!("{text} at {:?}", claims.at()));
                 }
@@ -194,7 +210,10 @@ fn read(audit: &str, namespaces: &[String]) -> Told {
         let (Some(user), Some(verb), true) = (at("/user/username"), at("/verb"), is_accepted) else { continue };
         let time = |pointer: &str| at(pointer).unwrap().parse::<Timestamp>().unwrap();
         let (received, answered) = (time("/requestReceivedTimestamp"), time("/stageTimestamp"));
-        let claim = |is_certain| Claim { user: user.to_owned(), received, answered, is_certain };
+        let is_unasked = event["annotations"]
+            .as_object()
+            .is_some_and(|annotations| annotations.keys().any(|key| key.starts_with("failed-open.validat")));
+        let claim = |is_certain| Claim { user: user.to_owned(), received, answered, is_certain, is_unasked };
         let answer = &event["responseObject"];
         let metadata = &answer["metadata"];
         match verb {
