@@ -87,7 +87,8 @@ fn trailer_keys(change: &Change) -> Vec<&'static str> {
         Attribution::Known { actor, request, .. } => {
             let is_known = |text: &Option<String>| text.as_deref().is_some_and(is_said);
             keys.extend(["Reverser-Actor", "Reverser-Evidence"]);
-            keys.extend(is_known(&request.impersonator).then_some("Reverser-Impersonator"));
+            let has_name = request.impersonator.as_ref().is_some_and(|name| !name.is_empty());
+            keys.extend(has_name.then_some("Reverser-Impersonator"));
             keys.extend(actor.groups.iter().filter(|group| is_said(group)).map(|_| "Reverser-Group"));
             keys.extend(request.is_by_managed_fields.then_some("Reverser-Match"));
             keys.extend(is_known(&request.user_agent).then_some("Reverser-User-Agent"));
