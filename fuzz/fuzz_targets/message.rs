@@ -137,7 +137,8 @@ fn expected(change: &Change) -> Vec<(&'static str, String)> {
         ("Reverser-Resource-Version", change.resource_version.as_ref(), true),
     ];
     let told = trailers.into_iter().filter_map(|(key, value, always)| {
-        let value = on_one_line(value?);
+        let is_user = ["Reverser-Actor", "Reverser-Candidate", "Reverser-Impersonator"].contains(&key);
+        let value = if is_user { as_a_name(value?) } else { on_one_line(value?) };
         let value = if ["Reverser-User-Agent", "Reverser-Manager"].contains(&key) { bounded(value) } else { value };
         (always || !value.is_empty()).then_some((key, value))
     });
@@ -152,6 +153,17 @@ fn bounded(mut text: String) -> String {
         text.pop();
     }
     format!("{}…", text.trim_end())
+}
+
+/// Returns a user's name as a trailer's value: what is hidden in it or vanishes at its ends is seen.
+fn as_a_name(name: &str) -> String {
+    let hidden =
+        ['\u{ad}', '\u{180e}', '\u{200b}', '\u{2060}', '\u{2061}', '\u{2062}', '\u{2063}', '\u{2064}', '\u{feff}'];
+    let seen = on_one_line(&format!("|{}|", name.replace(hidden, "\u{fffd}")));
+    // The bars alone, since a name may have some, too.
+    let seen = &seen[1..seen.len() - 1];
+    let end = |vanishes: bool| if vanishes { "\u{fffd}" } else { "" };
+    format!("{}{}{}", end(seen != seen.trim_start()), seen.trim(), end(seen != seen.trim_end()))
 }
 
 /// Returns the text as a trailer's value: nothing in it ends a line or turns the direction of text.
