@@ -11,7 +11,7 @@ use std::{
 
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{Reverser, item::Item, verify::Listers};
+use super::{Reverser, again::version_of, item::Item, verify::Listers};
 use crate::{
     api_error::ApiError,
     queue::Sender,
@@ -110,6 +110,8 @@ async fn pump(
 ) {
     let _counted = reverser.load.count_source();
     let id: Arc<str> = source.id().into();
+    // An earlier pump may have handed on more than the position says that this source goes on at.
+    let mut known = read.load(Ordering::Relaxed);
     while let Some(event) = source.next().await {
         match &event {
             Event::Failed(ApiError::NotServed { .. }) if is_gone.load(Ordering::Relaxed) => {
@@ -122,17 +124,33 @@ async fn pump(
             }
             Event::Change { .. } | Event::Cursor(_) | Event::Listed(_) | Event::Resumed => reverser.went_on(&id),
         }
+        match told_up_to(&event) {
+            Some(version) if version <= known => continue,
+            Some(_) => known = 0,
+            None => {}
+        }
         // What goes on at a position reports what was made since, one by one; what it lists is there instead of that.
         let was_read = matches!(event, Event::Gap(_) | Event::Listed(_) | Event::Resumed);
         for item in reverser.items(&id, event, is_new) {
-            // Versions of one resource compare as integers (KEP-5504).
-            let version = item.cursor.as_ref().and_then(|cursor| cursor.parse::<u64>().ok());
+            let version = item.cursor.as_deref().and_then(version_of);
             if !hand_on(&reverser, &mut *source, &items, item).await {
                 return;
             }
             read.fetch_max(version.unwrap_or(0), Ordering::Relaxed);
         }
         is_new &= !was_read;
+    }
+}
+
+/// Returns up to where a source has told what happened with this event, one by one or as a list; `None`: it says nothing of that.
+fn told_up_to(event: &Event) -> Option<u64> {
+    match event {
+        Event::Change { cursor, .. } => version_of(cursor.as_deref()?),
+        Event::Cursor(cursor) => version_of(cursor),
+        // Whatever was known: it shows all there is, or versions have begun anew.
+        Event::Listed(_) => Some(u64::MAX),
+        Event::Failed(error) if error.is_restored() => Some(u64::MAX),
+        Event::Failed(_) | Event::Gap(_) | Event::Resumed => None,
     }
 }
 

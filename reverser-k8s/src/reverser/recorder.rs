@@ -100,12 +100,10 @@ impl Reverser {
     async fn take_item(&self, mut item: Item, room: Room, recording: &mut Recording) -> Result<usize, SinkError> {
         recording.again.read(&mut item);
         let is_again = !recording.again.is_past(&item.source);
-        if recording.seen.is_behind(&item) {
-            // It was taken in before, and a crash after the next commit mustn't begin before what is committed.
-            (item.what, item.cursor) = (What::Nothing, None);
-        }
+        // A crash after the next commit mustn't begin before what is committed.
+        let is_behind = recording.seen.is_behind(&item);
         recording.seen.item(&item, is_again, &self.pipeline);
-        if recording.held.contains(&*item.source) && !item.is_list() {
+        if is_behind || recording.held.contains(&*item.source) && !item.is_list() {
             item.cursor = None;
         }
         let path = match &item.what {

@@ -66,7 +66,7 @@ impl Seen {
 
     /// Notes an item that is about to be recorded. `is_again`: it is read again after a crash, and Git is further than that.
     pub(super) fn item(&mut self, item: &Item, is_again: bool, pipeline: &Pipeline) {
-        if let Some(position) = item.cursor.as_ref().filter(|_| !is_again) {
+        if let Some(position) = item.cursor.as_ref().filter(|_| !is_again && !self.is_behind(item)) {
             match self.reached.get_mut(&item.source) {
                 Some(reached) => reached.clone_from(position),
                 None => drop(self.reached.insert(Arc::clone(&item.source), position.clone())),
