@@ -63,6 +63,27 @@ pub enum Event {
     Resumed,
 }
 
+impl Event {
+    /// Returns up to where everything has been read with this event.
+    pub(crate) fn cursor(&self) -> Option<&str> {
+        match self {
+            Self::Change { cursor, .. } => cursor.as_deref(),
+            Self::Cursor(cursor) => Some(cursor),
+            Self::Listed(listed) => Some(&listed.cursor),
+            Self::Failed(_) | Self::Gap(_) | Self::Resumed => None,
+        }
+    }
+
+    /// Returns whether what was told before counts no more: it shows all there is, or versions begin anew.
+    pub(crate) fn begins_anew(&self) -> bool {
+        match self {
+            Self::Listed(_) => true,
+            Self::Failed(error) => error.is_restored(),
+            Self::Change { .. } | Self::Cursor(_) | Self::Gap(_) | Self::Resumed => false,
+        }
+    }
+}
+
 /// What became of a time that a source hasn't seen. `from` and `until` are resourceVersions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -163,11 +163,11 @@ impl Source for Subscription {
                 State::Alone { source, position } => {
                     let event = source.next().await?;
                     let is_list = matches!(event, Event::Listed(_));
-                    if let Some(cursor) = cursor(&event) {
+                    if let Some(cursor) = event.cursor() {
                         *position = cursor.parse().map_or(Position::Unknown, Position::At);
                     }
                     if let Position::At(have) = *position
-                        && cursor(&event).is_some()
+                        && event.cursor().is_some()
                         && (is_list || self.hub.is_caught_up(&self.key, have))
                         && let State::Alone { source, .. } = std::mem::replace(&mut self.state, State::Start(None))
                     {
@@ -189,7 +189,7 @@ impl Source for Subscription {
                         continue;
                     };
                     let (event, _room) = event.split();
-                    if let Some(cursor) = cursor(&event).and_then(|cursor| cursor.parse().ok()) {
+                    if let Some(cursor) = event.cursor().and_then(|cursor| cursor.parse().ok()) {
                         *have = cursor;
                     }
                     return Some(event);
@@ -202,15 +202,5 @@ impl Source for Subscription {
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-/// Returns up to where everything has been read with this event.
-fn cursor(event: &Event) -> Option<&str> {
-    match event {
-        Event::Change { cursor, .. } => cursor.as_deref(),
-        Event::Cursor(cursor) => Some(cursor),
-        Event::Listed(listed) => Some(&listed.cursor),
-        Event::Failed(_) | Event::Gap(_) | Event::Resumed => None,
     }
 }

@@ -124,7 +124,11 @@ async fn pump(
             }
             Event::Change { .. } | Event::Cursor(_) | Event::Listed(_) | Event::Resumed => reverser.went_on(&id),
         }
-        match told_up_to(&event) {
+        if event.begins_anew() {
+            known = 0;
+            read.store(0, Ordering::Relaxed);
+        }
+        match event.cursor().and_then(version_of) {
             Some(version) if version <= known => continue,
             Some(_) => known = 0,
             None => {}
@@ -139,18 +143,6 @@ async fn pump(
             read.fetch_max(version.unwrap_or(0), Ordering::Relaxed);
         }
         is_new &= !was_read;
-    }
-}
-
-/// Returns up to where a source has told what happened with this event, one by one or as a list; `None`: it says nothing of that.
-fn told_up_to(event: &Event) -> Option<u64> {
-    match event {
-        Event::Change { cursor, .. } => version_of(cursor.as_deref()?),
-        Event::Cursor(cursor) => version_of(cursor),
-        // Whatever was known: it shows all there is, or versions have begun anew.
-        Event::Listed(_) => Some(u64::MAX),
-        Event::Failed(error) if error.is_restored() => Some(u64::MAX),
-        Event::Failed(_) | Event::Gap(_) | Event::Resumed => None,
     }
 }
 

@@ -216,6 +216,36 @@ async fn a_source_that_is_back_and_tells_again_what_it_told_changes_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_source_told_before_its_versions_began_anew_is_not_told_again() {
+    let sink = MemorySink::new();
+    let reverser = Reverser::new(sink.clone()).build();
+    let (arrive, arrivals) = mpsc::channel(1);
+    let (cursor, current) = ("900".into(), "100".into());
+    let restored = ApiError::Restored { resource: "v1/configmaps".into(), cursor, current };
+    let before = [
+        Event::Resumed,
+        change(Operation::Create, body("a", 900, "web")),
+        Event::Failed(restored),
+        listed(vec![body("b", 99, "web")]),
+        change(Operation::Create, body("c", 105, "web")),
+    ];
+    let back = Scripted::new("s", [Event::Resumed, change(Operation::Create, body("d", 110, "web"))]).then_waits();
+    let enough = async {
+        let mut again = tokio::time::interval(Duration::from_millis(1));
+        while subjects(&sink).last().is_none_or(|last| last != "[CREATE] v1/configmaps/c") {
+            again.tick().await;
+        }
+        arrive.send(Arrival::Gone { source: "s".into(), is_served: true }).await.unwrap();
+        arrive.send(Arrival::New(Box::new(back))).await.unwrap();
+        while subjects(&sink).last().is_none_or(|last| last != "[CREATE] v1/configmaps/d") {
+            again.tick().await;
+        }
+    };
+    let sources: Vec<Box<dyn Source>> = vec![Box::new(Scripted::new("s", before).then_waits())];
+    tokio::time::timeout(Duration::from_secs(10), reverser.run(sources, arrivals, enough)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn what_comes_up_later_is_a_commit_an_object() {
     let sink = MemorySink::new();
     let reverser = Reverser::new(sink.clone()).build();

@@ -370,6 +370,7 @@ impl Machine {
     /// The server is behind `cursor`, so that it stands for nothing there.
     fn set_back(&mut self, cursor: String, current: String, at: Moment) -> Vec<Event> {
         self.state = self.listing(at);
+        self.read.clear();
         self.standing = Standing::Failed;
         vec![Event::Failed(ApiError::Restored { resource: self.subject.resource.qualified(), cursor, current })]
     }
